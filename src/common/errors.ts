@@ -3,146 +3,139 @@
 // Error and crashes.
 
 interface ErrorKind {
-	/** HTTP status of the admin endpoint; also `code` in `--json`. */
-	readonly http: number;
-	/** Exit code of every command but `run`, which gives 125. */
-	readonly exit: number;
-	readonly hint?: string;
+  /** HTTP status of the admin endpoint; also `code` in `--json`. */
+  readonly http: number;
+  /** Exit code of every command but `run`, which gives 125. */
+  readonly exit: number;
+  readonly hint?: string;
 }
 
 export const ERRORS = {
-	usage: { http: 400, exit: 64, hint: "see `claw --help`" },
-	bad_request: { http: 400, exit: 65 },
-	bad_config: {
-		http: 400,
-		exit: 78,
-		hint: "`claw config check` names every problem at once",
-	},
-	not_found: {
-		http: 404,
-		exit: 66,
-		hint: "`claw ls` lists the tasks, `claw nodes` the nodes",
-	},
-	ambiguous: { http: 409, exit: 65, hint: "type more of the id" },
-	id_taken: { http: 409, exit: 65, hint: "draw another id and send it again" },
-	conflict: { http: 409, exit: 65 },
-	gap: {
-		http: 409,
-		exit: 65,
-		hint: "send the inputs from the offset that is named",
-	},
-	too_large: { http: 413, exit: 65 },
-	too_many: {
-		http: 429,
-		exit: 75,
-		hint: "wait for tasks to finish, then send it again",
-	},
-	unauthorized: { http: 401, exit: 77 },
-	refused: { http: 403, exit: 77 },
-	no_coordinator: {
-		http: 503,
-		exit: 69,
-		hint: "start one on this machine with `claw up`",
-	},
-	unknown_outcome: {
-		http: 503,
-		exit: 75,
-		hint: "send it again with the same id: it will not be done twice",
-	},
-	not_leading: {
-		http: 503,
-		exit: 75,
-		hint: "send it again: another coordinator is taking over",
-	},
-	timeout: { http: 504, exit: 75 },
-	disk_full: {
-		http: 507,
-		exit: 74,
-		hint: "make room under the data folder and start claw again",
-	},
-	io: { http: 500, exit: 74 },
-	already_running: {
-		http: 409,
-		exit: 75,
-		hint: "`claw status` shows the one that runs",
-	},
-	broker: {
-		http: 503,
-		exit: 69,
-		hint: "see nats-server.log in the data folder",
-	},
-	broker_version: {
-		http: 503,
-		exit: 69,
-		hint: "claw needs nats-server 2.14.5 or newer",
-	},
-	log_lost: {
-		http: 500,
-		exit: 70,
-		hint: "the broker's log is behind the view: restore it before you start claw again",
-	},
-	wrong_cluster: {
-		http: 409,
-		exit: 77,
-		hint: "these credentials or this data folder belong to another cluster",
-	},
-	unsupported: { http: 501, exit: 69 },
+  usage: { http: 400, exit: 64, hint: "see `claw --help`" },
+  bad_request: { http: 400, exit: 65 },
+  bad_config: {
+    http: 400,
+    exit: 78,
+    hint: "`claw config check` names every problem at once",
+  },
+  not_found: {
+    http: 404,
+    exit: 66,
+    hint: "`claw ls` lists the tasks, `claw nodes` the nodes",
+  },
+  ambiguous: { http: 409, exit: 65, hint: "type more of the id" },
+  id_taken: { http: 409, exit: 65, hint: "draw another id and send it again" },
+  conflict: { http: 409, exit: 65 },
+  gap: {
+    http: 409,
+    exit: 65,
+    hint: "send the inputs from the offset that is named",
+  },
+  too_large: { http: 413, exit: 65 },
+  too_many: {
+    http: 429,
+    exit: 75,
+    hint: "wait for tasks to finish, then send it again",
+  },
+  unauthorized: { http: 401, exit: 77 },
+  refused: { http: 403, exit: 77 },
+  no_coordinator: {
+    http: 503,
+    exit: 69,
+    hint: "start one on this machine with `claw up`",
+  },
+  unknown_outcome: {
+    http: 503,
+    exit: 75,
+    hint: "send it again with the same id: it will not be done twice",
+  },
+  not_leading: {
+    http: 503,
+    exit: 75,
+    hint: "send it again: another coordinator is taking over",
+  },
+  timeout: { http: 504, exit: 75 },
+  disk_full: {
+    http: 507,
+    exit: 74,
+    hint: "make room under the data folder and start claw again",
+  },
+  io: { http: 500, exit: 74 },
+  already_running: {
+    http: 409,
+    exit: 75,
+    hint: "`claw status` shows the one that runs",
+  },
+  broker: {
+    http: 503,
+    exit: 69,
+    hint: "see nats-server.log in the data folder",
+  },
+  broker_version: {
+    http: 503,
+    exit: 69,
+    hint: "claw needs nats-server 2.14.5 or newer",
+  },
+  log_lost: {
+    http: 500,
+    exit: 70,
+    hint: "the broker's log is behind the view: restore it before you start claw again",
+  },
+  wrong_cluster: {
+    http: 409,
+    exit: 77,
+    hint: "these credentials or this data folder belong to another cluster",
+  },
+  unsupported: { http: 501, exit: 69 },
 } as const satisfies Record<string, ErrorKind>;
 
 export type ErrorCode = keyof typeof ERRORS;
 
 /** How an error looks on the wire and in `--json`. */
 export interface WireError {
-	code: ErrorCode;
-	message: string;
-	hint?: string;
-	/** The field, line or argument at fault. */
-	field?: string;
+  code: ErrorCode;
+  message: string;
+  hint?: string;
+  /** The field, line or argument at fault. */
+  field?: string;
 }
 
 /** What the world may do wrong: a typed rejection whose message says what happened, where, and what to do next. */
 export class ClawError extends Error {
-	readonly code: ErrorCode;
-	readonly hint: string | undefined;
-	readonly field: string | undefined;
+  readonly code: ErrorCode;
+  readonly hint: string | undefined;
+  readonly field: string | undefined;
 
-	constructor(
-		code: ErrorCode,
-		message: string,
-		more: { hint?: string; field?: string; cause?: unknown } = {},
-	) {
-		super(
-			message,
-			more.cause === undefined ? undefined : { cause: more.cause },
-		);
-		this.name = "ClawError";
-		this.code = code;
-		this.hint = more.hint ?? (ERRORS[code] as ErrorKind).hint;
-		this.field = more.field;
-	}
+  constructor(code: ErrorCode, message: string, more: { hint?: string; field?: string; cause?: unknown } = {}) {
+    super(message, more.cause === undefined ? undefined : { cause: more.cause });
+    this.name = "ClawError";
+    this.code = code;
+    this.hint = more.hint ?? (ERRORS[code] as ErrorKind).hint;
+    this.field = more.field;
+  }
 
-	toWire(): WireError {
-		return {
-			code: this.code,
-			message: this.message,
-			...(this.hint === undefined ? {} : { hint: this.hint }),
-			...(this.field === undefined ? {} : { field: this.field }),
-		};
-	}
+  toWire(): WireError {
+    return {
+      code: this.code,
+      message: this.message,
+      ...(this.hint === undefined ? {} : { hint: this.hint }),
+      ...(this.field === undefined ? {} : { field: this.field }),
+    };
+  }
 
-	static fromWire(error: WireError): ClawError {
-		return new ClawError(error.code, error.message, {
-			...(error.hint === undefined ? {} : { hint: error.hint }),
-			...(error.field === undefined ? {} : { field: error.field }),
-		});
-	}
+  static fromWire(error: WireError): ClawError {
+    return new ClawError(error.code, error.message, {
+      ...(error.hint === undefined ? {} : { hint: error.hint }),
+      ...(error.field === undefined ? {} : { field: error.field }),
+    });
+  }
 }
 
 export function isErrorCode(code: string): code is ErrorCode {
-	return Object.hasOwn(ERRORS, code);
+  return Object.hasOwn(ERRORS, code);
 }
 
 /** The text of anything that was thrown. */
 export function messageOf(error: unknown): string {
-	return error instanceof Error ? error.message : String(error);
+  return error instanceof Error ? error.message : String(error);
 }

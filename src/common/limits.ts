@@ -4,43 +4,43 @@ const KiB = 1024;
 const MiB = 1024 * KiB;
 
 export const LIMITS = {
-	// Messages
-	heartbeat_bytes: 149,
-	message_bytes: 768 * KiB,
-	cluster_name_chars: 16,
-	// Submissions
-	tasks_per_request: 1000,
-	array_members: 10_000_000,
-	specification_bytes: 256 * KiB,
-	input_bytes: 256 * KiB,
-	inputs_per_request: 1000,
-	inputs_request_bytes: 512 * KiB,
-	label_count: 32,
-	label_chars: 256,
-	name_chars: 128,
-	script_bytes: 32 * MiB,
-	argument_bytes: 131_071, // Linux refuses a longer single argument (MAX_ARG_STRLEN)
-	// The log
-	batch_bytes: 512 * KiB,
-	batch_close_bytes: 64 * KiB,
-	appends_in_flight: 4,
-	// Work on a node
-	prefetch_tasks: 4096,
-	assign_runs_per_message: 512,
-	assign_message_bytes: 512 * KiB,
-	held_runs_per_message: 4096,
-	report_items_per_message: 512,
-	report_message_bytes: 512 * KiB,
-	outbox_rows: 100_000,
-	lost_attempts: 5,
-	// Output
-	tail_bytes: 1024,
-	output_chunk_bytes: 64 * KiB,
-	output_task_bytes: 64 * MiB,
-	output_window_bytes: 1 * MiB,
-	output_total_bytes: 1024 * MiB,
-	// Queries
-	list_rows: 1000,
-	watchers: 4096,
-	wait_ms: 20_000,
+  // Messages
+  heartbeat_bytes: 149,
+  message_bytes: 768 * KiB,
+  cluster_name_chars: 16,
+  // Submissions
+  tasks_per_request: 1000,
+  array_members: 10_000_000,
+  specification_bytes: 256 * KiB,
+  input_bytes: 256 * KiB,
+  inputs_per_request: 1000,
+  inputs_request_bytes: 512 * KiB,
+  label_count: 32,
+  label_chars: 256,
+  name_chars: 128,
+  script_bytes: 32 * MiB,
+  argument_bytes: 131_071, // Linux refuses a longer single argument (MAX_ARG_STRLEN)
+  // The log
+  batch_bytes: 512 * KiB,
+  batch_close_bytes: 64 * KiB,
+  appends_in_flight: 4,
+  // Work on a node
+  prefetch_tasks: 4096,
+  assign_runs_per_message: 512,
+  assign_message_bytes: 512 * KiB,
+  held_runs_per_message: 4096,
+  report_items_per_message: 512,
+  report_message_bytes: 512 * KiB,
+  outbox_rows: 100_000,
+  lost_attempts: 5,
+  // Output
+  tail_bytes: 1024,
+  output_chunk_bytes: 64 * KiB,
+  output_task_bytes: 64 * MiB,
+  output_window_bytes: 1 * MiB,
+  output_total_bytes: 1024 * MiB,
+  // Queries
+  list_rows: 1000,
+  watchers: 4096,
+  wait_ms: 20_000,
 } as const;

@@ -6,40 +6,29 @@ import { LIMITS } from "./limits.ts";
 
 const count = z.int().min(0);
 const millis = z
-	.int()
-	.min(0)
-	.max(10 ** 13);
+  .int()
+  .min(0)
+  .max(10 ** 13);
 const label = z.string().min(1).max(LIMITS.label_chars);
 
 export const TASK_STATUSES = [
-	"pending",
-	"scheduled",
-	"running",
-	"completed",
-	"failed",
-	"cancelled",
-	"timeout",
+  "pending",
+  "scheduled",
+  "running",
+  "completed",
+  "failed",
+  "cancelled",
+  "timeout",
 ] as const;
 export type TaskStatus = (typeof TASK_STATUSES)[number];
-export const TERMINAL_STATUSES = [
-	"completed",
-	"failed",
-	"cancelled",
-	"timeout",
-] as const;
+export const TERMINAL_STATUSES = ["completed", "failed", "cancelled", "timeout"] as const;
 export type TerminalStatus = (typeof TERMINAL_STATUSES)[number];
 
 export function isTerminal(status: TaskStatus): status is TerminalStatus {
-	return (TERMINAL_STATUSES as readonly string[]).includes(status);
+  return (TERMINAL_STATUSES as readonly string[]).includes(status);
 }
 
-export const TASK_TYPES = [
-	"interactive",
-	"batch",
-	"compute",
-	"io",
-	"daemon",
-] as const;
+export const TASK_TYPES = ["interactive", "batch", "compute", "io", "daemon"] as const;
 export type TaskType = (typeof TASK_TYPES)[number];
 
 /** Highest first: the position is the rank. */
@@ -51,230 +40,218 @@ export type ExecutorKind = (typeof EXECUTORS)[number];
 
 /** What a task needs of a node. Absent means none; `node` is an id or a name. */
 export const Needs = z.strictObject({
-	cpu_millis: count.max(10_000_000),
-	memory_mib: count.max(2 ** 31),
-	gpus: count.max(1024),
-	resources: z.record(z.string().min(1).max(64), count.max(2 ** 31)).optional(),
-	tags: z.array(label).max(LIMITS.label_count).optional(),
-	node: z.string().min(1).max(LIMITS.name_chars).optional(),
-	executor: z.enum(EXECUTORS),
-	/** A folder that must exist on the node (`--cwd`). */
-	folder: z.string().min(1).max(4096).optional(),
+  cpu_millis: count.max(10_000_000),
+  memory_mib: count.max(2 ** 31),
+  gpus: count.max(1024),
+  resources: z.record(z.string().min(1).max(64), count.max(2 ** 31)).optional(),
+  tags: z.array(label).max(LIMITS.label_count).optional(),
+  node: z.string().min(1).max(LIMITS.name_chars).optional(),
+  executor: z.enum(EXECUTORS),
+  /** A folder that must exist on the node (`--cwd`). */
+  folder: z.string().min(1).max(4096).optional(),
 });
 export type Needs = z.infer<typeof Needs>;
 
 /** What a type of task needs when nobody said: presets and nothing more. */
-export const TYPE_PRESETS: Record<
-	TaskType,
-	{ cpu_millis: number; priority: Priority }
-> = {
-	interactive: { cpu_millis: 100, priority: "high" },
-	batch: { cpu_millis: 500, priority: "normal" },
-	compute: { cpu_millis: 1000, priority: "normal" },
-	io: { cpu_millis: 100, priority: "normal" },
-	daemon: { cpu_millis: 100, priority: "normal" },
+export const TYPE_PRESETS: Record<TaskType, { cpu_millis: number; priority: Priority }> = {
+  interactive: { cpu_millis: 100, priority: "high" },
+  batch: { cpu_millis: 500, priority: "normal" },
+  compute: { cpu_millis: 1000, priority: "normal" },
+  io: { cpu_millis: 100, priority: "normal" },
+  daemon: { cpu_millis: 100, priority: "normal" },
 };
 
 /** A script that the client bundled; the content stands in the object store under its hash. */
 export const Script = z.strictObject({
-	name: z.string().min(1).max(255),
-	sha256: z.string().regex(/^[0-9a-f]{64}$/),
-	size_bytes: count.max(LIMITS.script_bytes),
+  name: z.string().min(1).max(255),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  size_bytes: count.max(LIMITS.script_bytes),
 });
 
 /** What to run and how. One serves every member of an array. */
 export const Specification = z.strictObject({
-	name: z.string().min(1).max(LIMITS.name_chars).optional(),
-	type: z.enum(TASK_TYPES),
-	priority: z.enum(PRIORITIES),
-	needs: Needs,
-	/** `command` and `script`: the arguments; `shell`: one text for `sh -c`, a template when `each` is set. */
-	argv: z.array(z.string().max(LIMITS.specification_bytes)).max(10_000),
-	/** Members' inputs are put into the template as GNU parallel does (`{}`, `{.}`, `{/}`, `{#}` …). */
-	each: z.boolean().optional(),
-	script: Script.optional(),
-	env: z
-		.record(z.string().min(1).max(256), z.string().max(LIMITS.argument_bytes))
-		.optional(),
-	/** The caller's machine and folder: on that machine a task runs there, elsewhere in a fresh folder. */
-	origin: z
-		.strictObject({ machine: z.string().max(64), folder: z.string().max(4096) })
-		.optional(),
-	/** Limit on one attempt's running time; 0 or absent: none. */
-	timeout_ms: millis.optional(),
-	/** Time between SIGTERM and SIGKILL; absent: the node's own. */
-	grace_ms: millis.optional(),
-	labels: z.record(label, z.string().max(LIMITS.label_chars)).optional(),
+  name: z.string().min(1).max(LIMITS.name_chars).optional(),
+  type: z.enum(TASK_TYPES),
+  priority: z.enum(PRIORITIES),
+  needs: Needs,
+  /** `command` and `script`: the arguments; `shell`: one text for `sh -c`, a template when `each` is set. */
+  argv: z.array(z.string().max(LIMITS.specification_bytes)).max(10_000),
+  /** Members' inputs are put into the template as GNU parallel does (`{}`, `{.}`, `{/}`, `{#}` …). */
+  each: z.boolean().optional(),
+  script: Script.optional(),
+  env: z.record(z.string().min(1).max(256), z.string().max(LIMITS.argument_bytes)).optional(),
+  /** The caller's machine and folder: on that machine a task runs there, elsewhere in a fresh folder. */
+  origin: z.strictObject({ machine: z.string().max(64), folder: z.string().max(4096) }).optional(),
+  /** Limit on one attempt's running time; 0 or absent: none. */
+  timeout_ms: millis.optional(),
+  /** Time between SIGTERM and SIGKILL; absent: the node's own. */
+  grace_ms: millis.optional(),
+  labels: z.record(label, z.string().max(LIMITS.label_chars)).optional(),
 });
 export type Specification = z.infer<typeof Specification>;
 
 /** Length and hash of one output stream, as the task wrote it, whatever was kept of it. */
 export const StreamSummary = z.strictObject({
-	bytes: z.int().min(0),
-	/** xxHash64 of the whole stream, 16 hex digits. */
-	hash: z.string().regex(/^[0-9a-f]{16}$/),
-	/** Bytes that were not kept because the task reached its cap or nobody could take them. */
-	cut_bytes: z.int().min(0).optional(),
+  bytes: z.int().min(0),
+  /** xxHash64 of the whole stream, 16 hex digits. */
+  hash: z.string().regex(/^[0-9a-f]{16}$/),
+  /** Bytes that were not kept because the task reached its cap or nobody could take them. */
+  cut_bytes: z.int().min(0).optional(),
 });
 export type StreamSummary = z.infer<typeof StreamSummary>;
 
 /** Why an attempt ended as it did, when the status alone does not say it. */
 export const END_REASONS = [
-	"exit", // by its own exit code or signal
-	"timeout",
-	"cancelled",
-	"not_found", // the program, folder or script was not there
-	"spawn", // the node could not start it
-	"input", // the template could not take the input
-	"lost", // the node went away or began a new life
-	"released", // given back before it began
-	"poison", // several nodes were lost under it
-	"abandoned", // nobody extended its array
+  "exit", // by its own exit code or signal
+  "timeout",
+  "cancelled",
+  "not_found", // the program, folder or script was not there
+  "spawn", // the node could not start it
+  "input", // the template could not take the input
+  "lost", // the node went away or began a new life
+  "released", // given back before it began
+  "poison", // several nodes were lost under it
+  "abandoned", // nobody extended its array
 ] as const;
 export type EndReason = (typeof END_REASONS)[number];
 
 /** What is recorded of an attempt that ended: never lost once acknowledged. Times are wall milliseconds of the node. */
 export const Outcome = z.strictObject({
-	status: z.enum(TERMINAL_STATUSES),
-	reason: z.enum(END_REASONS),
-	exit_code: z.int().min(0).max(255).optional(),
-	signal: z.string().max(16).optional(),
-	started_at: millis,
-	ended_at: millis,
-	/** Processor time of the task's processes, user and system. */
-	cpu_ms: count.optional(),
-	peak_memory_mib: count.optional(),
-	/** The last part of the output, at most 1 KiB for both, UTF-8 with replacement characters. */
-	stdout_tail: z
-		.string()
-		.max(LIMITS.tail_bytes * 3)
-		.optional(),
-	stderr_tail: z
-		.string()
-		.max(LIMITS.tail_bytes * 3)
-		.optional(),
-	/** The tails are the whole output: nothing went to the output stream. */
-	inline: z.boolean().optional(),
-	stdout: StreamSummary.optional(),
-	stderr: StreamSummary.optional(),
-	/** One sentence for people, when the reason wants one. */
-	message: z.string().max(4096).optional(),
+  status: z.enum(TERMINAL_STATUSES),
+  reason: z.enum(END_REASONS),
+  exit_code: z.int().min(0).max(255).optional(),
+  signal: z.string().max(16).optional(),
+  started_at: millis,
+  ended_at: millis,
+  /** Processor time of the task's processes, user and system. */
+  cpu_ms: count.optional(),
+  peak_memory_mib: count.optional(),
+  /** The last part of the output, at most 1 KiB for both, UTF-8 with replacement characters. */
+  stdout_tail: z
+    .string()
+    .max(LIMITS.tail_bytes * 3)
+    .optional(),
+  stderr_tail: z
+    .string()
+    .max(LIMITS.tail_bytes * 3)
+    .optional(),
+  /** The tails are the whole output: nothing went to the output stream. */
+  inline: z.boolean().optional(),
+  stdout: StreamSummary.optional(),
+  stderr: StreamSummary.optional(),
+  /** One sentence for people, when the reason wants one. */
+  message: z.string().max(4096).optional(),
 });
 export type Outcome = z.infer<typeof Outcome>;
 
-export const NODE_STATUSES = [
-	"online",
-	"offline",
-	"maintenance",
-	"error",
-] as const;
+export const NODE_STATUSES = ["online", "offline", "maintenance", "error"] as const;
 export type NodeStatus = (typeof NODE_STATUSES)[number];
 
 export const Capacity = z.strictObject({
-	cpu_millis: count,
-	memory_mib: count,
-	gpus: count,
-	resources: z.record(z.string().min(1).max(64), count),
+  cpu_millis: count,
+  memory_mib: count,
+  gpus: count,
+  resources: z.record(z.string().min(1).max(64), count),
 });
 export type Capacity = z.infer<typeof Capacity>;
 
 /** What a worker says of itself when it registers. */
 export const NodeInfo = z.strictObject({
-	name: z.string().min(1).max(LIMITS.name_chars),
-	/** Tells two processes on one machine from two machines: a hash, never the machine's own id. */
-	machine: z.string().min(1).max(64),
-	os: z.string().max(32),
-	arch: z.string().max(32),
-	version: z.string().max(64),
-	pid: count,
-	capacity: Capacity,
-	tags: z.array(label).max(LIMITS.label_count),
-	attributes: z.record(label, z.string().max(LIMITS.label_chars)),
-	executors: z.array(z.enum(EXECUTORS)),
+  name: z.string().min(1).max(LIMITS.name_chars),
+  /** Tells two processes on one machine from two machines: a hash, never the machine's own id. */
+  machine: z.string().min(1).max(64),
+  os: z.string().max(32),
+  arch: z.string().max(32),
+  version: z.string().max(64),
+  pid: count,
+  capacity: Capacity,
+  tags: z.array(label).max(LIMITS.label_count),
+  attributes: z.record(label, z.string().max(LIMITS.label_chars)),
+  executors: z.array(z.enum(EXECUTORS)),
 });
 export type NodeInfo = z.infer<typeof NodeInfo>;
 
 /** A node as commands and the API show it. Load figures are absent until the first heartbeat. */
 export interface NodeView extends NodeInfo {
-	id: string;
-	status: NodeStatus;
-	incarnation: string;
-	registered_at: number;
-	last_heartbeat_ms_ago?: number;
-	used: { cpu_millis: number; memory_mib: number; gpus: number };
-	held: number;
-	running: number;
-	completed: number;
-	failed: number;
-	cpu_percent?: number;
-	free_memory_mib?: number;
+  id: string;
+  status: NodeStatus;
+  incarnation: string;
+  registered_at: number;
+  last_heartbeat_ms_ago?: number;
+  used: { cpu_millis: number; memory_mib: number; gpus: number };
+  held: number;
+  running: number;
+  completed: number;
+  failed: number;
+  cpu_percent?: number;
+  free_memory_mib?: number;
 }
 
 /** Counts of tasks by status; `total` is known members so far. */
 export interface TaskCounts {
-	total: number;
-	pending: number;
-	scheduled: number;
-	running: number;
-	completed: number;
-	failed: number;
-	cancelled: number;
-	timeout: number;
+  total: number;
+  pending: number;
+  scheduled: number;
+  running: number;
+  completed: number;
+  failed: number;
+  cancelled: number;
+  timeout: number;
 }
 
 export function finishedCount(counts: TaskCounts): number {
-	return counts.completed + counts.failed + counts.cancelled + counts.timeout;
+  return counts.completed + counts.failed + counts.cancelled + counts.timeout;
 }
 
 /** One attempt that did not give the task's result. */
 export interface AttemptView {
-	attempt: number;
-	node: string;
-	reason: EndReason;
-	at: number;
+  attempt: number;
+  node: string;
+  reason: EndReason;
+  at: number;
 }
 
 /** A task as commands and the API show it; an array's own row has `counts` and no `outcome`. */
 export interface TaskView {
-	id: string;
-	name?: string;
-	number: number;
-	/** Absent for an array as a whole. */
-	index?: number;
-	array: boolean;
-	open?: boolean;
-	status: TaskStatus;
-	specification: Specification;
-	input?: string;
-	counts?: TaskCounts;
-	attempt?: number;
-	node?: string;
-	node_name?: string;
-	submitted_by: string;
-	submitted_at: number;
-	started_at?: number;
-	finished_at?: number;
-	outcome?: Outcome;
-	attempts?: AttemptView[];
-	/** For a pending task: why it waits, a line a node. */
-	waiting?: { summary: string; nodes: { node: string; reason: string }[] };
+  id: string;
+  name?: string;
+  number: number;
+  /** Absent for an array as a whole. */
+  index?: number;
+  array: boolean;
+  open?: boolean;
+  status: TaskStatus;
+  specification: Specification;
+  input?: string;
+  counts?: TaskCounts;
+  attempt?: number;
+  node?: string;
+  node_name?: string;
+  submitted_by: string;
+  submitted_at: number;
+  started_at?: number;
+  finished_at?: number;
+  outcome?: Outcome;
+  attempts?: AttemptView[];
+  /** For a pending task: why it waits, a line a node. */
+  waiting?: { summary: string; nodes: { node: string; reason: string }[] };
 }
 
 export interface ClusterState {
-	cluster: string;
-	cluster_id: string;
-	name: string;
-	epoch: number;
-	leader: string;
-	/** The log's last sequence in the view. */
-	sequence: number;
-	version: string;
-	started_at: number;
-	nats_url: string;
-	http_url?: string;
-	broker: { managed: boolean; version: string; sync: string };
-	nodes: { total: number; online: number };
-	tasks: TaskCounts;
-	/** Sentences on what an operator should know. */
-	notes: string[];
+  cluster: string;
+  cluster_id: string;
+  name: string;
+  epoch: number;
+  leader: string;
+  /** The log's last sequence in the view. */
+  sequence: number;
+  version: string;
+  started_at: number;
+  nats_url: string;
+  http_url?: string;
+  broker: { managed: boolean; version: string; sync: string };
+  nodes: { total: number; online: number };
+  tasks: TaskCounts;
+  /** Sentences on what an operator should know. */
+  notes: string[];
 }

@@ -3,49 +3,49 @@
 
 /** A started timer; `cancel` is safe to call more than once and after it fired. */
 export interface Timer {
-	cancel(): void;
+  cancel(): void;
 }
 
 export interface Runtime {
-	/** Milliseconds since the Unix epoch. May jump either way: use it for people, never for deadlines. */
-	wall_ms(): number;
-	/** Milliseconds since an arbitrary start, never going back. */
-	monotonic_ms(): number;
-	/** Cryptographically random bytes (seeded ones in a simulation). */
-	random_bytes(length: number): Uint8Array;
-	/** Runs `action` once, after `delay_ms`. */
-	after(delay_ms: number, action: () => void): Timer;
+  /** Milliseconds since the Unix epoch. May jump either way: use it for people, never for deadlines. */
+  wall_ms(): number;
+  /** Milliseconds since an arbitrary start, never going back. */
+  monotonic_ms(): number;
+  /** Cryptographically random bytes (seeded ones in a simulation). */
+  random_bytes(length: number): Uint8Array;
+  /** Runs `action` once, after `delay_ms`. */
+  after(delay_ms: number, action: () => void): Timer;
 }
 
 export const systemRuntime: Runtime = {
-	wall_ms: () => Date.now(),
-	monotonic_ms: () => performance.now(),
-	random_bytes: (length) => crypto.getRandomValues(new Uint8Array(length)),
-	after(delay_ms, action) {
-		const handle = setTimeout(action, delay_ms);
-		return { cancel: () => clearTimeout(handle) };
-	},
+  wall_ms: () => Date.now(),
+  monotonic_ms: () => performance.now(),
+  random_bytes: (length) => crypto.getRandomValues(new Uint8Array(length)),
+  after(delay_ms, action) {
+    const handle = setTimeout(action, delay_ms);
+    return { cancel: () => clearTimeout(handle) };
+  },
 };
 
 /** Resolves after `delay_ms`; for shells (code at the edge that may await), never for handlers. */
 export function sleep(runtime: Runtime, delay_ms: number): Promise<void> {
-	return new Promise((resolve) => {
-		runtime.after(delay_ms, resolve);
-	});
+  return new Promise((resolve) => {
+    runtime.after(delay_ms, resolve);
+  });
 }
 
 /** A random unsigned 32-bit integer. */
 export function randomU32(runtime: Runtime): number {
-	const bytes = runtime.random_bytes(4);
-	return new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0);
+  const bytes = runtime.random_bytes(4);
+  return new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0);
 }
 
 /** `length` random bytes as lower-case hex (2 characters a byte). */
 export function randomHex(runtime: Runtime, length: number): string {
-	return Buffer.from(runtime.random_bytes(length)).toString("hex");
+  return Buffer.from(runtime.random_bytes(length)).toString("hex");
 }
 
 /** An ISO-8601 UTC instant for people and for `--json`. */
 export function isoTime(wall_ms: number): string {
-	return new Date(wall_ms).toISOString();
+  return new Date(wall_ms).toISOString();
 }

@@ -22,104 +22,96 @@ export type Run = z.infer<typeof Run>;
 /** [submission, from, to, attempt, started_at] in wall milliseconds of the node */
 const StartRun = z.tuple([integer, integer, integer, attempt, integer]);
 /** [submission, from, to, attempt, started_at, ended_at]: plain successes that have nothing else to tell */
-const PlainRun = z.tuple([
-	integer,
-	integer,
-	integer,
-	attempt,
-	integer,
-	integer,
-]);
+const PlainRun = z.tuple([integer, integer, integer, attempt, integer, integer]);
 export type PlainRun = z.infer<typeof PlainRun>;
 
 const TaskResult = z.strictObject({
-	task: z.tuple([integer, integer, attempt]),
-	outcome: Outcome,
+  task: z.tuple([integer, integer, attempt]),
+  outcome: Outcome,
 });
 export type TaskResult = z.infer<typeof TaskResult>;
 
-const runs = <T extends z.ZodType>(of: T, most: number) =>
-	z.array(of).max(most);
+const runs = <T extends z.ZodType>(of: T, most: number) => z.array(of).max(most);
 
 // ---- worker → leader, on claw.<c>.node.<id>.up -----------------------------------------------------------------
 
 export const NodeRegister = z.strictObject({
-	type: z.literal("node.register"),
-	v: z.literal(WIRE_VERSION),
-	/** The cluster that this worker belongs to; absent until it was welcomed once. */
-	cluster_id: z.string().max(64).optional(),
-	incarnation,
-	info: NodeInfo,
-	/** Attempts whose reports wait in the outbox: they ended, whatever life they began in. */
-	held: runs(Run, LIMITS.held_runs_per_message),
+  type: z.literal("node.register"),
+  v: z.literal(WIRE_VERSION),
+  /** The cluster that this worker belongs to; absent until it was welcomed once. */
+  cluster_id: z.string().max(64).optional(),
+  incarnation,
+  info: NodeInfo,
+  /** Attempts whose reports wait in the outbox: they ended, whatever life they began in. */
+  held: runs(Run, LIMITS.held_runs_per_message),
 });
 
 /** Short names: at most 149 bytes as sent, subject and all. i incarnation, n attempts held, h their hash, c % of all
  * processors busy, m MiB of memory free. */
 export const NodeHeartbeat = z.strictObject({
-	type: z.literal("node.heartbeat"),
-	i: z.string().regex(/^[0-9a-f]{8}$/),
-	n: integer,
-	h: z.string().regex(/^[0-9a-f]{8}$/),
-	c: integer.max(100).optional(),
-	m: integer.optional(),
+  type: z.literal("node.heartbeat"),
+  i: z.string().regex(/^[0-9a-f]{8}$/),
+  n: integer,
+  h: z.string().regex(/^[0-9a-f]{8}$/),
+  c: integer.max(100).optional(),
+  m: integer.optional(),
 });
 
 export const NodeShutdown = z.strictObject({
-	type: z.literal("node.shutdown"),
-	incarnation,
-	reason: z.string().max(256),
+  type: z.literal("node.shutdown"),
+  incarnation,
+  reason: z.string().max(256),
 });
 
 /** Answer to `node.control {action: "list"}`: everything that the worker holds, in parts. */
 export const NodeHeld = z.strictObject({
-	type: z.literal("node.held"),
-	incarnation,
-	/** The list that this is a part of, and whether it is the last part. */
-	list: integer,
-	last: z.boolean(),
-	held: runs(Run, LIMITS.held_runs_per_message),
+  type: z.literal("node.held"),
+  incarnation,
+  /** The list that this is a part of, and whether it is the last part. */
+  list: integer,
+  last: z.boolean(),
+  held: runs(Run, LIMITS.held_runs_per_message),
 });
 
 export const TaskStart = z.strictObject({
-	type: z.literal("task.start"),
-	incarnation,
-	runs: runs(StartRun, LIMITS.report_items_per_message),
+  type: z.literal("task.start"),
+  incarnation,
+  runs: runs(StartRun, LIMITS.report_items_per_message),
 });
 
 export const TaskProgress = z.strictObject({
-	type: z.literal("task.progress"),
-	incarnation,
-	task: z.tuple([integer, integer, attempt]),
-	stdout_bytes: integer,
-	stderr_bytes: integer,
+  type: z.literal("task.progress"),
+  incarnation,
+  task: z.tuple([integer, integer, attempt]),
+  stdout_bytes: integer,
+  stderr_bytes: integer,
 });
 
 /** Successes. `seq` is the outbox row: it is sent again until `report.ack` names it. */
 export const TaskComplete = z.strictObject({
-	type: z.literal("task.complete"),
-	seq: integer,
-	runs: runs(PlainRun, LIMITS.report_items_per_message),
-	results: runs(TaskResult, LIMITS.report_items_per_message),
+  type: z.literal("task.complete"),
+  seq: integer,
+  runs: runs(PlainRun, LIMITS.report_items_per_message),
+  results: runs(TaskResult, LIMITS.report_items_per_message),
 });
 
 /** Everything that did not succeed, and what is given back unstarted. */
 export const TaskFail = z.strictObject({
-	type: z.literal("task.fail"),
-	seq: integer,
-	results: runs(TaskResult, LIMITS.report_items_per_message),
-	released: runs(Run, LIMITS.report_items_per_message),
+  type: z.literal("task.fail"),
+  seq: integer,
+  results: runs(TaskResult, LIMITS.report_items_per_message),
+  released: runs(Run, LIMITS.report_items_per_message),
 });
 
 export const UpMessage = z.discriminatedUnion("type", [
-	NodeRegister,
-	NodeHeartbeat,
-	NodeShutdown,
-	NodeHeld,
-	TaskStart,
-	TaskProgress,
-	TaskComplete,
-	TaskFail,
+  NodeRegister,
+  NodeHeartbeat,
+  NodeShutdown,
+  NodeHeld,
+  TaskStart,
+  TaskProgress,
+  TaskComplete,
+  TaskFail,
 ]);
 export type UpMessage = z.infer<typeof UpMessage>;
 
@@ -127,135 +119,130 @@ export type UpMessage = z.infer<typeof UpMessage>;
 
 /** One run of alike tasks. `id` is the array's id (members are `id.index`), or `ids` a lone task's id a member. */
 export const AssignItem = z.strictObject({
-	run: Run,
-	/** Index into the message's specifications. */
-	spec: integer,
-	id: taskId.optional(),
-	ids: z.array(taskId).optional(),
-	inputs: z.array(input).optional(),
+  run: Run,
+  /** Index into the message's specifications. */
+  spec: integer,
+  id: taskId.optional(),
+  ids: z.array(taskId).optional(),
+  inputs: z.array(input).optional(),
 });
 export type AssignItem = z.infer<typeof AssignItem>;
 
 export const TaskAssign = z.strictObject({
-	type: z.literal("task.assign"),
-	incarnation,
-	specifications: z.array(Specification),
-	items: z.array(AssignItem).max(LIMITS.assign_runs_per_message),
+  type: z.literal("task.assign"),
+  incarnation,
+  specifications: z.array(Specification),
+  items: z.array(AssignItem).max(LIMITS.assign_runs_per_message),
 });
 
 export const TaskCancel = z.strictObject({
-	type: z.literal("task.cancel"),
-	incarnation,
-	runs: runs(Run, LIMITS.assign_runs_per_message),
-	/** `cancelled`: report it as such; `superseded`: stop it and forget it, a later attempt stands elsewhere. */
-	reason: z.enum(["cancelled", "superseded"]),
+  type: z.literal("task.cancel"),
+  incarnation,
+  runs: runs(Run, LIMITS.assign_runs_per_message),
+  /** `cancelled`: report it as such; `superseded`: stop it and forget it, a later attempt stands elsewhere. */
+  reason: z.enum(["cancelled", "superseded"]),
 });
 
 export const NodeControl = z.strictObject({
-	type: z.literal("node.control"),
-	incarnation,
-	action: z.discriminatedUnion("kind", [
-		z.strictObject({
-			kind: z.literal("welcome"),
-			cluster_id: z.string(),
-			heartbeat_ms: integer,
-		}),
-		z.strictObject({
-			kind: z.literal("refuse"),
-			code: z.string(),
-			message: z.string(),
-		}),
-		z.strictObject({ kind: z.literal("list"), list: integer }),
-		/** The leader does not know this life of the node: register again. */
-		z.strictObject({ kind: z.literal("register") }),
-	]),
+  type: z.literal("node.control"),
+  incarnation,
+  action: z.discriminatedUnion("kind", [
+    z.strictObject({
+      kind: z.literal("welcome"),
+      cluster_id: z.string(),
+      heartbeat_ms: integer,
+    }),
+    z.strictObject({
+      kind: z.literal("refuse"),
+      code: z.string(),
+      message: z.string(),
+    }),
+    z.strictObject({ kind: z.literal("list"), list: integer }),
+    /** The leader does not know this life of the node: register again. */
+    z.strictObject({ kind: z.literal("register") }),
+  ]),
 });
 
 export const ReportAck = z.strictObject({
-	type: z.literal("report.ack"),
-	seqs: z.array(integer),
+  type: z.literal("report.ack"),
+  seqs: z.array(integer),
 });
 
-export const DownMessage = z.discriminatedUnion("type", [
-	TaskAssign,
-	TaskCancel,
-	NodeControl,
-	ReportAck,
-]);
+export const DownMessage = z.discriminatedUnion("type", [TaskAssign, TaskCancel, NodeControl, ReportAck]);
 export type DownMessage = z.infer<typeof DownMessage>;
 
 // ---- client → leader, requests on claw.<c>.client.<who>.cmd.<type> ----------------------------------------------
 
 /** One array, or up to 1000 separate tasks, with ids and a nonce that the client drew: sent again, it is done once. */
 export const TaskSubmit = z.strictObject({
-	v: z.literal(WIRE_VERSION),
-	nonce,
-	specifications: z.array(Specification).min(1).max(LIMITS.tasks_per_request),
-	/** Separate tasks: [id, index into specifications]. */
-	tasks: z
-		.array(z.tuple([taskId, integer]))
-		.max(LIMITS.tasks_per_request)
-		.optional(),
-	/** An array: `count` members without inputs, or `inputs`, and `open` when more will be sent by task.extend. */
-	array: z
-		.strictObject({
-			id: taskId,
-			count: integer.max(LIMITS.array_members).optional(),
-			inputs: z.array(input).max(LIMITS.inputs_per_request).optional(),
-			open: z.boolean().optional(),
-		})
-		.optional(),
+  v: z.literal(WIRE_VERSION),
+  nonce,
+  specifications: z.array(Specification).min(1).max(LIMITS.tasks_per_request),
+  /** Separate tasks: [id, index into specifications]. */
+  tasks: z
+    .array(z.tuple([taskId, integer]))
+    .max(LIMITS.tasks_per_request)
+    .optional(),
+  /** An array: `count` members without inputs, or `inputs`, and `open` when more will be sent by task.extend. */
+  array: z
+    .strictObject({
+      id: taskId,
+      count: integer.max(LIMITS.array_members).optional(),
+      inputs: z.array(input).max(LIMITS.inputs_per_request).optional(),
+      open: z.boolean().optional(),
+    })
+    .optional(),
 });
 export type TaskSubmit = z.infer<typeof TaskSubmit>;
 
 /** More inputs for an open array. A repeat is answered, a gap refused; `close` ends it with its total. */
 export const TaskExtend = z.strictObject({
-	v: z.literal(WIRE_VERSION),
-	id: taskId,
-	nonce,
-	offset: integer,
-	inputs: z.array(input).max(LIMITS.inputs_per_request),
-	close: z.strictObject({ total: integer }).optional(),
+  v: z.literal(WIRE_VERSION),
+  id: taskId,
+  nonce,
+  offset: integer,
+  inputs: z.array(input).max(LIMITS.inputs_per_request),
+  close: z.strictObject({ total: integer }).optional(),
 });
 export type TaskExtend = z.infer<typeof TaskExtend>;
 
 /** Tasks by submission number and index range, as the client resolved them; `to` absent: to the end. */
 export const TaskCancelCommand = z.strictObject({
-	v: z.literal(WIRE_VERSION),
-	targets: z
-		.array(
-			z.strictObject({
-				number: integer,
-				from: integer,
-				to: integer.optional(),
-			}),
-		)
-		.max(LIMITS.list_rows),
+  v: z.literal(WIRE_VERSION),
+  targets: z
+    .array(
+      z.strictObject({
+        number: integer,
+        from: integer,
+        to: integer.optional(),
+      }),
+    )
+    .max(LIMITS.list_rows),
 });
 export type TaskCancelCommand = z.infer<typeof TaskCancelCommand>;
 
 export const CredentialsExport = z.strictObject({
-	v: z.literal(WIRE_VERSION),
-	role: z.enum(["worker", "client"]),
+  v: z.literal(WIRE_VERSION),
+  role: z.enum(["worker", "client"]),
 });
 
 export const COMMANDS = {
-	"task.submit": TaskSubmit,
-	"task.extend": TaskExtend,
-	"task.cancel": TaskCancelCommand,
-	"credentials.export": CredentialsExport,
+  "task.submit": TaskSubmit,
+  "task.extend": TaskExtend,
+  "task.cancel": TaskCancelCommand,
+  "credentials.export": CredentialsExport,
 } as const;
 export type CommandType = keyof typeof COMMANDS;
 
 /** Answers to commands. `sequence` is what a later query must have seen (read your writes). */
 export interface CommandAnswers {
-	"task.submit": { number: number; sequence: number };
-	"task.extend": { total: number; sequence: number };
-	"task.cancel": {
-		cancelled: number;
-		stopping: number;
-		finished: number;
-		sequence: number;
-	};
-	"credentials.export": { creds: string; id: string; nats_url: string };
+  "task.submit": { number: number; sequence: number };
+  "task.extend": { total: number; sequence: number };
+  "task.cancel": {
+    cancelled: number;
+    stopping: number;
+    finished: number;
+    sequence: number;
+  };
+  "credentials.export": { creds: string; id: string; nats_url: string };
 }

@@ -4,13 +4,13 @@
 import { z } from "zod";
 import { LIMITS } from "../common/limits.ts";
 import {
-	type ClusterState,
-	type NodeView,
-	type Outcome,
-	PRIORITIES,
-	TASK_STATUSES,
-	type TaskCounts,
-	type TaskView,
+  type ClusterState,
+  type NodeView,
+  type Outcome,
+  PRIORITIES,
+  TASK_STATUSES,
+  type TaskCounts,
+  type TaskView,
 } from "../common/models.ts";
 
 const integer = z.int().min(0);
@@ -18,79 +18,79 @@ const seen = integer.optional();
 const wait_ms = integer.max(LIMITS.wait_ms);
 
 export const QUERIES = {
-	/** The id, or unique prefix, as typed → submission number and index. */
-	"task.resolve": z.strictObject({
-		seen,
-		refs: z.array(z.string().max(64)).max(LIMITS.list_rows),
-	}),
-	"task.list": z.strictObject({
-		seen,
-		statuses: z.array(z.enum(TASK_STATUSES)).optional(),
-		priority: z.enum(PRIORITIES).optional(),
-		name: z.string().optional(),
-		labels: z.record(z.string(), z.string()).optional(),
-		/** Members of this submission instead of whole submissions. */
-		number: integer.optional(),
-		limit: integer.min(1).max(LIMITS.list_rows),
-		cursor: z.string().max(64).optional(),
-	}),
-	"task.show": z.strictObject({
-		seen,
-		number: integer,
-		index: integer.optional(),
-	}),
-	/** Answers when the task (or all members, with no index) changed from `status`, is over, or after `wait_ms`. */
-	"task.wait": z.strictObject({
-		seen,
-		number: integer,
-		index: integer.optional(),
-		until: z.enum(["started", "finished"]),
-		wait_ms,
-	}),
-	/** Results of a submission in the order in which they were recorded, after `cursor`; waits for at least one. */
-	"task.results": z.strictObject({
-		seen,
-		number: integer,
-		cursor: integer,
-		limit: integer.min(1).max(LIMITS.list_rows),
-		wait_ms,
-	}),
-	"node.list": z.strictObject({ seen }),
-	"cluster.status": z.strictObject({ seen }),
+  /** The id, or unique prefix, as typed → submission number and index. */
+  "task.resolve": z.strictObject({
+    seen,
+    refs: z.array(z.string().max(64)).max(LIMITS.list_rows),
+  }),
+  "task.list": z.strictObject({
+    seen,
+    statuses: z.array(z.enum(TASK_STATUSES)).optional(),
+    priority: z.enum(PRIORITIES).optional(),
+    name: z.string().optional(),
+    labels: z.record(z.string(), z.string()).optional(),
+    /** Members of this submission instead of whole submissions. */
+    number: integer.optional(),
+    limit: integer.min(1).max(LIMITS.list_rows),
+    cursor: z.string().max(64).optional(),
+  }),
+  "task.show": z.strictObject({
+    seen,
+    number: integer,
+    index: integer.optional(),
+  }),
+  /** Answers when the task (or all members, with no index) changed from `status`, is over, or after `wait_ms`. */
+  "task.wait": z.strictObject({
+    seen,
+    number: integer,
+    index: integer.optional(),
+    until: z.enum(["started", "finished"]),
+    wait_ms,
+  }),
+  /** Results of a submission in the order in which they were recorded, after `cursor`; waits for at least one. */
+  "task.results": z.strictObject({
+    seen,
+    number: integer,
+    cursor: integer,
+    limit: integer.min(1).max(LIMITS.list_rows),
+    wait_ms,
+  }),
+  "node.list": z.strictObject({ seen }),
+  "cluster.status": z.strictObject({ seen }),
 } as const;
 export type QueryType = keyof typeof QUERIES;
 export type QueryRequest<T extends QueryType> = z.infer<(typeof QUERIES)[T]>;
 
 export interface ResolvedRef {
-	ref: string;
-	id: string;
-	number: number;
-	/** Set for one task: a lone one, or a member of an array. */
-	index?: number;
-	array: boolean;
+  ref: string;
+  id: string;
+  number: number;
+  /** Set for one task: a lone one, or a member of an array. */
+  index?: number;
+  array: boolean;
 }
 
 /** A recorded result; `to` > `from` + 1 for a run of plain successes. */
 export interface ResultRow {
-	from: number;
-	to: number;
-	attempt: number;
-	node: string;
-	outcome: Outcome;
+  from: number;
+  to: number;
+  attempt: number;
+  node: string;
+  outcome: Outcome;
 }
 
 export interface QueryAnswers {
-	"task.resolve": { refs: ResolvedRef[] };
-	"task.list": { tasks: TaskView[]; cursor?: string };
-	"task.show": { task: TaskView };
-	"task.wait": { task: TaskView };
-	"task.results": {
-		results: ResultRow[];
-		cursor: number;
-		counts: TaskCounts;
-		open: boolean;
-		finished: boolean;
-	};
-	"node.list": { nodes: NodeView[] };
-	"cluster.status": { status: ClusterState };
+  "task.resolve": { refs: ResolvedRef[] };
+  "task.list": { tasks: TaskView[]; cursor?: string };
+  "task.show": { task: TaskView };
+  "task.wait": { task: TaskView };
+  "task.results": {
+    results: ResultRow[];
+    cursor: number;
+    counts: TaskCounts;
+    open: boolean;
+    finished: boolean;
+  };
+  "node.list": { nodes: NodeView[] };
+  "cluster.status": { status: ClusterState };
 }

@@ -7,44 +7,36 @@ import { LIMITS } from "../common/limits.ts";
 const CLUSTER = /^[a-z0-9][a-z0-9-]*$/;
 
 export function checkClusterName(name: string): string {
-	if (name.length > LIMITS.cluster_name_chars || !CLUSTER.test(name)) {
-		throw new ClawError("bad_config", `'${name}' is no cluster name`, {
-			hint: `lower-case letters, digits and hyphens, at most ${LIMITS.cluster_name_chars}`,
-			field: "cluster",
-		});
-	}
-	return name;
+  if (name.length > LIMITS.cluster_name_chars || !CLUSTER.test(name)) {
+    throw new ClawError("bad_config", `'${name}' is no cluster name`, {
+      hint: `lower-case letters, digits and hyphens, at most ${LIMITS.cluster_name_chars}`,
+      field: "cluster",
+    });
+  }
+  return name;
 }
 
 export const subjects = {
-	command: (c: string, who: string, type: string) =>
-		`claw.${c}.client.${who}.cmd.${type}`,
-	query: (c: string, who: string, type: string) =>
-		`claw.${c}.client.${who}.query.${type}`,
-	allCommands: (c: string) => `claw.${c}.client.*.cmd.>`,
-	allQueries: (c: string) => `claw.${c}.client.*.query.>`,
-	up: (c: string, node: string) => `claw.${c}.node.${node}.up`,
-	allUp: (c: string) => `claw.${c}.node.*.up`,
-	down: (c: string, node: string) => `claw.${c}.node.${node}.down`,
-	output: (
-		c: string,
-		node: string,
-		number: number,
-		index: number,
-		attempt: number,
-	) => `claw.${c}.node.${node}.out.${number}.${index}.${attempt}`,
-	outputOfTask: (c: string, number: number, index: number) =>
-		`claw.${c}.node.*.out.${number}.${index}.>`,
-	allOutput: (c: string) => `claw.${c}.node.*.out.>`,
-	log: (c: string) => `claw.${c}.log`,
-	logStream: (c: string) => `CLAW_${c}_LOG`,
-	outputStream: (c: string) => `CLAW_${c}_OUT`,
-	leaseBucket: (c: string) => `claw_${c}_lease`,
-	filesBucket: (c: string) => `claw_${c}_files`,
+  command: (c: string, who: string, type: string) => `claw.${c}.client.${who}.cmd.${type}`,
+  query: (c: string, who: string, type: string) => `claw.${c}.client.${who}.query.${type}`,
+  allCommands: (c: string) => `claw.${c}.client.*.cmd.>`,
+  allQueries: (c: string) => `claw.${c}.client.*.query.>`,
+  up: (c: string, node: string) => `claw.${c}.node.${node}.up`,
+  allUp: (c: string) => `claw.${c}.node.*.up`,
+  down: (c: string, node: string) => `claw.${c}.node.${node}.down`,
+  output: (c: string, node: string, number: number, index: number, attempt: number) =>
+    `claw.${c}.node.${node}.out.${number}.${index}.${attempt}`,
+  outputOfTask: (c: string, number: number, index: number) => `claw.${c}.node.*.out.${number}.${index}.>`,
+  allOutput: (c: string) => `claw.${c}.node.*.out.>`,
+  log: (c: string) => `claw.${c}.log`,
+  logStream: (c: string) => `CLAW_${c}_LOG`,
+  outputStream: (c: string) => `CLAW_${c}_OUT`,
+  leaseBucket: (c: string) => `claw_${c}_lease`,
+  filesBucket: (c: string) => `claw_${c}_files`,
 } as const;
 
 /** The sender's part of a subject of ours: node or client id, and what follows it. */
 export function senderOf(subject: string): { who: string; rest: string } {
-	const parts = subject.split(".");
-	return { who: parts[3] ?? "", rest: parts.slice(4).join(".") };
+  const parts = subject.split(".");
+  return { who: parts[3] ?? "", rest: parts.slice(4).join(".") };
 }
