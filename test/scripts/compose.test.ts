@@ -65,7 +65,7 @@ describe("docker-compose.yml", () => {
   });
 
   test("demands a password and hands over the configuration that it starts with", () => {
-    expect(nats.environment["CLAW_NATS_PASSWORD"]).toStartWith("${CLAW_NATS_PASSWORD:?");
+    expect(nats.environment["CLAW_NATS_PASSWORD"]).toMatch(/^"\$\{CLAW_NATS_PASSWORD:\?[^}]+\}"$/);
     expect(nats.configs).toEqual([{ source: "nats", target: nats.command[1]! }]);
   });
 
@@ -76,8 +76,10 @@ describe("docker-compose.yml", () => {
     const path = join(folder, "claw.conf");
     writeFileSync(path, content);
     const server = process.env["NATS_SERVER"] ?? "nats-server";
-    const good = run([server, "-t", "--config", path], { CLAW_NATS_PASSWORD: "secret" });
-    expect(good).toEqual({ code: 0, text: expect.stringContaining("is valid") });
+    for (const password of ["secret", "12345678", "a$b#c"]) {
+      const checked = run([server, "-t", "--config", path], { CLAW_NATS_PASSWORD: `"${password}"` });
+      expect(checked).toEqual({ code: 0, text: expect.stringContaining("is valid") });
+    }
     expect(run([server, "-t", "--config", path], {}).code).not.toBe(0);
   });
 
