@@ -21,7 +21,7 @@ export const LIMITS = {
   script_bytes: 32 * MiB,
   argument_bytes: 131_071, // Linux refuses a longer single argument (MAX_ARG_STRLEN)
   // The log
-  batch_bytes: 512 * KiB,
+  batch_bytes: 768 * KiB,
   batch_close_bytes: 64 * KiB,
   appends_in_flight: 4,
   // Work on a node
@@ -33,12 +33,21 @@ export const LIMITS = {
   report_message_bytes: 512 * KiB,
   outbox_rows: 100_000,
   lost_attempts: 5,
+  deferred_messages: 65_536,
   // Output
   tail_bytes: 1024,
   output_chunk_bytes: 64 * KiB,
   output_task_bytes: 64 * MiB,
   output_window_bytes: 1 * MiB,
   output_total_bytes: 1024 * MiB,
+  output_hold_ms: 200, // short output waits this long for the task's end, to ride in its report
+  output_stall_ms: 5000, // when nobody takes a chunk for so long, output is cut rather than the task blocked
+  output_drain_ms: 1000, // a pipe that says nothing for so long after the task's tree is gone is closed
+  // Ending a task's processes
+  leftover_grace_ms: 500, // what a finished task left running gets between SIGTERM and SIGKILL
+  tree_end_ms: 30_000, // after SIGKILL: then the processes that cannot be ended are named
+  tree_candidates: 256, // younger processes that are looked at one by one instead of listing all
+  folder_pool: 256, // empty working folders kept for the next task
   // Queries
   list_rows: 1000,
   watchers: 4096,

@@ -1,0 +1,96 @@
+// `task.assign` messages out of assigned runs: with each run's specification, ids and inputs, cut to what one message
+// may carry. Specifications and inputs are read from the view, in bulk, when their turn has come.
+
+import { LIMITS } from "../common/limits.ts";
+import type { Specification } from "../common/models.ts";
+import type { AssignItem, DownMessage } from "../communication/messages.ts";
+import type { EventRun } from "../core/event.ts";
+import type { Submission } from "../core/state.ts";
+
+export interface Material {
+  submission(number: number): Submission | undefined;
+  specification(number: number): Specification;
+  inputs(number: number, from: number, to: number): string[] | undefined;
+}
+
+type Assign = Extract<DownMessage, { type: "task.assign" }>;
+
+/** Members of one run whose inputs are read at a time. */
+const INPUTS_AT_ONCE = 64;
+
+export function assignMessages(incarnation: string, runs: readonly EventRun[], material: Material): Assign[] {
+  const messages: Assign[] = [];
+  let open: Assign = { type: "task.assign", incarnation, specifications: [], items: [] };
+  let size = 0;
+  let spec_of = new Map<number, number>();
+  const flush = (): void => {
+    if (open.items.length > 0) messages.push(open);
+    open = { type: "task.assign", incarnation, specifications: [], items: [] };
+    spec_of = new Map();
+    size = 0;
+  };
+  for (const run of runs) {
+    const submission = material.submission(run[0]);
+    if (submission === undefined) continue;
+    for (const part of parts(run, submission, material)) {
+      const cost = itemBytes(part);
+      if (size + cost > LIMITS.assign_message_bytes || open.items.length === LIMITS.assign_runs_per_message) flush();
+      let spec = spec_of.get(run[0]);
+      if (spec === undefined) {
+        const specification = material.specification(run[0]);
+        spec = open.specifications.push(specification) - 1;
+        spec_of.set(run[0], spec);
+        size += JSON.stringify(specification).length;
+      }
+      open.items.push({ ...part, spec });
+      size += cost;
+    }
+  }
+  flush();
+  return messages;
+}
+
+function* parts(run: EventRun, submission: Submission, material: Material): Iterable<Omit<AssignItem, "spec">> {
+  const [number, from, to, attempt] = run;
+  if (!submission.array) {
+    yield { run, ids: submission.ids.slice(from, to) };
+    return;
+  }
+  const id = submission.ids[0] ?? 0;
+  const first = material.inputs(number, from, Math.min(to, from + 1));
+  if (first === undefined) {
+    yield { run, id };
+    return;
+  }
+  for (let start = from; start < to; start += INPUTS_AT_ONCE) {
+    const end = Math.min(to, start + INPUTS_AT_ONCE);
+    const inputs = material.inputs(number, start, end) ?? [];
+    yield* cutInputs(number, start, attempt, id, inputs);
+  }
+}
+
+/** Inputs can be large: a part holds at least one and otherwise at most half a message. */
+function* cutInputs(
+  number: number,
+  start: number,
+  attempt: number,
+  id: number,
+  inputs: string[],
+): Iterable<Omit<AssignItem, "spec">> {
+  let begin = 0;
+  let size = 0;
+  for (const [position, input] of inputs.entries()) {
+    if (position > begin && size + input.length > LIMITS.assign_message_bytes / 2) {
+      yield { run: [number, start + begin, start + position, attempt], id, inputs: inputs.slice(begin, position) };
+      begin = position;
+      size = 0;
+    }
+    size += input.length;
+  }
+  yield { run: [number, start + begin, start + inputs.length, attempt], id, inputs: inputs.slice(begin) };
+}
+
+function itemBytes(item: Omit<AssignItem, "spec">): number {
+  const inputs = item.inputs?.reduce((sum, input) => sum + Buffer.byteLength(input) + 8, 0) ?? 0;
+  return 64 + (item.ids?.length ?? 0) * 11 + inputs;
+}

@@ -1,0 +1,148 @@
+// The commit path (design, section 2): events are folded into the head state at once and join the open batch; batches
+// are appended with an expected sequence, a few in flight; what was promised in a batch happens only when the log has
+// acknowledged it. One append that does not succeed ends the term.
+
+import { LIMITS } from "../common/limits.ts";
+import { apply } from "../core/apply.ts";
+import type { Changes } from "../core/changes.ts";
+import { Touched } from "../core/changes.ts";
+import type { Batch, Event } from "../core/event.ts";
+import type { State } from "../core/state.ts";
+
+export interface OutgoingBatch {
+  /** The sequence that it gets, or the append is refused. */
+  sequence: number;
+  payload: Uint8Array;
+}
+
+export interface Committed {
+  sequence: number;
+  /** Hash of the batch: the next one's `prev`. */
+  hash: string;
+  changes: Changes;
+}
+
+interface Sent extends Committed {
+  after: (() => void)[];
+}
+
+export interface Tail {
+  sequence: number;
+  hash: string;
+}
+
+/** 128 bits of the batch's SHA-256 as hex. */
+export function batchHash(payload: Uint8Array): string {
+  return new Bun.CryptoHasher("sha256").update(payload).digest("hex").slice(0, 32);
+}
+
+export class Committer {
+  readonly #state: State;
+  readonly #append: (batch: OutgoingBatch) => void;
+  readonly #committed: (committed: Committed) => void;
+  #epoch: number;
+  #last: Tail;
+  #touched = new Touched();
+  #events: Event[] = [];
+  #size = 0;
+  #after: (() => void)[] = [];
+  #wanted = false;
+  #flying: Sent[] = [];
+
+  constructor(
+    state: State,
+    tail: Tail,
+    epoch: number,
+    append: (batch: OutgoingBatch) => void,
+    committed: (committed: Committed) => void,
+  ) {
+    this.#state = state;
+    this.#last = tail;
+    this.#epoch = epoch;
+    this.#append = append;
+    this.#committed = committed;
+  }
+
+  get idle(): boolean {
+    return this.#flying.length === 0 && this.#events.length === 0;
+  }
+
+  /** Folds the event into the head state and puts it into the open batch. */
+  add(event: Event): void {
+    apply(this.#state, event, this.#touched);
+    this.#events.push(event);
+    this.#size += sizeOf(event);
+  }
+
+  /** Runs `action` once everything decided so far is in the log: at once when it already is. */
+  afterwards(action: () => void): void {
+    if (this.#events.length > 0 || this.#wanted) this.#after.push(action);
+    else if (this.#flying.length > 0) this.#flying.at(-1)?.after.push(action);
+    else action();
+  }
+
+  /** Runs `action` after an append that is yet to come, an empty one if need be: it proves that this leader still leads. */
+  confirmed(action: () => void): void {
+    this.#after.push(action);
+    this.#wanted = true;
+  }
+
+  /** Closes the open batch if it is time: nothing in flight, or enough of it to be worth a second append. */
+  close(at: number): void {
+    if (this.#events.length === 0 && !this.#wanted) return;
+    const flying = this.#flying.length;
+    const full = this.#size >= LIMITS.batch_close_bytes && flying < LIMITS.appends_in_flight;
+    if (flying === 0 || full) this.#send(at);
+  }
+
+  /** Whether events of about this size still fit into the open batch; if not, it has to leave first. */
+  fits(bytes: number): boolean {
+    return this.#size === 0 || this.#size + bytes <= LIMITS.batch_bytes;
+  }
+
+  #send(at: number): void {
+    this.#state.time_ms = at;
+    const { cluster_id } = this.#state;
+    const batch: Batch = { v: 1, cluster_id, epoch: this.#epoch, prev: this.#last.hash, at, events: this.#events };
+    const payload = new TextEncoder().encode(JSON.stringify(batch));
+    const sequence = this.#last.sequence + 1;
+    const hash = batchHash(payload);
+    const changes = this.#touched.seal(this.#state);
+    this.#flying.push({ sequence, hash, changes, after: this.#after });
+    this.#last = { sequence, hash };
+    this.#touched = new Touched();
+    this.#events = [];
+    this.#size = 0;
+    this.#after = [];
+    this.#wanted = false;
+    this.#append({ sequence, payload });
+  }
+
+  /** The log has stored the batch with this sequence. Acknowledgements come in the order of the appends. */
+  stored(sequence: number): void {
+    const sent = this.#flying.shift();
+    if (sent === undefined || sent.sequence !== sequence) {
+      throw new Error(`acknowledged ${sequence}, expected ${sent?.sequence}`);
+    }
+    this.#committed(sent);
+    for (const action of sent.after) action();
+  }
+}
+
+/** About the bytes that an event adds to its batch: exact where it can be large. */
+function sizeOf(event: Event): number {
+  switch (event.t) {
+    case "submitted":
+    case "extended":
+    case "ended":
+      return JSON.stringify(event).length;
+    case "assigned":
+    case "started":
+    case "succeeded":
+    case "requeued":
+    case "stopping":
+      return 80 + event.runs.length * 40;
+    default:
+      return 400;
+  }
+}

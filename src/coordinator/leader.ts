@@ -1,0 +1,424 @@
+// The leader of a term: commands and reports in, decisions into the log, replies and orders out, each only after the
+// log has what it rests on. Synchronous, and it touches the world through four methods, so the simulator runs it as it is.
+
+import { ClawError } from "../common/errors.ts";
+import { LIMITS } from "../common/limits.ts";
+import type {
+  CommandType,
+  DownMessage,
+  TaskCancelCommand,
+  TaskExtend,
+  TaskSubmit,
+  UpMessage,
+} from "../communication/messages.ts";
+import { heldBy } from "../core/apply.ts";
+import {
+  decideAbandoned,
+  decideCancel,
+  decideExtend,
+  decideLost,
+  decideSubmit,
+  type FindIds,
+  type KnownId,
+} from "../core/decide.ts";
+import type { Event, EventRun } from "../core/event.ts";
+import { isOver, type Node, type State } from "../core/state.ts";
+import { assignMessages, type Material } from "./assign.ts";
+import { type Committed, Committer, type OutgoingBatch, type Tail } from "./committer.ts";
+import { Contacts, without } from "./nodes.ts";
+import { reportEvents } from "./reports.ts";
+import { Scheduler } from "./scheduler.ts";
+
+export interface LeaderWorld {
+  append(batch: OutgoingBatch): void;
+  /** The batch is in the log: the view and whoever waits may know. Comes before the effects that rest on it. */
+  committed(committed: Committed): void;
+  reply(token: unknown, answer: object | ClawError): void;
+  send(node: string, message: DownMessage): void;
+}
+
+/** What the leader reads of the view. */
+export interface LeaderView extends Omit<Material, "submission"> {
+  findIds: FindIds;
+}
+
+export interface LeaderOptions {
+  /** Who leads, for people. */
+  name: string;
+  cluster: string;
+  /** 128 random bits for a cluster that does not exist yet. */
+  fresh_cluster_id: string;
+  heartbeat_ms: number;
+  missed_heartbeats: number;
+  abandoned_after_ms: number;
+}
+
+export interface Now {
+  wall_ms: number;
+  monotonic_ms: number;
+}
+
+/** Most that log time may run ahead of elapsed time: a wall clock that jumps forward is followed slowly. */
+const FORWARD_JUMP_MS = 60_000;
+
+export class Leader {
+  readonly state: State;
+  readonly contacts = new Contacts();
+  readonly scheduler: Scheduler;
+  readonly #world: LeaderWorld;
+  readonly #view: LeaderView;
+  readonly #options: LeaderOptions;
+  readonly #committer: Committer;
+  readonly #recent = new Map<number, KnownId>();
+  readonly #over: { number: number; sequence: number }[] = [];
+  readonly #deferred: { bytes: number; run: (now: Now) => void }[] = [];
+  #serving = false;
+  #started_ms: number;
+  #clock: { at: number; monotonic_ms: number } | undefined;
+
+  constructor(state: State, tail: Tail, view: LeaderView, world: LeaderWorld, options: LeaderOptions, now: Now) {
+    this.state = state;
+    this.#view = view;
+    this.#world = world;
+    this.#options = options;
+    this.#started_ms = now.monotonic_ms;
+    this.scheduler = new Scheduler(state);
+    const epoch = state.epoch + 1;
+    this.#committer = new Committer(
+      state,
+      tail,
+      epoch,
+      (batch) => world.append(batch),
+      (committed) => this.#onCommitted(committed),
+    );
+    const at = this.#time(now);
+    if (state.cluster_id === "") {
+      this.#committer.add({ t: "cluster", cluster_id: options.fresh_cluster_id, name: options.cluster, at });
+    }
+    this.#committer.add({ t: "term", epoch, leader: options.name, at });
+    this.#committer.afterwards(() => {
+      this.#serving = true;
+    });
+    this.#committer.close(at);
+  }
+
+  get serving(): boolean {
+    return this.#serving;
+  }
+
+  /** The log has stored the batch with this sequence. */
+  stored(sequence: number, now: Now): void {
+    this.#committer.stored(sequence);
+    this.settle(now);
+  }
+
+  /** The view's file has everything up to this sequence: what is over need not be kept in memory. */
+  flushed(sequence: number): void {
+    let first = this.#over[0];
+    while (first !== undefined && first.sequence <= sequence) {
+      this.#over.shift();
+      for (const id of this.state.submissions.get(first.number)?.ids ?? []) this.#recent.delete(id);
+      this.state.retire(first.number);
+      first = this.#over[0];
+    }
+  }
+
+  /** A command from a client; `bytes` is its size on the wire. */
+  command(type: CommandType, payload: unknown, who: string, token: unknown, bytes: number, now: Now): void {
+    if (!this.#serving) {
+      this.#world.reply(token, new ClawError("not_leading", "this coordinator is not leading yet"));
+      return;
+    }
+    this.#admit(bytes, now, token, (then) => {
+      try {
+        const answer = this.#decide(type, payload, who, then);
+        this.#committer.afterwards(() => this.#world.reply(token, answer()));
+      } catch (error) {
+        if (!(error instanceof ClawError)) throw error;
+        this.#committer.afterwards(() => this.#world.reply(token, error));
+      }
+    });
+  }
+
+  /** A message from a worker. */
+  up(node: string, message: UpMessage, bytes: number, now: Now): void {
+    if (!this.#serving) return;
+    if (message.type === "node.heartbeat") this.#heartbeat(node, message, now);
+    else this.#admit(bytes, now, undefined, (then) => this.#report(node, message, then));
+  }
+
+  /** Runs at once, or when the open batch has room again: never more than a batch may carry. */
+  #admit(bytes: number, now: Now, token: unknown, run: (now: Now) => void): void {
+    if (this.#deferred.length === 0 && this.#committer.fits(bytes)) {
+      run(now);
+    } else if (this.#deferred.length >= LIMITS.deferred_messages) {
+      if (token !== undefined) this.#world.reply(token, new ClawError("too_many", "too many requests are waiting"));
+    } else {
+      this.#deferred.push({ bytes, run });
+    }
+  }
+
+  /** Ends a turn: takes what was deferred, places what waits and closes the batch if it is time. */
+  settle(now: Now): void {
+    if (this.#serving) this.#schedule(now);
+    this.#committer.close(this.#time(now));
+    let next = this.#deferred[0];
+    while (next !== undefined && this.#committer.fits(next.bytes)) {
+      this.#deferred.shift();
+      next.run(now);
+      this.#committer.close(this.#time(now));
+      next = this.#deferred[0];
+    }
+  }
+
+  /** Once a second or so: nodes that fell silent, arrays that nobody extends. */
+  tick(now: Now): void {
+    if (!this.#serving) return;
+    const at = this.#time(now);
+    for (const node of this.state.nodes.values()) {
+      if (node.status !== "online" || this.#reachable(node, now)) continue;
+      this.#committer.add({ t: "node", node: node.id, status: "offline", reason: "its heartbeats stopped", at });
+    }
+    for (const event of decideAbandoned(this.state, at, this.#options.abandoned_after_ms)) this.#committer.add(event);
+    this.settle(now);
+  }
+
+  /** A new leader gives every node a full interval before it calls one silent. */
+  #reachable(node: Node, now: Now): boolean {
+    const heard_ms = this.contacts.get(node.id)?.heard_ms ?? this.#started_ms;
+    return now.monotonic_ms - heard_ms <= this.#options.heartbeat_ms * (this.#options.missed_heartbeats + 0.5);
+  }
+
+  /** Log time: never back, and forward no faster than time passes, but for a bounded jump. */
+  #time(now: Now): number {
+    const clock = this.#clock;
+    const most =
+      clock === undefined ? now.wall_ms : clock.at + (now.monotonic_ms - clock.monotonic_ms) + FORWARD_JUMP_MS;
+    const at = Math.floor(Math.max(this.state.time_ms, clock?.at ?? 0, Math.min(now.wall_ms, most)));
+    this.#clock = { at, monotonic_ms: now.monotonic_ms };
+    return at;
+  }
+
+  #onCommitted(committed: Committed): void {
+    for (const [number, row] of committed.changes.submissions) {
+      const submission = this.state.submissions.get(number);
+      if (!row.live && submission !== undefined && isOver(submission)) {
+        this.#over.push({ number, sequence: committed.sequence });
+      }
+    }
+    this.#world.committed(committed);
+  }
+
+  #findIds: FindIds = (ids) => {
+    const found = new Map<number, KnownId>();
+    const unknown: number[] = [];
+    for (const id of ids) {
+      const known = this.#recent.get(id);
+      if (known === undefined) unknown.push(id);
+      else found.set(id, known);
+    }
+    for (const [id, known] of this.#view.findIds(unknown)) found.set(id, known);
+    return found;
+  };
+
+  #decide(type: CommandType, payload: unknown, who: string, now: Now): () => object {
+    const at = this.#time(now);
+    switch (type) {
+      case "task.submit": {
+        const { events, answer } = decideSubmit(this.state, this.#findIds, payload as TaskSubmit, who, at);
+        this.#addAll(events);
+        return () => ({ ...answer });
+      }
+      case "task.extend": {
+        const { events, answer } = decideExtend(this.state, this.#findIds, payload as TaskExtend, at);
+        this.#addAll(events);
+        return () => ({ ...answer });
+      }
+      case "task.cancel":
+        return this.#cancel(payload as TaskCancelCommand, at);
+      default:
+        throw new ClawError("unsupported", `the leader does not know the command ${type}`);
+    }
+  }
+
+  #addAll(events: readonly Event[]): void {
+    for (const event of events) {
+      this.#committer.add(event);
+      if (event.t !== "submitted") continue;
+      for (const id of event.ids) this.#recent.set(id, { number: event.number, nonce: event.nonce });
+    }
+  }
+
+  #cancel(command: TaskCancelCommand, at: number): () => object {
+    const total = { cancelled: 0, stopping: 0, finished: 0 };
+    for (const { number, from, to } of command.targets) {
+      const { events, answer, stop } = decideCancel(this.state, number, from, to, at);
+      this.#addAll(events);
+      total.cancelled += answer.cancelled;
+      total.stopping += answer.stopping;
+      total.finished += answer.finished;
+      for (const [node, runs] of stop) this.#stop(node, runs, "cancelled");
+    }
+    return () => total;
+  }
+
+  #stop(id: string, runs: readonly EventRun[], reason: "cancelled" | "superseded"): void {
+    const incarnation = this.state.nodes.get(id)?.incarnation;
+    if (incarnation === undefined) return;
+    this.#committer.afterwards(() => {
+      for (let at = 0; at < runs.length; at += LIMITS.assign_runs_per_message) {
+        const part = runs.slice(at, at + LIMITS.assign_runs_per_message);
+        this.#world.send(id, { type: "task.cancel", incarnation, runs: part, reason });
+      }
+    });
+  }
+
+  #schedule(now: Now): void {
+    const events = this.scheduler.assignments((node) => this.#reachable(node, now), this.#time(now));
+    for (const event of events) {
+      this.#committer.add(event);
+      if (event.t === "assigned") this.#assign(event.node, event.runs);
+    }
+  }
+
+  #assign(id: string, runs: readonly EventRun[]): void {
+    const incarnation = this.state.nodes.get(id)?.incarnation;
+    if (incarnation === undefined) throw new Error(`assigned to an unknown node ${id}`);
+    this.#committer.afterwards(() => {
+      const material: Material = {
+        submission: (number) => this.state.submissions.get(number),
+        specification: (number) => this.#view.specification(number),
+        inputs: (number, from, to) => this.#view.inputs(number, from, to),
+      };
+      for (const message of assignMessages(incarnation, runs, material)) this.#world.send(id, message);
+    });
+  }
+
+  #control(node: string, incarnation: string, action: Extract<DownMessage, { type: "node.control" }>["action"]): void {
+    this.#world.send(node, { type: "node.control", incarnation, action });
+  }
+
+  #heartbeat(id: string, message: Extract<UpMessage, { type: "node.heartbeat" }>, now: Now): void {
+    const node = this.state.nodes.get(id);
+    if (node === undefined || !node.incarnation.startsWith(message.i)) {
+      this.#control(id, message.i.padEnd(16, "0"), { kind: "register" });
+      return;
+    }
+    const contact = this.contacts.heard(id, now.monotonic_ms);
+    if (message.c !== undefined) contact.cpu_percent = message.c;
+    if (message.m !== undefined) contact.free_memory_mib = message.m;
+    if (node.status === "offline") {
+      const at = this.#time(now);
+      this.#committer.add({ t: "node", node: id, status: "online", reason: "", at });
+    }
+    const agrees = node.held.count === message.n && node.held.hash === message.h;
+    if (this.contacts.compare(contact, agrees)) this.#askForList(node);
+  }
+
+  #askForList(node: Node): void {
+    const contact = this.contacts.get(node.id);
+    if (contact === undefined) return;
+    const runs = heldBy(this.state, node.id).map(
+      ({ number, piece }): EventRun => [number, piece.from, piece.to, piece.attempt],
+    );
+    const { id, incarnation } = node;
+    const list = this.contacts.ask(contact, runs);
+    // Behind every assignment that the copy holds, so that the answer comes after them.
+    this.#committer.afterwards(() => this.#control(id, incarnation, { kind: "list", list }));
+  }
+
+  #report(id: string, message: Exclude<UpMessage, { type: "node.heartbeat" }>, now: Now): void {
+    const at = this.#time(now);
+    switch (message.type) {
+      case "node.register":
+        this.#register(id, message, now);
+        return;
+      case "node.shutdown":
+        this.#shutdown(id, message.incarnation, message.reason, at);
+        return;
+      case "node.held":
+        this.#reconcile(id, message);
+        return;
+      case "task.progress":
+        return;
+      default: {
+        this.contacts.heard(id, now.monotonic_ms);
+        const events = reportEvents(this.state, this.scheduler, id, message, at);
+        for (const event of events) this.#committer.add(event);
+        if (message.type === "task.start") return;
+        const acknowledge = (): void => this.#world.send(id, { type: "report.ack", seqs: [message.seq] });
+        // Refused as a whole: the worker may forget it only once it is certain that this leader still leads.
+        if (events.length === 0) this.#committer.confirmed(acknowledge);
+        else this.#committer.afterwards(acknowledge);
+      }
+    }
+  }
+
+  #register(id: string, message: Extract<UpMessage, { type: "node.register" }>, now: Now): void {
+    const { incarnation, info, cluster_id } = message;
+    if (cluster_id !== undefined && cluster_id !== this.state.cluster_id) {
+      const text = `node ${id} belongs to another cluster (${cluster_id}), this one is ${this.state.cluster_id}`;
+      this.#control(id, incarnation, { kind: "refuse", code: "wrong_cluster", message: text });
+      return;
+    }
+    const at = this.#time(now);
+    const known = this.state.nodes.get(id);
+    this.contacts.heard(id, now.monotonic_ms);
+    if (known?.incarnation !== incarnation || JSON.stringify(known.info) !== JSON.stringify(info)) {
+      if (known !== undefined && known.incarnation !== incarnation) this.#supersede(known, message.held, at);
+      this.#committer.add({ t: "registered", node: id, incarnation, info, at });
+    } else if (known.status === "offline") {
+      this.#committer.add({ t: "node", node: id, status: "online", reason: "", at });
+    }
+    const heartbeat_ms = this.#options.heartbeat_ms;
+    this.#committer.afterwards(() => {
+      this.#control(id, incarnation, { kind: "welcome", cluster_id: this.state.cluster_id, heartbeat_ms });
+    });
+  }
+
+  /** Attempts of a node's earlier life are over, but for those whose reports it still has to send. */
+  #supersede(node: Node, reported: readonly EventRun[], at: number): void {
+    const held = heldBy(this.state, node.id);
+    const runs = held.map(({ number, piece }): EventRun => [number, piece.from, piece.to, piece.attempt]);
+    const lost = without(runs, reported).map(([number, from, to, attempt]) => {
+      const whole = held.find((entry) => entry.number === number && entry.piece.from <= from && entry.piece.to >= to);
+      if (whole === undefined) throw new Error(`node ${node.id} does not hold ${number}.${from}`);
+      return { number, piece: { ...whole.piece, from, to, attempt } };
+    });
+    for (const event of decideLost(node.id, lost, at)) this.#committer.add(event);
+  }
+
+  #shutdown(id: string, incarnation: string, reason: string, at: number): void {
+    const node = this.state.nodes.get(id);
+    if (node === undefined || node.incarnation !== incarnation || node.status === "offline") return;
+    const runs = heldBy(this.state, id).map(
+      ({ number, piece }): EventRun => [number, piece.from, piece.to, piece.attempt],
+    );
+    if (runs.length > 0) this.#committer.add({ t: "requeued", node: id, runs, reason: "released", at });
+    this.#committer.add({ t: "node", node: id, status: "offline", reason: `said goodbye: ${reason}`, at });
+    this.contacts.forget(id);
+  }
+
+  /** Both lists are known: what only the leader has was lost on the way and is sent again, what only the node has stops. */
+  #reconcile(id: string, message: Extract<UpMessage, { type: "node.held" }>): void {
+    const contact = this.contacts.get(id);
+    const node = this.state.nodes.get(id);
+    const asked = contact?.asked;
+    if (node === undefined || asked === undefined || asked.list !== message.list) return;
+    if (node.incarnation !== message.incarnation) return;
+    asked.got.push(...message.held);
+    if (!message.last || contact === undefined) return;
+    contact.asked = undefined;
+    const now_held = heldBy(this.state, id).map(
+      ({ number, piece }): EventRun => [number, piece.from, piece.to, piece.attempt],
+    );
+    const gone = without(asked.runs, asked.got);
+    const again = without(gone, without(gone, now_held));
+    if (again.length > 0) this.#assign(id, again);
+    const strange = without(asked.got, [...asked.runs, ...now_held]);
+    if (strange.length > 0) this.#stop(id, strange, "superseded");
+    const stopping = heldBy(this.state, id).filter(({ piece }) => piece.stopping === true);
+    const stop = stopping.map(({ number, piece }): EventRun => [number, piece.from, piece.to, piece.attempt]);
+    if (stop.length > 0) this.#stop(id, stop, "cancelled");
+  }
+}

@@ -1,0 +1,71 @@
+// What the leader knows of its nodes beside the log: when it last heard of each (on its own monotonic clock), what the
+// heartbeat said, and whether both sides agree on the attempts that the node holds.
+
+import type { EventRun } from "../core/event.ts";
+
+/** Heartbeats in a row that differ before the leader asks for a list. */
+const PATIENCE = 2;
+
+export interface Contact {
+  heard_ms: number;
+  cpu_percent?: number;
+  free_memory_mib?: number;
+  differing: number;
+  /** Held on the leader's side when the list was asked for; undefined when none is awaited. */
+  asked: { list: number; runs: EventRun[]; got: EventRun[] } | undefined;
+}
+
+export class Contacts {
+  readonly #contacts = new Map<string, Contact>();
+  #lists = 0;
+
+  heard(node: string, now_ms: number): Contact {
+    const contact = this.#contacts.get(node);
+    if (contact !== undefined) {
+      contact.heard_ms = now_ms;
+      return contact;
+    }
+    const made: Contact = { heard_ms: now_ms, differing: 0, asked: undefined };
+    this.#contacts.set(node, made);
+    return made;
+  }
+
+  get(node: string): Contact | undefined {
+    return this.#contacts.get(node);
+  }
+
+  forget(node: string): void {
+    this.#contacts.delete(node);
+  }
+
+  /** Notes whether a heartbeat agrees; true when it is time to ask the node for its list. */
+  compare(contact: Contact, agrees: boolean): boolean {
+    contact.differing = agrees ? 0 : contact.differing + 1;
+    return contact.differing >= PATIENCE;
+  }
+
+  ask(contact: Contact, runs: EventRun[]): number {
+    this.#lists += 1;
+    contact.asked = { list: this.#lists, runs, got: [] };
+    contact.differing = 0;
+    return this.#lists;
+  }
+}
+
+/** The members of `runs` that `others` do not hold with the same attempt, as runs. */
+export function without(runs: readonly EventRun[], others: readonly EventRun[]): EventRun[] {
+  const held = new Set<string>();
+  for (const [number, from, to, attempt] of others) {
+    for (let index = from; index < to; index++) held.add(`${number}.${index}.${attempt}`);
+  }
+  const missing: EventRun[] = [];
+  for (const [number, from, to, attempt] of runs) {
+    for (let index = from; index < to; index++) {
+      if (held.has(`${number}.${index}.${attempt}`)) continue;
+      const last = missing.at(-1);
+      if (last !== undefined && last[0] === number && last[2] === index && last[3] === attempt) last[2] = index + 1;
+      else missing.push([number, index, index + 1, attempt]);
+    }
+  }
+  return missing;
+}

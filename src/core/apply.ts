@@ -1,0 +1,289 @@
+// The one fold: live traffic, replay after a restart and a restored snapshot all go through `apply`. It never refuses:
+// what may happen was decided before the log, so an event that does not fit is a bug and throws.
+
+import type { Outcome, TaskStatus } from "../common/models.ts";
+import type { Touched } from "./changes.ts";
+import type { Event } from "./event.ts";
+import { Held } from "./held.ts";
+import { changeRange, piecesOf, type Segment } from "./segments.ts";
+import { addUse, emptyCounts, emptyUsed, type Node, type State, type Submission } from "./state.ts";
+
+type EventOf<T extends Event["t"]> = Extract<Event, { t: T }>;
+
+export function apply(state: State, event: Event, touched: Touched): void {
+  switch (event.t) {
+    case "cluster":
+      state.cluster_id = event.cluster_id;
+      state.name = event.name;
+      state.created_at = event.at;
+      return;
+    case "term":
+      if (event.epoch <= state.epoch) throw new Error(`epoch ${event.epoch} after ${state.epoch}`);
+      state.epoch = event.epoch;
+      state.leader = event.leader;
+      return;
+    case "submitted":
+      applySubmitted(state, event, touched);
+      return;
+    case "extended":
+      applyExtended(state, event, touched);
+      return;
+    case "closed": {
+      const submission = submissionOf(state, event.number);
+      submission.open = false;
+      touched.submissions.add(event.number);
+      return;
+    }
+    case "registered":
+      applyRegistered(state, event, touched);
+      return;
+    case "node": {
+      const node = nodeOf(state, event.node);
+      node.status = event.status;
+      node.reason = event.reason;
+      touched.nodes.add(node.id);
+      return;
+    }
+    case "assigned":
+      applyAssigned(state, event, touched);
+      return;
+    case "started":
+      for (const [number, from, to] of event.runs) {
+        move(state, touched, number, from, to, (piece) => ({ ...piece, status: "running" }));
+      }
+      return;
+    case "succeeded":
+      applySucceeded(state, event, touched);
+      return;
+    case "ended":
+      applyEnded(state, event, touched);
+      return;
+    case "requeued":
+      applyRequeued(state, event, touched);
+      return;
+    case "dropped":
+      finish(state, touched, event.number, event.from, event.to, 0, "", event.outcome);
+      return;
+    case "stopping":
+      for (const [number, from, to] of event.runs) {
+        move(state, touched, number, from, to, (piece) => ({ ...piece, stopping: true }));
+      }
+      return;
+  }
+}
+
+function submissionOf(state: State, number: number): Submission {
+  const submission = state.submissions.get(number);
+  if (submission === undefined) throw new Error(`no live submission ${number}`);
+  return submission;
+}
+
+function nodeOf(state: State, id: string): Node {
+  const node = state.nodes.get(id);
+  if (node === undefined) throw new Error(`no node ${id}`);
+  return node;
+}
+
+function applySubmitted(state: State, event: EventOf<"submitted">, touched: Touched): void {
+  if (event.number !== state.next_number) throw new Error(`submission ${event.number}, not ${state.next_number}`);
+  state.next_number += 1;
+  const submission: Submission = {
+    number: event.number,
+    nonce: event.nonce,
+    by: event.by,
+    at: event.at,
+    array: event.array,
+    ids: event.ids,
+    priority: event.spec.priority,
+    group: state.groupOf(event.spec),
+    count: 0,
+    open: event.open ?? false,
+    extended_at: event.at,
+    segments: [],
+    counts: emptyCounts(),
+  };
+  state.submissions.set(event.number, submission);
+  const { number, nonce, by, at, array, ids } = submission;
+  touched.submitted.push({ number, nonce, by, at, array, ids, specification: event.spec });
+  if (event.inputs !== undefined && event.inputs.length > 0) {
+    touched.inputs.push({ number, offset: 0, inputs: event.inputs });
+  }
+  grow(state, submission, event.count);
+  touched.submissions.add(number);
+}
+
+function applyExtended(state: State, event: EventOf<"extended">, touched: Touched): void {
+  const submission = submissionOf(state, event.number);
+  if (event.offset !== submission.count) throw new Error(`inputs at ${event.offset}, not ${submission.count}`);
+  if (event.inputs.length > 0) {
+    touched.inputs.push({ number: event.number, offset: event.offset, inputs: event.inputs });
+  }
+  submission.extended_at = event.at;
+  grow(state, submission, event.inputs.length);
+  touched.submissions.add(event.number);
+}
+
+/** `count` more waiting members at the end. */
+function grow(state: State, submission: Submission, count: number): void {
+  if (count === 0) return;
+  const from = submission.count;
+  const last = submission.segments.at(-1);
+  if (last !== undefined && last.status === "pending" && last.attempt === 0) last.to += count;
+  else submission.segments.push({ from, to: from + count, status: "pending", attempt: 0 });
+  submission.count += count;
+  for (const counts of [submission.counts, state.totals]) {
+    counts.total += count;
+    counts.pending += count;
+  }
+  state.ready.add(submission.group, submission.priority, submission.number, count);
+}
+
+function applyRegistered(state: State, event: EventOf<"registered">, touched: Touched): void {
+  const known = state.nodes.get(event.node);
+  if (known === undefined) {
+    state.nodes.set(event.node, {
+      id: event.node,
+      incarnation: event.incarnation,
+      info: event.info,
+      status: "online",
+      reason: "",
+      registered_at: event.at,
+      completed: 0,
+      failed: 0,
+      used: emptyUsed(),
+      held: new Held(),
+    });
+  } else {
+    known.incarnation = event.incarnation;
+    known.info = event.info;
+    known.status = known.status === "maintenance" ? "maintenance" : "online";
+    known.reason = "";
+    known.registered_at = event.at;
+  }
+  touched.nodes.add(event.node);
+}
+
+function applyAssigned(state: State, event: EventOf<"assigned">, touched: Touched): void {
+  for (const [number, from, to, attempt] of event.runs) {
+    move(state, touched, number, from, to, (piece) => {
+      if (piece.status !== "pending" || attempt <= piece.attempt) throw new Error(`task ${number}.${from} is taken`);
+      return { ...piece, status: "scheduled", attempt, node: event.node };
+    });
+  }
+}
+
+function applySucceeded(state: State, event: EventOf<"succeeded">, touched: Touched): void {
+  for (const [number, from, to, attempt, started_at, ended_at] of event.runs) {
+    const outcome: Outcome = { status: "completed", reason: "exit", exit_code: 0, started_at, ended_at, inline: true };
+    finish(state, touched, number, from, to, attempt, event.node, outcome);
+  }
+}
+
+function applyEnded(state: State, event: EventOf<"ended">, touched: Touched): void {
+  for (const { task, outcome } of event.results) {
+    const [number, index, attempt] = task;
+    finish(state, touched, number, index, index + 1, attempt, event.node, outcome);
+  }
+}
+
+function applyRequeued(state: State, event: EventOf<"requeued">, touched: Touched): void {
+  const { node, reason, at } = event;
+  for (const [number, from, to, attempt] of event.runs) {
+    const lost = reason === "lost" ? 1 : 0;
+    move(state, touched, number, from, to, (piece) => waiting(piece, lost));
+    if (reason !== "released") touched.attempts.push({ number, from, to, attempt, node, reason, at });
+  }
+}
+
+function waiting(piece: Segment, lost: number): Segment {
+  const { from, to, attempt } = piece;
+  const count = (piece.lost ?? 0) + lost;
+  return { from, to, status: "pending", attempt, ...(count > 0 ? { lost: count } : {}) };
+}
+
+function finish(
+  state: State,
+  touched: Touched,
+  number: number,
+  from: number,
+  to: number,
+  attempt: number,
+  node: string,
+  outcome: Outcome,
+): void {
+  move(state, touched, number, from, to, (piece) => ({
+    from: piece.from,
+    to: piece.to,
+    status: outcome.status,
+    attempt: 0,
+  }));
+  state.results += 1;
+  touched.results.push({ position: state.results, number, from, to, attempt, node, outcome });
+  const holder = state.nodes.get(node);
+  if (holder === undefined) return;
+  if (outcome.status === "completed") holder.completed += to - from;
+  else holder.failed += to - from;
+  touched.nodes.add(node);
+}
+
+/** The only place where a member changes status: counts, resources, the ready lanes and held attempts follow. */
+function move(
+  state: State,
+  touched: Touched,
+  number: number,
+  from: number,
+  to: number,
+  change: (piece: Segment) => Segment,
+): void {
+  const submission = submissionOf(state, number);
+  let taken = 0;
+  changeRange(submission.segments, from, to, (piece) => {
+    const { from: start, to: end, status, node, attempt } = piece;
+    const next = change(piece);
+    const size = end - start;
+    recount(submission, state, status, next.status, size);
+    if (node !== undefined && next.node === undefined) holdLess(state, submission, node, start, end, attempt);
+    if (node === undefined && next.node !== undefined) holdMore(state, submission, next.node, start, end, next.attempt);
+    if (status === "pending" && next.status !== "pending") taken += size;
+    if (status !== "pending" && next.status === "pending") {
+      state.ready.add(submission.group, submission.priority, number, size);
+    }
+    return next;
+  });
+  const { counts } = submission;
+  if (taken > 0) state.ready.take(submission.group, submission.priority, number, taken, counts.pending === 0);
+  if (counts.scheduled + counts.running > 0) state.active.add(number);
+  else state.active.delete(number);
+  touched.submissions.add(number);
+}
+
+function recount(submission: Submission, state: State, before: TaskStatus, after: TaskStatus, size: number): void {
+  for (const counts of [submission.counts, state.totals]) {
+    counts[before] -= size;
+    counts[after] += size;
+  }
+}
+
+function holdMore(state: State, submission: Submission, id: string, from: number, to: number, attempt: number): void {
+  const node = nodeOf(state, id);
+  addUse(node.used, state.needsOf(submission), to - from);
+  node.held.add(submission.number, from, to, attempt);
+}
+
+function holdLess(state: State, submission: Submission, id: string, from: number, to: number, attempt: number): void {
+  const node = nodeOf(state, id);
+  addUse(node.used, state.needsOf(submission), from - to);
+  node.held.remove(submission.number, from, to, attempt);
+}
+
+/** Members of a live submission that a node holds. */
+export function heldBy(state: State, id: string): { number: number; piece: Segment }[] {
+  const found: { number: number; piece: Segment }[] = [];
+  for (const number of state.active) {
+    const submission = submissionOf(state, number);
+    for (const piece of piecesOf(submission.segments, 0, submission.count, (segment) => segment.node === id)) {
+      found.push({ number, piece });
+    }
+  }
+  return found;
+}

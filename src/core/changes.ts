@@ -1,0 +1,136 @@
+// What one or several batches changed, as the view's rows. The fold notes what it touched; `seal` takes the rows'
+// images at the batch's end, so that only acknowledged states ever reach the view.
+
+import type { EndReason, NodeInfo, NodeStatus, Outcome, Specification, TaskCounts } from "../common/models.ts";
+import type { Segment } from "./segments.ts";
+import type { Node, State, Submission } from "./state.ts";
+
+export interface SubmissionRow {
+  number: number;
+  count: number;
+  open: boolean;
+  extended_at: number;
+  live: boolean;
+  segments: Segment[];
+  counts: TaskCounts;
+}
+
+export interface NewSubmission {
+  number: number;
+  nonce: string;
+  by: string;
+  at: number;
+  array: boolean;
+  ids: readonly number[];
+  specification: Specification;
+}
+
+export interface InputsRow {
+  number: number;
+  offset: number;
+  inputs: readonly string[];
+}
+
+export interface ResultRecord {
+  /** Its place in the order of all results. */
+  position: number;
+  number: number;
+  from: number;
+  to: number;
+  attempt: number;
+  /** Empty when it never ran. */
+  node: string;
+  outcome: Outcome;
+}
+
+export interface AttemptRecord {
+  number: number;
+  from: number;
+  to: number;
+  attempt: number;
+  node: string;
+  reason: EndReason;
+  at: number;
+}
+
+export interface NodeRow {
+  id: string;
+  incarnation: string;
+  info: NodeInfo;
+  status: NodeStatus;
+  reason: string;
+  registered_at: number;
+  completed: number;
+  failed: number;
+}
+
+export interface MetaRow {
+  cluster_id: string;
+  name: string;
+  epoch: number;
+  leader: string;
+  time_ms: number;
+  created_at: number;
+  next_number: number;
+  results: number;
+  totals: TaskCounts;
+}
+
+export interface Changes {
+  submitted: NewSubmission[];
+  inputs: InputsRow[];
+  submissions: Map<number, SubmissionRow>;
+  results: ResultRecord[];
+  attempts: AttemptRecord[];
+  nodes: Map<string, NodeRow>;
+  meta: MetaRow;
+}
+
+/** What the fold touched since the batch was opened. */
+export class Touched {
+  readonly submitted: NewSubmission[] = [];
+  readonly inputs: InputsRow[] = [];
+  readonly results: ResultRecord[] = [];
+  readonly attempts: AttemptRecord[] = [];
+  readonly submissions = new Set<number>();
+  readonly nodes = new Set<string>();
+
+  seal(state: State): Changes {
+    const submissions = new Map<number, SubmissionRow>();
+    for (const number of this.submissions) {
+      const submission = state.submissions.get(number);
+      if (submission !== undefined) submissions.set(number, submissionRow(submission));
+    }
+    const nodes = new Map<string, NodeRow>();
+    for (const id of this.nodes) {
+      const node = state.nodes.get(id);
+      if (node !== undefined) nodes.set(id, nodeRow(node));
+    }
+    const { submitted, inputs, results, attempts } = this;
+    return { submitted, inputs, results, attempts, submissions, nodes, meta: metaRow(state) };
+  }
+}
+
+function submissionRow(submission: Submission): SubmissionRow {
+  const { counts } = submission;
+  const live = submission.open || counts.pending + counts.scheduled + counts.running > 0;
+  return {
+    number: submission.number,
+    count: submission.count,
+    open: submission.open,
+    extended_at: submission.extended_at,
+    live,
+    segments: submission.segments.map((segment) => ({ ...segment })),
+    counts: { ...counts },
+  };
+}
+
+function nodeRow(node: Node): NodeRow {
+  const { id, incarnation, info, status, reason, registered_at, completed, failed } = node;
+  return { id, incarnation, info, status, reason, registered_at, completed, failed };
+}
+
+function metaRow(state: State): MetaRow {
+  const { cluster_id, name, epoch, leader, time_ms, created_at, next_number, results } = state;
+  return { cluster_id, name, epoch, leader, time_ms, created_at, next_number, results, totals: { ...state.totals } };
+}

@@ -1,0 +1,300 @@
+// May it happen? Commands and reports against the state: the events that follow, or a typed rejection. Nothing here
+// changes anything; the leader folds the events.
+
+import { ClawError } from "../common/errors.ts";
+import { LIMITS } from "../common/limits.ts";
+import type { Outcome, Specification } from "../common/models.ts";
+import type { Event, EventRun } from "./event.ts";
+import { formatTaskId } from "./ids.ts";
+import { piecesOf, type Segment } from "./segments.ts";
+import type { State, Submission } from "./state.ts";
+
+/** A submission that the state no longer, or the view not yet, knows by its id. */
+export interface KnownId {
+  number: number;
+  nonce: string;
+}
+
+/** Looks ids up in everything that was ever submitted and not pruned: open batches, memory, view. */
+export type FindIds = (ids: readonly number[]) => Map<number, KnownId>;
+
+export interface Submit {
+  nonce: string;
+  specifications: readonly Specification[];
+  tasks?: readonly (readonly [number, number])[] | undefined;
+  array?:
+    | { id: number; count?: number | undefined; inputs?: string[] | undefined; open?: boolean | undefined }
+    | undefined;
+}
+
+export interface Decision<T> {
+  events: Event[];
+  answer: T;
+}
+
+/** A submission once, however often it is sent: the same nonce gets the same answer, another one `id_taken`. */
+export function decideSubmit(
+  state: State,
+  find: FindIds,
+  command: Submit,
+  by: string,
+  now: number,
+): Decision<{ number: number }> {
+  const ids = idsOf(command);
+  const known = find(ids);
+  if (known.size > 0) {
+    const taken = ids.filter((id) => known.get(id) !== undefined && known.get(id)?.nonce !== command.nonce);
+    if (taken.length > 0) {
+      const names = taken.map((id) => formatTaskId(id)).join(", ");
+      throw new ClawError("id_taken", `${taken.length} ids are taken: ${names}`, { field: names });
+    }
+    const first = known.get(ids[0] ?? 0);
+    if (first === undefined || known.size !== ids.length) {
+      throw new ClawError("conflict", "this nonce was used for another submission", { field: "nonce" });
+    }
+    return { events: [], answer: { number: first.number } };
+  }
+  const events = command.array === undefined ? separate(state, command, by, now) : [array(state, command, by, now)];
+  return { events, answer: { number: state.next_number } };
+}
+
+function idsOf(command: Submit): number[] {
+  if ((command.tasks === undefined) === (command.array === undefined)) {
+    throw new ClawError("bad_request", "a submission has either tasks or an array", { field: "tasks" });
+  }
+  if (command.array !== undefined) return [command.array.id];
+  const ids = (command.tasks ?? []).map(([id]) => id);
+  if (ids.length === 0) throw new ClawError("bad_request", "a submission without tasks", { field: "tasks" });
+  if (new Set(ids).size !== ids.length) {
+    throw new ClawError("bad_request", "the same id twice in one submission", { field: "tasks" });
+  }
+  return ids;
+}
+
+/** Separate tasks of one specification are one range inside, so a thousand of them cost one row. */
+function separate(state: State, command: Submit, by: string, now: number): Event[] {
+  const ids_of = new Map<number, number[]>();
+  for (const [id, spec] of command.tasks ?? []) {
+    if (command.specifications[spec] === undefined) {
+      throw new ClawError("bad_request", `there is no specification ${spec}`, { field: "tasks" });
+    }
+    const list = ids_of.get(spec);
+    if (list === undefined) ids_of.set(spec, [id]);
+    else list.push(id);
+  }
+  const events: Event[] = [];
+  for (const [position, ids] of ids_of) {
+    const spec = command.specifications[position];
+    if (spec === undefined) continue;
+    checkSpecification(spec);
+    const number = state.next_number + events.length;
+    const { nonce } = command;
+    events.push({ t: "submitted", number, nonce, by, at: now, spec, array: false, ids, count: ids.length });
+  }
+  return events;
+}
+
+function array(state: State, command: Submit, by: string, now: number): Event {
+  const wanted = command.array;
+  const spec = command.specifications[0];
+  if (wanted === undefined || spec === undefined || command.specifications.length !== 1) {
+    throw new ClawError("bad_request", "an array has one specification", { field: "specifications" });
+  }
+  checkSpecification(spec);
+  const { inputs } = wanted;
+  if (inputs !== undefined && wanted.count !== undefined && wanted.count !== inputs.length) {
+    throw new ClawError("bad_request", "count and inputs differ", { field: "array.count" });
+  }
+  const count = inputs?.length ?? wanted.count ?? 0;
+  if (count === 0 && wanted.open !== true) {
+    throw new ClawError("bad_request", "an array without members", { field: "array.count" });
+  }
+  return {
+    t: "submitted",
+    number: state.next_number,
+    nonce: command.nonce,
+    by,
+    at: now,
+    spec,
+    array: true,
+    ids: [wanted.id],
+    count,
+    ...(wanted.open === true ? { open: true } : {}),
+    ...(inputs === undefined ? {} : { inputs }),
+  };
+}
+
+function checkSpecification(spec: Specification): void {
+  const size = JSON.stringify(spec).length;
+  if (size > LIMITS.specification_bytes) {
+    throw new ClawError("too_large", `the specification has ${size} bytes, at most ${LIMITS.specification_bytes}`);
+  }
+  const { executor } = spec.needs;
+  if (executor === "script" && spec.script === undefined) {
+    throw new ClawError("bad_request", "a script task names its script", { field: "script" });
+  }
+  if ((executor === "command" || executor === "shell") && spec.argv.length === 0) {
+    throw new ClawError("bad_request", "no command", { field: "argv" });
+  }
+}
+
+export interface Extend {
+  id: number;
+  nonce: string;
+  offset: number;
+  inputs: readonly string[];
+  close?: { total: number } | undefined;
+}
+
+/** More inputs for an open array: a repeat is answered, a gap refused. */
+export function decideExtend(state: State, find: FindIds, command: Extend, now: number): Decision<{ total: number }> {
+  const known = find([command.id]).get(command.id);
+  const name = formatTaskId(command.id);
+  if (known === undefined) throw new ClawError("not_found", `there is no array ${name}`);
+  if (known.nonce !== command.nonce) throw new ClawError("conflict", `${name} is another submission`);
+  const submission = state.submissions.get(known.number);
+  const total = command.close?.total;
+  const end = command.offset + command.inputs.length;
+  if (submission === undefined || !submission.open) {
+    const count = submission?.count ?? end;
+    if (end <= count && (total === undefined || total === count)) return { events: [], answer: { total: count } };
+    throw new ClawError("conflict", `${name} is closed with ${count} members`);
+  }
+  if (command.offset > submission.count) {
+    throw new ClawError("gap", `${name} has ${submission.count} inputs, these begin at ${command.offset}`, {
+      field: "offset",
+    });
+  }
+  if (end > LIMITS.array_members) throw new ClawError("too_large", `an array has at most ${LIMITS.array_members}`);
+  const fresh = command.inputs.slice(submission.count - command.offset);
+  const count = Math.max(end, submission.count);
+  if (total !== undefined && total !== count) {
+    throw new ClawError("conflict", `${name} has ${count} inputs, not ${total}`, { field: "close.total" });
+  }
+  const { number } = submission;
+  const events: Event[] = [];
+  if (fresh.length > 0 || total === undefined) {
+    events.push({ t: "extended", number, offset: submission.count, inputs: fresh, at: now });
+  }
+  if (total !== undefined) events.push({ t: "closed", number, at: now });
+  return { events, answer: { total: count } };
+}
+
+export interface CancelAnswer {
+  /** Had not begun and never will. */
+  cancelled: number;
+  /** Told to stop. */
+  stopping: number;
+  /** Were over already. */
+  finished: number;
+}
+
+export interface CancelDecision extends Decision<CancelAnswer> {
+  /** What to tell which node. */
+  stop: Map<string, EventRun[]>;
+}
+
+/** Cancels members [from, to): waiting ones are over at once, the others when their node says that they are gone. */
+export function decideCancel(
+  state: State,
+  number: number,
+  from: number,
+  to: number | undefined,
+  now: number,
+): CancelDecision {
+  const answer: CancelAnswer = { cancelled: 0, stopping: 0, finished: 0 };
+  const events: Event[] = [];
+  const stop = new Map<string, EventRun[]>();
+  const submission = state.submissions.get(number);
+  if (submission === undefined) {
+    answer.finished = (to ?? from + 1) - from;
+    return { events, answer, stop };
+  }
+  if (to === undefined && submission.open) events.push({ t: "closed", number, at: now });
+  const outcome: Outcome = { status: "cancelled", reason: "cancelled", started_at: now, ended_at: now };
+  for (const piece of piecesOf(submission.segments, from, to ?? submission.count, () => true)) {
+    const size = piece.to - piece.from;
+    if (piece.status === "pending") {
+      events.push({ t: "dropped", number, from: piece.from, to: piece.to, outcome });
+      answer.cancelled += size;
+    } else if (piece.node !== undefined) {
+      const run: EventRun = [number, piece.from, piece.to, piece.attempt];
+      if (piece.stopping !== true) events.push({ t: "stopping", node: piece.node, runs: [run], at: now });
+      const runs = stop.get(piece.node);
+      if (runs === undefined) stop.set(piece.node, [run]);
+      else runs.push(run);
+      answer.stopping += size;
+    } else {
+      answer.finished += size;
+    }
+  }
+  return { events, answer, stop };
+}
+
+/** The parts of [from, to) whose current attempt is this node's: only those may be reported. */
+export function currentPieces(
+  state: State,
+  node: string,
+  number: number,
+  from: number,
+  to: number,
+  attempt: number,
+): Segment[] {
+  const submission = state.submissions.get(number);
+  if (submission === undefined) return [];
+  return piecesOf(submission.segments, from, to, (piece) => piece.node === node && piece.attempt === attempt);
+}
+
+/** Attempts that a node lost: back to waiting, or over when they took too many nodes with them, or were to be stopped. */
+export function decideLost(node: string, pieces: readonly { number: number; piece: Segment }[], now: number): Event[] {
+  const events: Event[] = [];
+  const runs: EventRun[] = [];
+  for (const { number, piece } of pieces) {
+    const verdict = lostOutcome(piece, now);
+    if (verdict === undefined) {
+      runs.push([number, piece.from, piece.to, piece.attempt]);
+      continue;
+    }
+    for (let index = piece.from; index < piece.to; index++) {
+      events.push({ t: "ended", node, results: [{ task: [number, index, piece.attempt], outcome: verdict }] });
+    }
+  }
+  if (runs.length > 0) events.push({ t: "requeued", node, runs, reason: "lost", at: now });
+  return events;
+}
+
+function lostOutcome(piece: Segment, now: number): Outcome | undefined {
+  const times = { started_at: now, ended_at: now };
+  if (piece.stopping === true) return { status: "cancelled", reason: "cancelled", ...times };
+  if ((piece.lost ?? 0) + 1 < LIMITS.lost_attempts) return undefined;
+  const message = `lost with its node ${LIMITS.lost_attempts} times`;
+  return { status: "failed", reason: "poison", ...times, message };
+}
+
+/** Open arrays that nobody extended for ten minutes are closed: their client is gone. */
+export function decideAbandoned(state: State, now: number, after_ms: number): Event[] {
+  const events: Event[] = [];
+  for (const submission of state.submissions.values()) {
+    if (submission.open && now - submission.extended_at > after_ms) {
+      events.push({ t: "closed", number: submission.number, at: now, abandoned: true });
+    }
+  }
+  return events;
+}
+
+/** The next `count` waiting members of a lane's submissions as runs of one attempt each. */
+export function takeWaiting(submissions: Iterable<Submission>, count: number): EventRun[] {
+  const runs: EventRun[] = [];
+  let left = count;
+  for (const submission of submissions) {
+    for (const piece of submission.segments) {
+      if (left === 0) return runs;
+      if (piece.status !== "pending") continue;
+      const size = Math.min(left, piece.to - piece.from);
+      runs.push([submission.number, piece.from, piece.from + size, piece.attempt + 1]);
+      left -= size;
+    }
+    if (left === 0) return runs;
+  }
+  return runs;
+}

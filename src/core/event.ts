@@ -1,0 +1,98 @@
+// What happened, as the log keeps it. An event carries every id, time and choice that its readers need: applying it asks
+// nobody anything. A run is [submission, from, to, attempt], `to` excluded; times are wall milliseconds.
+
+import { z } from "zod";
+import { END_REASONS, NODE_STATUSES, NodeInfo, Outcome, Specification } from "../common/models.ts";
+
+const integer = z.int().min(0);
+const run = z.tuple([integer, integer, integer, integer]);
+export type EventRun = z.infer<typeof run>;
+
+export const Event = z.discriminatedUnion("t", [
+  z.strictObject({ t: z.literal("cluster"), cluster_id: z.string(), name: z.string(), at: integer }),
+  /** A new term's barrier: opens before anything is served. */
+  z.strictObject({ t: z.literal("term"), epoch: integer, leader: z.string(), at: integer }),
+  z.strictObject({
+    t: z.literal("submitted"),
+    number: integer,
+    nonce: z.string(),
+    by: z.string(),
+    at: integer,
+    spec: Specification,
+    /** One id for an array; one a member for separate tasks. */
+    array: z.boolean(),
+    ids: z.array(integer),
+    count: integer,
+    open: z.boolean().optional(),
+    inputs: z.array(z.string()).optional(),
+  }),
+  z.strictObject({
+    t: z.literal("extended"),
+    number: integer,
+    offset: integer,
+    inputs: z.array(z.string()),
+    at: integer,
+  }),
+  z.strictObject({ t: z.literal("closed"), number: integer, at: integer, abandoned: z.boolean().optional() }),
+  z.strictObject({
+    t: z.literal("registered"),
+    node: z.string(),
+    incarnation: z.string(),
+    info: NodeInfo,
+    at: integer,
+  }),
+  z.strictObject({
+    t: z.literal("node"),
+    node: z.string(),
+    status: z.enum(NODE_STATUSES),
+    reason: z.string(),
+    at: integer,
+  }),
+  z.strictObject({ t: z.literal("assigned"), node: z.string(), runs: z.array(run), at: integer }),
+  z.strictObject({
+    t: z.literal("started"),
+    node: z.string(),
+    runs: z.array(z.tuple([integer, integer, integer, integer, integer])),
+  }),
+  /** Plain successes: [submission, from, to, attempt, started_at, ended_at]. */
+  z.strictObject({
+    t: z.literal("succeeded"),
+    node: z.string(),
+    runs: z.array(z.tuple([integer, integer, integer, integer, integer, integer])),
+  }),
+  z.strictObject({
+    t: z.literal("ended"),
+    node: z.string(),
+    results: z.array(z.strictObject({ task: z.tuple([integer, integer, integer]), outcome: Outcome })),
+  }),
+  /** Attempts that gave no result: their tasks wait again. */
+  z.strictObject({
+    t: z.literal("requeued"),
+    node: z.string(),
+    runs: z.array(run),
+    reason: z.enum(END_REASONS),
+    at: integer,
+  }),
+  /** Waiting members that will never run, with the outcome that they all share. */
+  z.strictObject({
+    t: z.literal("dropped"),
+    number: integer,
+    from: integer,
+    to: integer,
+    outcome: Outcome,
+  }),
+  /** Attempts that were told to stop; their end is reported by their node. */
+  z.strictObject({ t: z.literal("stopping"), node: z.string(), runs: z.array(run), at: integer }),
+]);
+export type Event = z.infer<typeof Event>;
+
+/** One append. `prev` is the hash of the batch before it: a chain that a view can check the log by. */
+export const Batch = z.strictObject({
+  v: z.literal(1),
+  cluster_id: z.string(),
+  epoch: integer,
+  prev: z.string(),
+  at: integer,
+  events: z.array(Event),
+});
+export type Batch = z.infer<typeof Batch>;

@@ -1,0 +1,128 @@
+// The cluster's truth in memory: what is live (waiting, assigned, running) and the nodes. What is over stands in the
+// view only. `core/apply` is the only writer.
+
+import {
+  finishedCount,
+  type Needs,
+  type NodeInfo,
+  type NodeStatus,
+  PRIORITIES,
+  type Priority,
+  type Specification,
+  type TaskCounts,
+} from "../common/models.ts";
+import type { Held } from "./held.ts";
+import { Ready } from "./ready.ts";
+import type { Segment } from "./segments.ts";
+
+/** One submission: a range of members that share a specification. */
+export interface Submission {
+  readonly number: number;
+  readonly nonce: string;
+  readonly by: string;
+  readonly at: number;
+  readonly array: boolean;
+  /** The array's id, or an id a member. */
+  readonly ids: readonly number[];
+  readonly priority: Priority;
+  readonly group: string;
+  count: number;
+  open: boolean;
+  /** Log time of the last extension: an open array that nobody extends is abandoned. */
+  extended_at: number;
+  segments: Segment[];
+  counts: TaskCounts;
+}
+
+export interface Used {
+  cpu_millis: number;
+  memory_mib: number;
+  gpus: number;
+  resources: Record<string, number>;
+}
+
+export interface Node {
+  readonly id: string;
+  incarnation: string;
+  info: NodeInfo;
+  status: NodeStatus;
+  reason: string;
+  registered_at: number;
+  completed: number;
+  failed: number;
+  /** What its attempts need, running or prefetched. */
+  used: Used;
+  held: Held;
+}
+
+export class State {
+  cluster_id = "";
+  name = "";
+  epoch = 0;
+  leader = "";
+  /** The highest log time so far: it never goes back. */
+  time_ms = 0;
+  created_at = 0;
+  next_number = 1;
+  /** Rows that the results table has had: the next one's position. */
+  results = 0;
+  readonly totals: TaskCounts = emptyCounts();
+  readonly submissions = new Map<number, Submission>();
+  readonly nodes = new Map<string, Node>();
+  /** Submissions with members on a node. */
+  readonly active = new Set<number>();
+  readonly ready = new Ready();
+  readonly groups = new Map<string, Needs>();
+
+  /** Interns what a specification needs; tasks of one group can go to the same nodes. */
+  groupOf(specification: Specification): string {
+    const key = JSON.stringify(specification.needs);
+    if (!this.groups.has(key)) this.groups.set(key, specification.needs);
+    return key;
+  }
+
+  needsOf(submission: Submission): Needs {
+    const needs = this.groups.get(submission.group);
+    if (needs === undefined) throw new Error(`submission ${submission.number} has no group`);
+    return needs;
+  }
+
+  /** Forgets a submission whose end is in the view. */
+  retire(number: number): void {
+    const submission = this.submissions.get(number);
+    if (submission === undefined || !isOver(submission)) throw new Error(`submission ${number} is not over`);
+    this.submissions.delete(number);
+  }
+}
+
+export function emptyCounts(): TaskCounts {
+  return { total: 0, pending: 0, scheduled: 0, running: 0, completed: 0, failed: 0, cancelled: 0, timeout: 0 };
+}
+
+export function emptyUsed(): Used {
+  return { cpu_millis: 0, memory_mib: 0, gpus: 0, resources: {} };
+}
+
+export function isOver(submission: Submission): boolean {
+  return !submission.open && finishedCount(submission.counts) === submission.count;
+}
+
+/** Adds (or, with a negative count, takes) what `count` tasks need. */
+export function addUse(used: Used, needs: Needs, count: number): void {
+  used.cpu_millis += needs.cpu_millis * count;
+  used.memory_mib += needs.memory_mib * count;
+  used.gpus += needs.gpus * count;
+  for (const [name, amount] of Object.entries(needs.resources ?? {})) {
+    used.resources[name] = (used.resources[name] ?? 0) + amount * count;
+  }
+}
+
+export function priorityRank(priority: Priority): number {
+  return PRIORITIES.indexOf(priority);
+}
+
+/** Id and index by which people know a member. */
+export function memberId(submission: Pick<Submission, "array" | "ids">, index: number): { id: number; index?: number } {
+  if (submission.array) return { id: submission.ids[0] ?? 0, index };
+  return { id: submission.ids[index] ?? 0 };
+}

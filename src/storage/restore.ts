@@ -1,0 +1,73 @@
+// The state in memory, made again from the view: what is live, and the nodes with what they hold.
+
+import type { Database } from "bun:sqlite";
+import type { Specification, TaskCounts } from "../common/models.ts";
+import type { MetaRow, NodeRow } from "../core/changes.ts";
+import { Held } from "../core/held.ts";
+import type { Segment } from "../core/segments.ts";
+import { addUse, emptyUsed, State, type Submission } from "../core/state.ts";
+import type { View } from "./view.ts";
+
+interface Row extends Omit<TaskCounts, "total"> {
+  number: number;
+  nonce: string;
+  by: string;
+  at: number;
+  is_array: number;
+  ids: string;
+  specification: string;
+  count: number;
+  open: number;
+  extended_at: number;
+  segments: string;
+}
+
+export function restoreState(view: View): State {
+  const state = new State();
+  const meta = view.meta("state");
+  if (meta === undefined) return state;
+  const { totals, ...rest } = JSON.parse(meta) as MetaRow;
+  Object.assign(state, rest);
+  Object.assign(state.totals, totals);
+  restoreNodes(view.database, state);
+  const rows = view.database.query<Row, []>("SELECT * FROM submissions WHERE live = 1 ORDER BY number");
+  for (const row of rows.iterate()) restoreSubmission(state, row);
+  return state;
+}
+
+function restoreNodes(database: Database, state: State): void {
+  for (const { node } of database.query<{ node: string }, []>("SELECT node FROM nodes").all()) {
+    const row = JSON.parse(node) as NodeRow;
+    state.nodes.set(row.id, { ...row, used: emptyUsed(), held: new Held() });
+  }
+}
+
+function restoreSubmission(state: State, row: Row): void {
+  const specification = JSON.parse(row.specification) as Specification;
+  const { pending, scheduled, running, completed, failed, cancelled, timeout, count: total } = row;
+  const submission: Submission = {
+    number: row.number,
+    nonce: row.nonce,
+    by: row.by,
+    at: row.at,
+    array: row.is_array === 1,
+    ids: JSON.parse(row.ids) as number[],
+    priority: specification.priority,
+    group: state.groupOf(specification),
+    count: row.count,
+    open: row.open === 1,
+    extended_at: row.extended_at,
+    segments: JSON.parse(row.segments) as Segment[],
+    counts: { total, pending, scheduled, running, completed, failed, cancelled, timeout },
+  };
+  state.submissions.set(row.number, submission);
+  if (pending > 0) state.ready.add(submission.group, submission.priority, row.number, pending);
+  for (const segment of submission.segments) {
+    if (segment.node === undefined) continue;
+    state.active.add(row.number);
+    const node = state.nodes.get(segment.node);
+    if (node === undefined) throw new Error(`submission ${row.number} is held by an unknown node ${segment.node}`);
+    addUse(node.used, state.needsOf(submission), segment.to - segment.from);
+    node.held.add(row.number, segment.from, segment.to, segment.attempt);
+  }
+}

@@ -1,0 +1,235 @@
+// The view: what the log says, as tables to ask. It takes acknowledged batches only, in order, the applied sequence in
+// the same transaction, several batches in one; it can be deleted at any time and is rebuilt equal. It is also a
+// witness: it keeps the log's identity, its last sequence and the hash of the last batch.
+
+import type { Database, Statement } from "bun:sqlite";
+import type { Specification } from "../common/models.ts";
+import type { Changes, InputsRow, NodeRow, SubmissionRow } from "../core/changes.ts";
+import { openDatabase, storageError } from "./database.ts";
+
+export const VIEW_VERSION = 1;
+
+const SCHEMA = `
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE submissions (
+  number INTEGER PRIMARY KEY, nonce TEXT NOT NULL, by TEXT NOT NULL, at INTEGER NOT NULL, is_array INTEGER NOT NULL,
+  ids TEXT NOT NULL, specification TEXT NOT NULL, name TEXT, priority TEXT NOT NULL,
+  count INTEGER NOT NULL, open INTEGER NOT NULL, extended_at INTEGER NOT NULL, live INTEGER NOT NULL,
+  segments TEXT NOT NULL,
+  pending INTEGER NOT NULL, scheduled INTEGER NOT NULL, running INTEGER NOT NULL, completed INTEGER NOT NULL,
+  failed INTEGER NOT NULL, cancelled INTEGER NOT NULL, timeout INTEGER NOT NULL
+);
+CREATE INDEX submissions_live ON submissions (number) WHERE live = 1;
+CREATE INDEX submissions_name ON submissions (name) WHERE name IS NOT NULL;
+CREATE TABLE ids (id INTEGER PRIMARY KEY, number INTEGER NOT NULL, member INTEGER NOT NULL);
+CREATE TABLE inputs (
+  number INTEGER NOT NULL, "offset" INTEGER NOT NULL, count INTEGER NOT NULL, inputs TEXT NOT NULL,
+  PRIMARY KEY (number, "offset")
+) WITHOUT ROWID;
+CREATE TABLE results (
+  position INTEGER PRIMARY KEY, number INTEGER NOT NULL, first INTEGER NOT NULL, past INTEGER NOT NULL,
+  attempt INTEGER NOT NULL, node TEXT NOT NULL, status TEXT NOT NULL, outcome TEXT NOT NULL
+);
+CREATE INDEX results_member ON results (number, first);
+CREATE TABLE attempts (
+  number INTEGER NOT NULL, first INTEGER NOT NULL, attempt INTEGER NOT NULL, past INTEGER NOT NULL,
+  node TEXT NOT NULL, reason TEXT NOT NULL, at INTEGER NOT NULL,
+  PRIMARY KEY (number, first, attempt)
+) WITHOUT ROWID;
+CREATE TABLE nodes (id TEXT PRIMARY KEY, node TEXT NOT NULL) WITHOUT ROWID;
+`;
+
+/** Which log the view was folded from, and how far. */
+export interface Witness {
+  stream_created: string;
+  sequence: number;
+  hash: string;
+}
+
+interface Statements {
+  meta: Statement;
+  submitted: Statement;
+  submission: Statement;
+  id: Statement;
+  inputs: Statement;
+  result: Statement;
+  attempt: Statement;
+  node: Statement;
+}
+
+interface Enqueued {
+  changes: Changes;
+  witness: Witness;
+}
+
+export class View {
+  readonly path: string;
+  readonly database: Database;
+  readonly #put: Statements;
+  #queue: Enqueued[] = [];
+  #flushed = 0;
+
+  constructor(path: string) {
+    this.path = path;
+    this.database = openDatabase(path, SCHEMA, VIEW_VERSION);
+    this.#put = prepare(this.database);
+    this.#flushed = this.witness().sequence;
+  }
+
+  /** Takes an acknowledged batch's changes; they reach the file with the next flush. */
+  enqueue(changes: Changes, witness: Witness): void {
+    this.#queue.push({ changes, witness });
+  }
+
+  /** The log sequence that the file has. */
+  get flushed(): number {
+    return this.#flushed;
+  }
+
+  /** Batches that wait for a flush. */
+  get queued(): number {
+    return this.#queue.length;
+  }
+
+  /** Writes everything enqueued in one transaction; rows that several batches touched are written once. */
+  flush(): void {
+    if (this.#queue.length === 0) return;
+    const queue = this.#queue;
+    try {
+      this.database.transaction(() => this.#write(queue))();
+    } catch (error) {
+      throw storageError(error, this.path);
+    }
+    this.#flushed = queue.at(-1)?.witness.sequence ?? this.#flushed;
+    this.#queue = [];
+  }
+
+  #write(queue: readonly Enqueued[]): void {
+    const submissions = new Map<number, SubmissionRow>();
+    const nodes = new Map<string, NodeRow>();
+    for (const { changes } of queue) {
+      this.#writeNew(changes);
+      for (const [number, row] of changes.submissions) submissions.set(number, row);
+      for (const [id, row] of changes.nodes) nodes.set(id, row);
+    }
+    for (const row of submissions.values()) this.#writeSubmission(row);
+    for (const row of nodes.values()) this.#put.node.run(row.id, JSON.stringify(row));
+    const last = queue.at(-1);
+    if (last === undefined) return;
+    this.#put.meta.run("state", JSON.stringify(last.changes.meta));
+    this.#put.meta.run("witness", JSON.stringify(last.witness));
+  }
+
+  #writeNew(changes: Changes): void {
+    for (const made of changes.submitted) {
+      const { specification: spec } = made;
+      this.#put.submitted.run(
+        made.number,
+        made.nonce,
+        made.by,
+        made.at,
+        made.array ? 1 : 0,
+        JSON.stringify(made.ids),
+        JSON.stringify(spec),
+        spec.name ?? null,
+        spec.priority,
+      );
+      for (const [member, id] of made.ids.entries()) this.#put.id.run(id, made.number, member);
+    }
+    for (const row of changes.inputs) {
+      this.#put.inputs.run(row.number, row.offset, row.inputs.length, JSON.stringify(row.inputs));
+    }
+    for (const row of changes.results) {
+      const { position, number, from, to, attempt, node, outcome } = row;
+      this.#put.result.run(position, number, from, to, attempt, node, outcome.status, JSON.stringify(outcome));
+    }
+    for (const row of changes.attempts) {
+      this.#put.attempt.run(row.number, row.from, row.attempt, row.to, row.node, row.reason, row.at);
+    }
+  }
+
+  #writeSubmission(row: SubmissionRow): void {
+    const { counts } = row;
+    this.#put.submission.run(
+      row.count,
+      row.open ? 1 : 0,
+      row.extended_at,
+      row.live ? 1 : 0,
+      JSON.stringify(row.segments),
+      counts.pending,
+      counts.scheduled,
+      counts.running,
+      counts.completed,
+      counts.failed,
+      counts.cancelled,
+      counts.timeout,
+      row.number,
+    );
+  }
+
+  witness(): Witness {
+    const text = this.meta("witness");
+    return text === undefined ? { stream_created: "", sequence: 0, hash: "" } : (JSON.parse(text) as Witness);
+  }
+
+  meta(key: string): string | undefined {
+    return this.database.query<{ value: string }, [string]>("SELECT value FROM meta WHERE key = ?").get(key)?.value;
+  }
+
+  /** The specification of a submission that was enqueued or flushed. */
+  specification(number: number): Specification {
+    for (const { changes } of this.#queue) {
+      const made = changes.submitted.find((submission) => submission.number === number);
+      if (made !== undefined) return made.specification;
+    }
+    const row = this.database
+      .query<{ specification: string }, [number]>("SELECT specification FROM submissions WHERE number = ?")
+      .get(number);
+    if (row === null) throw new Error(`submission ${number} is not in the view`);
+    return JSON.parse(row.specification) as Specification;
+  }
+
+  /** Inputs of members [from, to); undefined for an array without inputs and for separate tasks. */
+  inputs(number: number, from: number, to: number): string[] | undefined {
+    const chunks = this.database
+      .query<{ offset: number; inputs: string }, [number, number, number]>(
+        'SELECT "offset", inputs FROM inputs WHERE number = ? AND "offset" < ? AND "offset" + count > ? ORDER BY "offset"',
+      )
+      .all(number, to, from)
+      .map((row): InputsRow => ({ number, offset: row.offset, inputs: JSON.parse(row.inputs) as string[] }));
+    for (const { changes } of this.#queue) {
+      chunks.push(...changes.inputs.filter((row) => row.number === number));
+    }
+    const found: string[] = [];
+    for (const chunk of chunks) {
+      const start = Math.max(0, from - chunk.offset);
+      const end = Math.min(chunk.inputs.length, to - chunk.offset);
+      if (start < end) found.push(...chunk.inputs.slice(start, end));
+    }
+    if (found.length === 0) return undefined;
+    if (found.length !== to - from) throw new Error(`inputs of ${number}: ${found.length} of ${to - from}`);
+    return found;
+  }
+
+  close(): void {
+    this.database.close();
+  }
+}
+
+function prepare(database: Database): Statements {
+  return {
+    meta: database.prepare("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"),
+    submitted: database.prepare(
+      `INSERT INTO submissions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, '[]', 0, 0, 0, 0, 0, 0, 0)`,
+    ),
+    submission: database.prepare(
+      `UPDATE submissions SET count = ?, open = ?, extended_at = ?, live = ?, segments = ?, pending = ?, scheduled = ?,
+       running = ?, completed = ?, failed = ?, cancelled = ?, timeout = ? WHERE number = ?`,
+    ),
+    id: database.prepare("INSERT INTO ids VALUES (?, ?, ?)"),
+    inputs: database.prepare("INSERT INTO inputs VALUES (?, ?, ?, ?)"),
+    result: database.prepare("INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?)"),
+    attempt: database.prepare("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?)"),
+    node: database.prepare("INSERT INTO nodes VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET node = excluded.node"),
+  };
+}
