@@ -93,7 +93,7 @@ export type Specification = z.infer<typeof Specification>;
 /** Length and hash of one output stream, as the task wrote it, whatever was kept of it. */
 export const StreamSummary = z.strictObject({
   bytes: z.int().min(0),
-  /** xxHash64 of the whole stream, 16 hex digits. */
+  /** The first 16 hex digits of the whole stream's SHA-256: `claw logs ID | sha256sum` shows the same. */
   hash: z.string().regex(/^[0-9a-f]{16}$/),
   /** Bytes that were not kept because the task reached its cap or nobody could take them. */
   cut_bytes: z.int().min(0).optional(),

@@ -1,0 +1,351 @@
+// What a worker decides: whom it belongs to, what it starts when, what it reports. Synchronous; it touches the world
+// through four methods, so the simulator runs it as it is. It trusts nothing that it was told twice.
+
+import { LIMITS } from "../common/limits.ts";
+import type { Capacity, Needs, NodeInfo, Outcome } from "../common/models.ts";
+import type { AssignItem, DownMessage, Run, UpMessage } from "../communication/messages.ts";
+import { Held } from "../core/held.ts";
+import { fits } from "../core/place.ts";
+import { runsOverlap, uncovered, without } from "../core/runs.ts";
+import { addUse, emptyUsed } from "../core/state.ts";
+import { firstJob, type Job, type QueuedRun, queuedRun, runOf } from "./queue.ts";
+import { Reporter, type ReportStore } from "./reporter.ts";
+
+export interface AgentWorld {
+  send(message: UpMessage): void;
+  /** Begins a job; its start and end come back by `started` and `ended`. */
+  start(job: Job): void;
+  stop(job: Job, reason: "cancelled" | "superseded"): void;
+  /** The cluster will not have this node: code and sentence. */
+  refused(code: string, message: string): void;
+}
+
+export interface AgentOptions {
+  info: NodeInfo;
+  /** 64 random bits as hex: a new one each start. */
+  incarnation: string;
+  /** The cluster that welcomed an earlier life, if any did. */
+  cluster_id: string | undefined;
+}
+
+export interface AgentNow {
+  wall_ms: number;
+  monotonic_ms: number;
+}
+
+interface Running {
+  job: Job;
+  started_at: number | undefined;
+  start_told: boolean;
+  began_ms: number;
+  superseded: boolean;
+}
+
+/** A task that runs longer than this is reported as running; shorter ones only as over. */
+const TELL_START_MS = 100;
+/** A task that found no room for so long goes back: another node may be idle. */
+const GIVE_BACK_MS = 500;
+const REGISTER_AGAIN_MS = 1_000;
+
+type Mode = "registering" | "welcome" | "refused" | "leaving";
+
+export class Agent {
+  readonly #world: AgentWorld;
+  readonly #options: AgentOptions;
+  readonly #reporter: Reporter;
+  readonly #held = new Held();
+  readonly #running = new Map<string, Running>();
+  readonly #used = emptyUsed();
+  #queue: QueuedRun[] = [];
+  #mode: Mode = "registering";
+  #cluster_id: string | undefined;
+  #registered_ms = Number.NEGATIVE_INFINITY;
+  #heartbeat_ms = 10_000;
+  #beat_ms = Number.NEGATIVE_INFINITY;
+
+  constructor(world: AgentWorld, store: ReportStore, options: AgentOptions) {
+    this.#world = world;
+    this.#options = options;
+    this.#cluster_id = options.cluster_id;
+    this.#reporter = new Reporter(store, (message) => {
+      if (this.#mode === "welcome" || this.#mode === "leaving") world.send(message);
+    });
+    for (const run of this.#reporter.runs) this.#held.add(...run);
+  }
+
+  get mode(): Mode {
+    return this.#mode;
+  }
+
+  get cluster_id(): string | undefined {
+    return this.#cluster_id;
+  }
+
+  get running(): number {
+    return this.#running.size;
+  }
+
+  get unacknowledged(): number {
+    return this.#reporter.unacknowledged;
+  }
+
+  /** The connection is there, or there again. */
+  connected(now: AgentNow): void {
+    if (this.#mode === "refused" || this.#mode === "leaving") return;
+    this.#register(now);
+  }
+
+  #register(now: AgentNow): void {
+    this.#registered_ms = now.monotonic_ms;
+    const { incarnation, info } = this.#options;
+    const held = this.#reporter.runs.slice(0, LIMITS.held_runs_per_message);
+    const cluster_id = this.#cluster_id;
+    this.#world.send({
+      type: "node.register",
+      v: 1,
+      incarnation,
+      info,
+      held,
+      ...(cluster_id === undefined ? {} : { cluster_id }),
+    });
+  }
+
+  down(message: DownMessage, now: AgentNow): void {
+    switch (message.type) {
+      case "report.ack":
+        for (const run of this.#reporter.acknowledged(message.seqs)) this.#held.remove(...run);
+        break;
+      case "node.control":
+        this.#control(message, now);
+        break;
+      case "task.assign":
+        if (message.incarnation === this.#options.incarnation && this.#mode === "welcome") this.#assign(message, now);
+        break;
+      case "task.cancel":
+        if (message.incarnation === this.#options.incarnation) this.#cancel(message);
+        break;
+    }
+    this.settle(now);
+  }
+
+  #control(message: Extract<DownMessage, { type: "node.control" }>, now: AgentNow): void {
+    const { action, incarnation } = message;
+    if (action.kind === "register") {
+      if (this.#mode === "welcome" || this.#mode === "registering") this.#register(now);
+      return;
+    }
+    if (incarnation !== this.#options.incarnation) return;
+    switch (action.kind) {
+      case "welcome":
+        if (this.#mode === "leaving" || this.#mode === "refused") return;
+        this.#mode = "welcome";
+        this.#cluster_id = action.cluster_id;
+        this.#heartbeat_ms = action.heartbeat_ms;
+        this.#beat_ms = Number.NEGATIVE_INFINITY;
+        this.#reporter.resendAll(now.monotonic_ms);
+        return;
+      case "refuse":
+        this.#mode = "refused";
+        this.#world.refused(action.code, action.message);
+        return;
+      case "list":
+        this.#list(action.list);
+        return;
+    }
+  }
+
+  /** Everything that this node holds, in parts that fit a message. */
+  #list(list: number): void {
+    const { incarnation } = this.#options;
+    const runs = this.#heldRuns();
+    const most = LIMITS.held_runs_per_message;
+    for (let at = 0; at === 0 || at < runs.length; at += most) {
+      const last = at + most >= runs.length;
+      this.#world.send({ type: "node.held", incarnation, list, last, held: runs.slice(at, at + most) });
+    }
+  }
+
+  #heldRuns(): Run[] {
+    return [
+      ...this.#queue.map(runOf),
+      ...[...this.#running.values()].map(({ job }): Run => [job.number, job.index, job.index + 1, job.attempt]),
+      ...this.#reporter.runs,
+    ];
+  }
+
+  #assign(message: Extract<DownMessage, { type: "task.assign" }>, now: AgentNow): void {
+    for (const item of message.items) {
+      const specification = message.specifications[item.spec];
+      if (specification === undefined) continue;
+      for (const run of this.#news(item)) {
+        this.#held.add(...run);
+        this.#queue.push(queuedRun(item, run, specification, now.monotonic_ms));
+      }
+    }
+  }
+
+  /** The part of an assignment that is not held already: a message may come twice. */
+  #news(item: AssignItem): Run[] {
+    const [number, from, to, attempt] = item.run;
+    const mine = this.#heldRuns().filter((run) => runsOverlap(run, [number, from, to, attempt]));
+    return mine.length === 0 ? [item.run] : uncovered(item.run, mine);
+  }
+
+  #cancel(message: Extract<DownMessage, { type: "task.cancel" }>): void {
+    for (const run of message.runs) {
+      for (const gone of this.#takeQueued(run)) {
+        if (message.reason === "superseded") this.#held.remove(...gone);
+        else this.#reporter.release(gone);
+      }
+      for (const running of this.#running.values()) {
+        const { number, index, attempt } = running.job;
+        if (number !== run[0] || attempt !== run[3] || index < run[1] || index >= run[2]) continue;
+        if (message.reason === "superseded") running.superseded = true;
+        this.#world.stop(running.job, message.reason);
+      }
+    }
+  }
+
+  /** Takes what overlaps `run` out of the queue and tells what that was. */
+  #takeQueued(run: Run): Run[] {
+    const taken: Run[] = [];
+    const kept: QueuedRun[] = [];
+    for (const queued of this.#queue) {
+      const own = runOf(queued);
+      const rest = uncovered(own, [run]);
+      for (const [, from, to] of rest) kept.push({ ...queued, from, to });
+      taken.push(...without([own], rest));
+    }
+    this.#queue = kept;
+    return taken;
+  }
+
+  /** Ends a turn: starts what there is room for and sends what gathered. */
+  settle(now: AgentNow): void {
+    if (this.#mode === "welcome") this.#startQueued(now);
+    this.#reporter.flush(now.monotonic_ms);
+  }
+
+  #startQueued(now: AgentNow): void {
+    let next = this.#queue[0];
+    while (next !== undefined) {
+      const { needs } = next.specification;
+      if (needs.executor === "noop") {
+        this.#queue.shift();
+        const at = now.wall_ms;
+        this.#reporter.plain([next.number, next.from, next.to, next.attempt, at, at]);
+      } else {
+        if (fits(needs, this.#free()) === 0) break;
+        this.#begin(firstJob(next), needs, now);
+        next.from += 1;
+        if (next.from === next.to) this.#queue.shift();
+      }
+      next = this.#queue[0];
+    }
+  }
+
+  #free(): Capacity {
+    const { capacity } = this.#options.info;
+    const resources: Record<string, number> = {};
+    for (const [name, amount] of Object.entries(capacity.resources)) {
+      resources[name] = amount - (this.#used.resources[name] ?? 0);
+    }
+    return {
+      cpu_millis: capacity.cpu_millis - this.#used.cpu_millis,
+      memory_mib: capacity.memory_mib - this.#used.memory_mib,
+      gpus: capacity.gpus - this.#used.gpus,
+      resources,
+    };
+  }
+
+  #begin(job: Job, needs: Needs, now: AgentNow): void {
+    addUse(this.#used, needs, 1);
+    const began_ms = now.monotonic_ms;
+    this.#running.set(keyOf(job), { job, started_at: undefined, start_told: false, began_ms, superseded: false });
+    this.#world.start(job);
+  }
+
+  started(job: Job, started_at: number): void {
+    const running = this.#running.get(keyOf(job));
+    if (running !== undefined) running.started_at = started_at;
+  }
+
+  /** The job's whole tree of processes is gone: its room is free again. */
+  ended(job: Job, outcome: Outcome, now: AgentNow): void {
+    const running = this.#running.get(keyOf(job));
+    if (running === undefined) throw new Error(`${keyOf(job)} ended and was not running`);
+    this.#running.delete(keyOf(job));
+    addUse(this.#used, job.specification.needs, -1);
+    const { number, index, attempt } = job;
+    if (running.superseded) this.#held.remove(number, index, index + 1, attempt);
+    else this.#reporter.result(number, index, attempt, outcome);
+    this.settle(now);
+  }
+
+  /** Several times a second while something runs or waits; returns the time until it wants to be called again. */
+  tick(now: AgentNow, load: { cpu_percent?: number; free_memory_mib?: number }): number {
+    if (this.#mode === "registering" && now.monotonic_ms - this.#registered_ms >= REGISTER_AGAIN_MS) this.#register(now);
+    if (this.#mode === "welcome") {
+      this.#giveBack(now);
+      this.#tellStarts(now);
+      this.#heartbeat(now, load);
+      this.#reporter.resendOld(now.monotonic_ms);
+    }
+    this.settle(now);
+    return this.#mode === "registering" || this.#running.size > 0 || this.#queue.length > 0 ? TELL_START_MS : 1_000;
+  }
+
+  #giveBack(now: AgentNow): void {
+    const old = this.#queue.filter((queued) => now.monotonic_ms - queued.received_ms >= GIVE_BACK_MS);
+    if (old.length === 0) return;
+    for (const queued of old) this.#reporter.release(runOf(queued));
+    this.#queue = this.#queue.filter((queued) => !old.includes(queued));
+  }
+
+  #tellStarts(now: AgentNow): void {
+    const runs: [number, number, number, number, number][] = [];
+    for (const running of this.#running.values()) {
+      const { job, started_at, start_told, began_ms } = running;
+      if (start_told || started_at === undefined || now.monotonic_ms - began_ms < TELL_START_MS) continue;
+      if (runs.length === LIMITS.report_items_per_message) break;
+      running.start_told = true;
+      runs.push([job.number, job.index, job.index + 1, job.attempt, started_at]);
+    }
+    if (runs.length === 0) return;
+    this.#world.send({ type: "task.start", incarnation: this.#options.incarnation, runs });
+  }
+
+  #heartbeat(now: AgentNow, load: { cpu_percent?: number; free_memory_mib?: number }): void {
+    if (now.monotonic_ms - this.#beat_ms < this.#heartbeat_ms) return;
+    this.#beat_ms = now.monotonic_ms;
+    const { cpu_percent: c, free_memory_mib: m } = load;
+    this.#world.send({
+      type: "node.heartbeat",
+      i: this.#options.incarnation.slice(0, 8),
+      n: this.#held.count,
+      h: this.#held.hash,
+      ...(c === undefined ? {} : { c }),
+      ...(m === undefined ? {} : { m }),
+    });
+  }
+
+  /** Takes nothing new from now on; what runs is stopped by the caller. */
+  leave(now: AgentNow): Job[] {
+    this.#mode = "leaving";
+    this.#queue = [];
+    this.#reporter.flush(now.monotonic_ms, true);
+    return [...this.#running.values()].map(({ job }) => {
+      this.#world.stop(job, "superseded");
+      return job;
+    });
+  }
+
+  /** The last word: whatever it still held may run elsewhere. */
+  goodbye(reason: string): void {
+    this.#world.send({ type: "node.shutdown", incarnation: this.#options.incarnation, reason });
+  }
+}
+
+export function keyOf(job: Pick<Job, "number" | "index" | "attempt">): string {
+  return `${job.number}.${job.index}.${job.attempt}`;
+}

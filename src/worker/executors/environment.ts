@@ -1,0 +1,52 @@
+// What a task sees of its surroundings: a few harmless variables of the worker, the caller's own, and claw's four. The
+// worker's other variables are never passed on: credentials live there.
+
+import { marker } from "../tree.ts";
+import type { AttemptContext } from "./executor.ts";
+
+const SANE_PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const PASSED_ON = /^(?:HOME|USER|LOGNAME|SHELL|TZ|LANG|LC_[A-Z_]+)$/;
+
+/**
+ * What a caller may not set: variables that change which code runs on the node, as on OpenClaw's nodes. (claw's own are
+ * set last, so nobody can hide a process from its node.)
+ */
+const DROPPED = /^(?:PATH|LD_.*|DYLD_.*|NODE_OPTIONS|BUN_OPTIONS|BUN_BE_BUN|BASH_ENV)$/;
+
+/** The caller's variables that a node will not take, so that a client can say so. */
+export function droppedVariables(env: Record<string, string>): string[] {
+  return Object.keys(env).filter((name) => DROPPED.test(name));
+}
+
+/** The worker's own PATH first, then the folders that every system has. */
+export function searchPath(worker_env: Record<string, string | undefined> = process.env): string {
+  const own = (worker_env["PATH"] ?? "").split(":").filter((folder) => folder.startsWith("/"));
+  return [...new Set([...own, ...SANE_PATH])].join(":");
+}
+
+/** The part that is the same for every task. */
+export function baseEnvironment(
+  worker_env: Record<string, string | undefined> = process.env,
+): Readonly<Record<string, string>> {
+  const base: Record<string, string> = { PATH: searchPath(worker_env), SHELL: "/bin/sh", TERM: "dumb" };
+  for (const [name, value] of Object.entries(worker_env)) {
+    if (value !== undefined && PASSED_ON.test(name)) base[name] = value;
+  }
+  return base;
+}
+
+export function attemptEnvironment(
+  attempt: AttemptContext,
+  base: Readonly<Record<string, string>>,
+): Record<string, string> {
+  const environment: Record<string, string> = { ...base };
+  for (const [name, value] of Object.entries(attempt.specification.env ?? {})) {
+    if (!DROPPED.test(name)) environment[name] = value;
+  }
+  environment["TMPDIR"] = attempt.tmp;
+  environment["CLAW_TASK_ID"] = attempt.task_id;
+  environment["CLAW_TASK_INDEX"] = String(attempt.task.index);
+  environment["CLAW_NODE"] = attempt.node_name;
+  environment["CLAW_ATTEMPT"] = marker(attempt.node_id, attempt.incarnation, attempt.task);
+  return environment;
+}

@@ -1,0 +1,213 @@
+// One attempt as a process: spawn in a session of its own, pump its output, end its tree, tell its outcome. The modes:
+//   preparing → running → ending → over      ending: told to stop; the tree is being ended
+//   preparing → over                         could not be started, or was stopped before
+// A main process that ends by itself takes what it left running with it before the attempt is over.
+
+import { ClawError, type ErrorCode } from "../../common/errors.ts";
+import { LIMITS } from "../../common/limits.ts";
+import type { Outcome } from "../../common/models.ts";
+import type { Timer } from "../../common/runtime.ts";
+import { OutputPump } from "../output.ts";
+import type { ProcessRow } from "../processes.ts";
+import { endTree, hasLeftovers, marker, type Tree } from "../tree.ts";
+import { attemptEnvironment, baseEnvironment } from "./environment.ts";
+import type { AttemptContext, AttemptEvents, RunningAttempt, StopReason } from "./executor.ts";
+import { findProgram, type StartProblem, spawnProblem } from "./program.ts";
+
+/** What to start: decided by the executor. */
+export interface Plan {
+  argv: readonly string[];
+  /** Added to the environment last. */
+  env?: Record<string, string>;
+}
+
+type Child = Bun.Subprocess<"ignore", "pipe", "pipe">;
+
+/** Main processes of attempts that run in this worker: never taken for somebody's descendants. */
+const own_pids = new Set<number>();
+
+let base_environment: Readonly<Record<string, string>> | undefined;
+
+/** getrusage counts from before exec, when the child still was a copy of this worker: a smaller peak tells nothing. */
+function peakMemoryMib(usage: Bun.ResourceUsage): number | undefined {
+  const floor_bytes = process.resourceUsage().maxRSS * 1024;
+  return usage.maxRSS > floor_bytes ? Math.ceil(usage.maxRSS / (1024 * 1024)) : undefined;
+}
+
+class ProcessAttempt implements RunningAttempt {
+  readonly done: Promise<Outcome>;
+  readonly #attempt: AttemptContext;
+  readonly #events: AttemptEvents;
+  readonly #pump: OutputPump;
+  readonly #started_at: number;
+  #mode: "preparing" | "running" | "ending" | "over" = "preparing";
+  #child: Child | undefined;
+  #stop_reason: StopReason | undefined;
+  #ended: Promise<ProcessRow[]> | undefined;
+  #exited = false;
+
+  constructor(attempt: AttemptContext, events: AttemptEvents, plan: () => Plan | Promise<Plan>) {
+    this.#attempt = attempt;
+    this.#events = events;
+    this.#started_at = attempt.runtime.wall_ms();
+    this.#pump = new OutputPump(attempt.runtime, attempt.publish, attempt.output_caps);
+    this.done = this.#run(plan);
+  }
+
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
+  get output_bytes(): { stdout: number; stderr: number } {
+    return this.#pump.bytes;
+  }
+
+  stop(reason: StopReason, grace_ms?: number): void {
+    if (this.#stop_reason !== undefined || this.#mode === "over" || this.#exited) return;
+    this.#stop_reason = reason;
+    if (this.#mode !== "running" || this.#child === undefined) return; // preparing: seen before the spawn
+    this.#mode = "ending";
+    const grace = grace_ms ?? this.#attempt.specification.grace_ms ?? this.#attempt.default_grace_ms;
+    this.#ended = this.#endTree(this.#child.pid, grace);
+  }
+
+  async #run(plan: () => Plan | Promise<Plan>): Promise<Outcome> {
+    let planned: Plan;
+    try {
+      const asked = plan();
+      planned = asked instanceof Promise ? await asked : asked;
+    } catch (error) {
+      return this.#couldNotStart(planProblem(error));
+    }
+    if (this.#stop_reason !== undefined) return this.#stoppedBefore();
+    const child = this.#spawn(planned);
+    if ("problem" in child) return this.#couldNotStart(child.problem);
+    return await this.#follow(child);
+  }
+
+  #spawn({ argv, env }: Plan): Child | { problem: StartProblem } {
+    const { folder, node_name } = this.#attempt;
+    base_environment ??= baseEnvironment();
+    const environment = { ...attemptEnvironment(this.#attempt, base_environment), ...env };
+    const where = { folder, node_name, path: environment["PATH"] ?? "" };
+    const name = argv[0] ?? "";
+    const found = findProgram(name, where);
+    if ("problem" in found) return found;
+    try {
+      return Bun.spawn([found.path, ...argv.slice(1)], {
+        argv0: name,
+        cwd: folder,
+        env: environment,
+        stdin: "ignore",
+        stdout: "pipe",
+        stderr: "pipe",
+        detached: true, // a session and a process group of its own: the group's number is the pid
+      });
+    } catch (error) {
+      return { problem: spawnProblem(error, name, where) };
+    }
+  }
+
+  async #follow(child: Child): Promise<Outcome> {
+    this.#child = child;
+    this.#mode = "running";
+    own_pids.add(child.pid);
+    const timer = this.#startTimeout();
+    this.#pump.attach("stdout", child.stdout);
+    this.#pump.attach("stderr", child.stderr);
+    this.#events.started(this.#started_at, child.pid);
+    await child.exited;
+    this.#exited = true;
+    timer?.cancel();
+    own_pids.delete(child.pid);
+    const ended_at = this.#attempt.runtime.wall_ms();
+    const left = await this.#treeGone(child.pid);
+    const output = await this.#pump.finish();
+    this.#mode = "over";
+    const signal = child.signalCode;
+    const usage = child.resourceUsage();
+    const peak_memory_mib = usage === undefined ? undefined : peakMemoryMib(usage);
+    return {
+      ...this.#verdict(child.exitCode === 0),
+      ...(signal === null ? { exit_code: child.exitCode ?? 0 } : { signal: String(signal) }),
+      started_at: this.#started_at,
+      ended_at: left === undefined ? ended_at : this.#attempt.runtime.wall_ms(),
+      ...(usage === undefined ? {} : { cpu_ms: Math.round(Number(usage.cpuTime.total) / 1000) }),
+      ...(peak_memory_mib === undefined ? {} : { peak_memory_mib }),
+      ...output,
+      ...(left === undefined || left.length === 0 ? {} : { message: leftMessage(left) }),
+    };
+  }
+
+  /** Processes that could not be ended; undefined when there was nothing to end. */
+  async #treeGone(pid: number): Promise<ProcessRow[] | undefined> {
+    if (this.#ended !== undefined) return await this.#ended;
+    if (!hasLeftovers(pid, this.#marker, own_pids)) return undefined;
+    return await this.#endTree(pid, LIMITS.leftover_grace_ms);
+  }
+
+  get #marker(): string {
+    const { node_id, incarnation, task } = this.#attempt;
+    return marker(node_id, incarnation, task);
+  }
+
+  async #endTree(pgid: number, grace_ms: number): Promise<ProcessRow[]> {
+    const tree: Tree = { pgid, marker: this.#marker, leaderGone: () => this.#exited };
+    const report = await endTree(this.#attempt.runtime, tree, grace_ms);
+    return report.left;
+  }
+
+  #startTimeout(): Timer | undefined {
+    const timeout_ms = this.#attempt.specification.timeout_ms ?? 0;
+    return timeout_ms === 0 ? undefined : this.#attempt.runtime.after(timeout_ms, () => this.stop("timeout"));
+  }
+
+  #verdict(success: boolean): Pick<Outcome, "status" | "reason"> {
+    if (this.#stop_reason === "timeout") return { status: "timeout", reason: "timeout" };
+    if (this.#stop_reason !== undefined) return { status: "cancelled", reason: "cancelled" };
+    return { status: success ? "completed" : "failed", reason: "exit" };
+  }
+
+  #stoppedBefore(): Outcome {
+    this.#mode = "over";
+    return { ...this.#verdict(false), started_at: this.#started_at, ended_at: this.#attempt.runtime.wall_ms() };
+  }
+
+  #couldNotStart(problem: StartProblem | PlanProblem): Outcome {
+    if (this.#stop_reason !== undefined) return this.#stoppedBefore();
+    this.#mode = "over";
+    return {
+      status: "failed",
+      ...problem,
+      started_at: this.#started_at,
+      ended_at: this.#attempt.runtime.wall_ms(),
+    };
+  }
+}
+
+type PlanProblem = Pick<Outcome, "reason" | "message">;
+
+/** What an executor's plan may fail with: a line that the template cannot take, a script that cannot be had. */
+function planProblem(error: unknown): PlanProblem {
+  if (!(error instanceof ClawError)) throw error;
+  const reasons: Partial<Record<ErrorCode, Outcome["reason"]>> = {
+    too_large: "input",
+    bad_request: "input",
+    not_found: "not_found",
+  };
+  const hint = error.hint === undefined ? "" : ` (${error.hint})`;
+  return { reason: reasons[error.code] ?? "spawn", message: `${error.message}${hint}`.slice(0, 4096) };
+}
+
+function leftMessage(left: readonly ProcessRow[]): string {
+  const pids = left.slice(0, 20).map((row) => row.pid);
+  return `${left.length} of its processes could not be ended, not even by SIGKILL: ${pids.join(", ")}`;
+}
+
+export function startProcess(
+  attempt: AttemptContext,
+  events: AttemptEvents,
+  plan: () => Plan | Promise<Plan>,
+): RunningAttempt {
+  return new ProcessAttempt(attempt, events, plan);
+}

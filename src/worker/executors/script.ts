@@ -1,0 +1,33 @@
+// Runs a bundled TypeScript or JavaScript file with the Bun that is inside this binary (BUN_BE_BUN), or with the Bun
+// that runs claw from source: the node needs no toolchain.
+
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { ClawError } from "../../common/errors.ts";
+import type { AttemptContext, Executor } from "./executor.ts";
+import { type Plan, startProcess } from "./process.ts";
+
+/** Gives the path of the bundle with this hash; the caller keeps what it fetched. */
+export type FetchScript = (sha256: string) => Promise<string>;
+
+/** Without it a `claw` that the script starts would be Bun as well. It removes itself for the same reason. */
+const PRELOAD = `delete process.env.BUN_BE_BUN;
+require("node:fs").rmSync(__filename, { force: true });
+`;
+
+async function planOf({ specification, tmp }: AttemptContext, fetchScript: FetchScript): Promise<Plan> {
+  if (specification.script === undefined) throw new ClawError("bad_request", "a script task came without its script");
+  const path = await fetchScript(specification.script.sha256);
+  const preload = join(tmp, "claw-preload.cjs");
+  writeFileSync(preload, PRELOAD);
+  // What the caller bundled is all there is: nothing is installed, no .env file of the folder is read.
+  const options = ["--no-install", "--no-env-file", `--preload=${preload}`];
+  return {
+    argv: [process.execPath, "run", ...options, path, ...specification.argv],
+    env: { BUN_BE_BUN: "1" },
+  };
+}
+
+export function scriptExecutor(fetchScript: FetchScript): Executor {
+  return { start: (attempt, events) => startProcess(attempt, events, () => planOf(attempt, fetchScript)) };
+}

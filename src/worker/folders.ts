@@ -1,0 +1,121 @@
+// Where a task runs. Making and removing two folders costs a quarter of what starting /bin/true costs, so a pair that a
+// task left empty is handed to the next one; a pair with anything in it is removed. Names are slots, not attempts: they
+// say nothing that must be true later, and everything found at start is of an earlier life and goes.
+
+import { chmodSync, lstatSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
+import { isAbsolute, join } from "node:path";
+import { ClawError, messageOf } from "../common/errors.ts";
+import { LIMITS } from "../common/limits.ts";
+import type { Specification } from "../common/models.ts";
+
+/** One attempt's folders; `release` only when its whole tree is gone. */
+export interface TaskFolders {
+  /** Where it runs. */
+  folder: string;
+  /** Its TMPDIR, always its own. */
+  tmp: string;
+  release(): void;
+}
+
+interface Slot {
+  base: string;
+  work: string;
+  tmp: string;
+}
+
+const PRIVATE = 0o700;
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+}
+
+/** Empty, a real folder, and still with the rights that it was made with. */
+function isFresh(path: string): boolean {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined || !found.isDirectory() || (found.mode & 0o7777) !== PRIVATE) return false;
+  return readdirSync(path).length === 0;
+}
+
+function slotIsFresh(slot: Slot): boolean {
+  try {
+    return isFresh(slot.work) && isFresh(slot.tmp) && readdirSync(slot.base).length === 2;
+  } catch {
+    return false; // the task took our right to look
+  }
+}
+
+/** Removes a folder with all in it; links are removed, never followed. What a task made unwritable is made writable. */
+export function removeTree(path: string): void {
+  try {
+    rmSync(path, { recursive: true, force: true });
+  } catch {
+    makeRemovable(path);
+    rmSync(path, { recursive: true, force: true });
+  }
+}
+
+function makeRemovable(path: string): void {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined || !found.isDirectory()) return; // a link is not followed: its own folder's rights count
+  chmodSync(path, PRIVATE);
+  for (const name of readdirSync(path)) makeRemovable(join(path, name));
+}
+
+function folderMissing(folder: string, why: string): ClawError {
+  return new ClawError("not_found", `the folder ${folder} ${why}`, { field: "needs.folder", hint: "see `claw nodes`" });
+}
+
+export class TaskFolderPool {
+  readonly #tasks_dir: string;
+  readonly #machine: string;
+  readonly #free: Slot[] = [];
+  #made = 0;
+
+  /** `machine`: this machine's hash, as in NodeInfo. Removes what earlier lives left: end their processes first. */
+  constructor(tasks_dir: string, machine: string) {
+    this.#tasks_dir = tasks_dir;
+    this.#machine = machine;
+    removeTree(tasks_dir);
+    mkdirSync(tasks_dir, { recursive: true, mode: PRIVATE });
+  }
+
+  /** Throws ClawError not_found when the folder that the task demands is not there, io when none can be made. */
+  acquire(specification: Specification): TaskFolders {
+    const given = this.#givenFolder(specification);
+    const slot = this.#free.pop() ?? this.#make();
+    return { folder: given ?? slot.work, tmp: slot.tmp, release: () => this.#release(slot) };
+  }
+
+  /** The caller's folder where it is one; undefined for a fresh one. Scripts always get a fresh one. */
+  #givenFolder({ needs, origin }: Specification): string | undefined {
+    if (needs.executor === "script") return undefined;
+    if (needs.folder !== undefined) {
+      if (!isAbsolute(needs.folder)) throw folderMissing(needs.folder, "is not an absolute path");
+      if (!isFolder(needs.folder)) throw folderMissing(needs.folder, "does not exist on this node");
+      return needs.folder;
+    }
+    if (origin?.machine === this.#machine && isAbsolute(origin.folder) && isFolder(origin.folder)) return origin.folder;
+    return undefined;
+  }
+
+  #make(): Slot {
+    this.#made += 1;
+    const base = join(this.#tasks_dir, `slot-${this.#made}`);
+    const slot = { base, work: join(base, "work"), tmp: join(base, "tmp") };
+    try {
+      for (const path of [slot.base, slot.work, slot.tmp]) mkdirSync(path, { mode: PRIVATE });
+    } catch (error) {
+      const full = (error as NodeJS.ErrnoException).code === "ENOSPC";
+      throw new ClawError(full ? "disk_full" : "io", `cannot make a folder for a task: ${messageOf(error)}`);
+    }
+    return slot;
+  }
+
+  #release(slot: Slot): void {
+    if (this.#free.length < LIMITS.folder_pool && slotIsFresh(slot)) {
+      this.#free.push(slot);
+      return;
+    }
+    removeTree(slot.base);
+  }
+}

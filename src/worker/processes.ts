@@ -1,0 +1,118 @@
+// What runs on this machine: from /proc on Linux, from `ps` elsewhere. Only as much is read as is asked for, because it
+// is asked after every task.
+
+import { readdirSync, readFileSync } from "node:fs";
+import { LIMITS } from "../common/limits.ts";
+
+export interface ProcessRow {
+  pid: number;
+  pgid: number;
+  /** Differs between two processes that had the same pid. */
+  key: string;
+  /** The CLAW_ATTEMPT that it was started with, read when asked. */
+  attempt(): string | undefined;
+}
+
+export interface ProcessIdentity {
+  boot_id: string;
+  start_time: string;
+}
+
+const linux = process.platform === "linux";
+const VARIABLE = "CLAW_ATTEMPT=";
+
+function readOrNothing(path: string): string | undefined {
+  try {
+    return readFileSync(path, "latin1");
+  } catch {
+    return undefined; // it ended meanwhile, or belongs to somebody else
+  }
+}
+
+function attemptIn(pid: number): string | undefined {
+  const environ = readOrNothing(`/proc/${pid}/environ`);
+  return environ
+    ?.split("\0")
+    .find((entry) => entry.startsWith(VARIABLE))
+    ?.slice(VARIABLE.length);
+}
+
+/** One living process; undefined for none and for a zombie, which only waits to be collected. */
+function rowOf(pid: number): ProcessRow | undefined {
+  const stat = readOrNothing(`/proc/${pid}/stat`);
+  if (stat === undefined) return undefined;
+  // The name may hold spaces and parentheses: fields are counted from the last one.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  if (fields[0] === "Z" || fields[0] === "X") return undefined;
+  return { pid, pgid: Number(fields[2]), key: `${pid}:${fields[19]}`, attempt: () => attemptIn(pid) };
+}
+
+function isRow(row: ProcessRow | undefined): row is ProcessRow {
+  return row !== undefined;
+}
+
+function pidsInProc(): number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
+}
+
+/** Every living process but this one. */
+export function listProcesses(): ProcessRow[] {
+  if (!linux) return listByPs();
+  return pidsInProc()
+    .filter((pid) => pid !== process.pid)
+    .map(rowOf)
+    .filter(isRow);
+}
+
+/**
+ * Processes that may descend from `pid`, which has ended, apart from `own`. A descendant is younger, so its number lies
+ * between `pid` and the last that the kernel gave out: after a short task that is none or a few, and a look costs
+ * microseconds where listing everything would cost milliseconds. Elsewhere than on Linux nothing tells the last number
+ * cheaply: there only the group is looked at when a task ends by itself, and everything when it is stopped.
+ */
+export function processesAfter(pid: number, own: ReadonlySet<number>): ProcessRow[] {
+  if (!linux) return [];
+  const last = Number(readOrNothing("/proc/loadavg")?.trim().split(" ").at(-1));
+  if (last === pid) return [];
+  const wrapped = !(last > pid); // the numbers began anew, or cannot be read
+  const near = !wrapped && last - pid <= LIMITS.tree_candidates;
+  const candidates = near
+    ? Array.from({ length: last - pid }, (_, offset) => pid + 1 + offset)
+    : pidsInProc().filter((other) => wrapped || other > pid);
+  return candidates
+    .filter((other) => other !== process.pid && !own.has(other))
+    .map(rowOf)
+    .filter(isRow);
+}
+
+/** For systems without /proc; `e` adds the environment to the command. */
+export function listByPs(): ProcessRow[] {
+  const result = Bun.spawnSync(["ps", "-axeww", "-o", "pid=,pgid=,stat=,lstart=,command="], {
+    stdout: "pipe",
+    stderr: "ignore",
+    env: { PATH: "/usr/bin:/bin", LC_ALL: "C" },
+  });
+  const rows: ProcessRow[] = [];
+  for (const line of result.stdout.toString().split("\n")) {
+    const match = /^\s*(\d+)\s+(\d+)\s+(\S+)\s+(\S+\s+\S+\s+\d+\s+[\d:]+\s+\d+)\s+(.*)$/.exec(line);
+    const [, pid, pgid, state = "", started = "", command = ""] = match ?? [];
+    if (match === null || state.startsWith("Z") || Number(pid) === process.pid) continue;
+    const attempt = / CLAW_ATTEMPT=(\S+)/.exec(command)?.[1];
+    rows.push({ pid: Number(pid), pgid: Number(pgid), key: `${pid}:${started}`, attempt: () => attempt });
+  }
+  return rows;
+}
+
+/** What tells a process from a later one with the same pid; undefined when it is gone. */
+export function processIdentity(pid: number): ProcessIdentity | undefined {
+  if (!linux) {
+    const row = listByPs().find((other) => other.pid === pid);
+    return row === undefined ? undefined : { boot_id: "", start_time: row.key };
+  }
+  const row = rowOf(pid);
+  const boot_id = readOrNothing("/proc/sys/kernel/random/boot_id")?.trim();
+  if (row === undefined || boot_id === undefined) return undefined;
+  return { boot_id, start_time: row.key.slice(row.key.indexOf(":") + 1) };
+}

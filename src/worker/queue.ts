@@ -1,0 +1,54 @@
+// Assigned tasks that wait for room on this node, as the runs in which they came.
+
+import type { Specification } from "../common/models.ts";
+import type { AssignItem, Run } from "../communication/messages.ts";
+import { formatTaskId } from "../core/ids.ts";
+
+/** One attempt of one task, ready to be run. */
+export interface Job {
+  number: number;
+  index: number;
+  attempt: number;
+  task_id: string;
+  specification: Specification;
+  input?: string;
+}
+
+export interface QueuedRun {
+  number: number;
+  from: number;
+  to: number;
+  attempt: number;
+  specification: Specification;
+  id: number | undefined;
+  ids: readonly number[] | undefined;
+  inputs: readonly string[] | undefined;
+  /** First member that `ids` and `inputs` speak of. */
+  base: number;
+  received_ms: number;
+}
+
+export function queuedRun(item: AssignItem, run: Run, specification: Specification, received_ms: number): QueuedRun {
+  const [number, from, to, attempt] = run;
+  const { id, ids, inputs } = item;
+  return { number, from, to, attempt, specification, id, ids, inputs, base: item.run[1], received_ms };
+}
+
+/** The run's first member as a job. */
+export function firstJob(run: QueuedRun): Job {
+  const index = run.from;
+  const input = run.inputs?.[index - run.base];
+  const own = run.ids?.[index - run.base];
+  return {
+    number: run.number,
+    index,
+    attempt: run.attempt,
+    task_id: own === undefined ? formatTaskId(run.id ?? 0, index) : formatTaskId(own),
+    specification: run.specification,
+    ...(input === undefined ? {} : { input }),
+  };
+}
+
+export function runOf(queued: QueuedRun): Run {
+  return [queued.number, queued.from, queued.to, queued.attempt];
+}

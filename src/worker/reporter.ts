@@ -1,0 +1,151 @@
+// Reports on their way to the log: collected, written to the outbox as messages, sent, sent again, and forgotten when
+// the leader says that they are in the log. While one is in flight the next ones gather, so that a busy node sends few
+// large messages and an idle one sends at once.
+
+import { LIMITS } from "../common/limits.ts";
+import type { Outcome } from "../common/models.ts";
+import type { PlainRun, Run, TaskResult, UpMessage } from "../communication/messages.ts";
+
+/** The durable side; `storage/outbox` in production and in the simulator. */
+export interface ReportStore {
+  add(kind: "task.complete" | "task.fail", body: string): { seq: number };
+  remove(seqs: readonly number[]): void;
+  all(): { seq: number; kind: "task.complete" | "task.fail"; body: string }[];
+}
+
+type Report = Extract<UpMessage, { type: "task.complete" | "task.fail" }>;
+
+interface Sent {
+  message: Report;
+  runs: Run[];
+  sent_ms: number;
+}
+
+const IN_FLIGHT = 2;
+const RESEND_MS = 5_000;
+
+export class Reporter {
+  readonly #store: ReportStore;
+  readonly #send: (message: UpMessage) => void;
+  readonly #sent = new Map<number, Sent>();
+  #plain: PlainRun[] = [];
+  #succeeded: TaskResult[] = [];
+  #failed: TaskResult[] = [];
+  #released: Run[] = [];
+  #bytes = 0;
+
+  constructor(store: ReportStore, send: (message: UpMessage) => void) {
+    this.#store = store;
+    this.#send = send;
+    for (const row of store.all()) {
+      const message = { type: row.kind, seq: row.seq, ...(JSON.parse(row.body) as object) } as Report;
+      this.#sent.set(row.seq, { message, runs: runsOf(message), sent_ms: Number.NEGATIVE_INFINITY });
+    }
+  }
+
+  /** Attempts whose reports are not in the log yet, as far as this side knows. */
+  get runs(): Run[] {
+    const waiting: Run[] = [
+      ...this.#plain.map(([number, from, to, attempt]): Run => [number, from, to, attempt]),
+      ...[...this.#succeeded, ...this.#failed].map(({ task: [number, index, attempt] }): Run => [
+        number,
+        index,
+        index + 1,
+        attempt,
+      ]),
+      ...this.#released,
+    ];
+    for (const sent of this.#sent.values()) waiting.push(...sent.runs);
+    return waiting;
+  }
+
+  get unacknowledged(): number {
+    return this.#sent.size;
+  }
+
+  plain(run: PlainRun): void {
+    const last = this.#plain.at(-1);
+    if (last !== undefined && last[0] === run[0] && last[2] === run[1] && last[3] === run[3]) {
+      last[2] = run[2];
+      last[5] = Math.max(last[5], run[5]);
+    } else {
+      this.#plain.push(run);
+    }
+  }
+
+  result(number: number, index: number, attempt: number, outcome: Outcome): void {
+    const result: TaskResult = { task: [number, index, attempt], outcome };
+    this.#bytes += 200 + (outcome.stdout_tail?.length ?? 0) * 2 + (outcome.stderr_tail?.length ?? 0) * 2;
+    if (outcome.status === "completed") this.#succeeded.push(result);
+    else this.#failed.push(result);
+  }
+
+  release(run: Run): void {
+    this.#released.push(run);
+  }
+
+  /** Sends what gathered, unless enough is in flight already; `all` sends whatever is in flight. */
+  flush(now_ms: number, all = false): void {
+    while (this.#gathered() && (all || this.#sent.size < IN_FLIGHT || this.#crowded())) {
+      const most = LIMITS.report_items_per_message;
+      if (this.#plain.length > 0 || this.#succeeded.length > 0) {
+        this.#write("task.complete", { runs: this.#plain.splice(0, most), results: this.#succeeded.splice(0, most) }, now_ms);
+      }
+      if (this.#failed.length > 0 || this.#released.length > 0) {
+        this.#write("task.fail", { results: this.#failed.splice(0, most), released: this.#released.splice(0, most) }, now_ms);
+      }
+      if (!this.#gathered()) this.#bytes = 0;
+    }
+  }
+
+  #gathered(): boolean {
+    return this.#plain.length + this.#succeeded.length + this.#failed.length + this.#released.length > 0;
+  }
+
+  #crowded(): boolean {
+    return this.#bytes > LIMITS.report_message_bytes / 2 || this.#plain.length >= LIMITS.report_items_per_message;
+  }
+
+  #write(kind: Report["type"], body: object, now_ms: number): void {
+    const { seq } = this.#store.add(kind, JSON.stringify(body));
+    const message = { type: kind, seq, ...body } as Report;
+    this.#sent.set(seq, { message, runs: runsOf(message), sent_ms: now_ms });
+    this.#send(message);
+  }
+
+  /** Sends everything again that is not acknowledged: a new leader, or a connection that came back. */
+  resendAll(now_ms: number): void {
+    for (const sent of this.#sent.values()) {
+      sent.sent_ms = now_ms;
+      this.#send(sent.message);
+    }
+  }
+
+  /** Sends again what nobody acknowledged for long. */
+  resendOld(now_ms: number): void {
+    for (const sent of this.#sent.values()) {
+      if (now_ms - sent.sent_ms < RESEND_MS) continue;
+      sent.sent_ms = now_ms;
+      this.#send(sent.message);
+    }
+  }
+
+  /** They are in the log, or refused for good: the attempts that may be forgotten. */
+  acknowledged(seqs: readonly number[]): Run[] {
+    const known = seqs.filter((seq) => this.#sent.has(seq));
+    this.#store.remove(known);
+    const runs: Run[] = [];
+    for (const seq of known) {
+      runs.push(...(this.#sent.get(seq)?.runs ?? []));
+      this.#sent.delete(seq);
+    }
+    return runs;
+  }
+}
+
+function runsOf(message: Report): Run[] {
+  const single = ({ task: [number, index, attempt] }: TaskResult): Run => [number, index, index + 1, attempt];
+  if (message.type === "task.fail") return [...message.results.map(single), ...message.released];
+  const plain = message.runs.map(([number, from, to, attempt]): Run => [number, from, to, attempt]);
+  return [...plain, ...message.results.map(single)];
+}
