@@ -22,10 +22,11 @@ import {
   type KnownId,
 } from "../core/decide.ts";
 import type { Event, EventRun } from "../core/event.ts";
+import { without } from "../core/runs.ts";
 import { isOver, type Node, type State } from "../core/state.ts";
 import { assignMessages, type Material } from "./assign.ts";
 import { type Committed, Committer, type OutgoingBatch, type Tail } from "./committer.ts";
-import { Contacts, without } from "./nodes.ts";
+import { Contacts } from "./nodes.ts";
 import { reportEvents } from "./reports.ts";
 import { Scheduler } from "./scheduler.ts";
 
@@ -96,14 +97,20 @@ export class Leader {
       this.#committer.add({ t: "cluster", cluster_id: options.fresh_cluster_id, name: options.cluster, at });
     }
     this.#committer.add({ t: "term", epoch, leader: options.name, at });
-    this.#committer.afterwards(() => {
-      this.#serving = true;
-    });
+    this.#committer.afterwards(() => this.#open());
     this.#committer.close(at);
   }
 
   get serving(): boolean {
     return this.#serving;
+  }
+
+  /** The barrier is in the log: serve. Nodes are asked to register again, which brings what they could not report. */
+  #open(): void {
+    this.#serving = true;
+    for (const node of this.state.nodes.values()) {
+      if (node.status !== "offline") this.#control(node.id, node.incarnation, { kind: "register" });
+    }
   }
 
   /** The log has stored the batch with this sequence. */

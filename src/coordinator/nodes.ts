@@ -51,21 +51,3 @@ export class Contacts {
     return this.#lists;
   }
 }
-
-/** The members of `runs` that `others` do not hold with the same attempt, as runs. */
-export function without(runs: readonly EventRun[], others: readonly EventRun[]): EventRun[] {
-  const held = new Set<string>();
-  for (const [number, from, to, attempt] of others) {
-    for (let index = from; index < to; index++) held.add(`${number}.${index}.${attempt}`);
-  }
-  const missing: EventRun[] = [];
-  for (const [number, from, to, attempt] of runs) {
-    for (let index = from; index < to; index++) {
-      if (held.has(`${number}.${index}.${attempt}`)) continue;
-      const last = missing.at(-1);
-      if (last !== undefined && last[0] === number && last[2] === index && last[3] === attempt) last[2] = index + 1;
-      else missing.push([number, index, index + 1, attempt]);
-    }
-  }
-  return missing;
-}

@@ -284,7 +284,8 @@ export class Agent {
 
   /** Several times a second while something runs or waits; returns the time until it wants to be called again. */
   tick(now: AgentNow, load: { cpu_percent?: number; free_memory_mib?: number }): number {
-    if (this.#mode === "registering" && now.monotonic_ms - this.#registered_ms >= REGISTER_AGAIN_MS) this.#register(now);
+    if (this.#mode === "registering" && now.monotonic_ms - this.#registered_ms >= REGISTER_AGAIN_MS)
+      this.#register(now);
     if (this.#mode === "welcome") {
       this.#giveBack(now);
       this.#tellStarts(now);

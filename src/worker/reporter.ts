@@ -47,12 +47,9 @@ export class Reporter {
   get runs(): Run[] {
     const waiting: Run[] = [
       ...this.#plain.map(([number, from, to, attempt]): Run => [number, from, to, attempt]),
-      ...[...this.#succeeded, ...this.#failed].map(({ task: [number, index, attempt] }): Run => [
-        number,
-        index,
-        index + 1,
-        attempt,
-      ]),
+      ...[...this.#succeeded, ...this.#failed].map(
+        ({ task: [number, index, attempt] }): Run => [number, index, index + 1, attempt],
+      ),
       ...this.#released,
     ];
     for (const sent of this.#sent.values()) waiting.push(...sent.runs);
@@ -89,10 +86,18 @@ export class Reporter {
     while (this.#gathered() && (all || this.#sent.size < IN_FLIGHT || this.#crowded())) {
       const most = LIMITS.report_items_per_message;
       if (this.#plain.length > 0 || this.#succeeded.length > 0) {
-        this.#write("task.complete", { runs: this.#plain.splice(0, most), results: this.#succeeded.splice(0, most) }, now_ms);
+        this.#write(
+          "task.complete",
+          { runs: this.#plain.splice(0, most), results: this.#succeeded.splice(0, most) },
+          now_ms,
+        );
       }
       if (this.#failed.length > 0 || this.#released.length > 0) {
-        this.#write("task.fail", { results: this.#failed.splice(0, most), released: this.#released.splice(0, most) }, now_ms);
+        this.#write(
+          "task.fail",
+          { results: this.#failed.splice(0, most), released: this.#released.splice(0, most) },
+          now_ms,
+        );
       }
       if (!this.#gathered()) this.#bytes = 0;
     }

@@ -1,0 +1,154 @@
+// The log: one JetStream stream of event batches, the truth of the cluster. Every append carries the expected last
+// sequence, so the server refuses a writer that was deposed; an acknowledgement that was lost is looked up, never guessed.
+
+import {
+  DiscardPolicy,
+  type JetStreamClient,
+  type JetStreamManager,
+  type NatsConnection,
+  nanos,
+  RetentionPolicy,
+  StorageType,
+  type StreamConfig,
+} from "nats";
+import { ClawError, messageOf } from "../common/errors.ts";
+import type { Runtime } from "../common/runtime.ts";
+import { sleep } from "../common/runtime.ts";
+import { subjects } from "./subjects.ts";
+
+/** What became of an append. `deposed`: another writer has this place. `unknown`: nobody could say. */
+export type AppendResult = "stored" | "deposed" | "unknown";
+
+export interface LogEntry {
+  sequence: number;
+  payload: Uint8Array;
+}
+
+/** The port: one contract suite runs against this and the simulated one. */
+export interface Log {
+  /** Appends behind sequence - 1. `nonce` tells this writer's batches from another's. */
+  append(sequence: number, nonce: string, payload: Uint8Array): Promise<AppendResult>;
+  /** Everything from `sequence` on that is there now, in order. */
+  read(sequence: number): AsyncIterable<LogEntry>;
+  last(): Promise<number>;
+  /** Tells one stream from another of the same name. */
+  readonly created: string;
+}
+
+const APPEND_TIMEOUT_MS = 5_000;
+const LOOK_FOR_MS = 10_000;
+
+export async function openLog(
+  connection: NatsConnection,
+  runtime: Runtime,
+  cluster: string,
+  replicas: number,
+  domain?: string,
+): Promise<NatsLog> {
+  const options = domain === undefined ? {} : { domain };
+  const manager = await connection.jetstreamManager({ ...options, timeout: 10_000 });
+  const name = subjects.logStream(cluster);
+  const wanted: Partial<StreamConfig> & { name: string; subjects: string[] } = {
+    name,
+    subjects: [subjects.log(cluster)],
+    storage: StorageType.File,
+    retention: RetentionPolicy.Limits,
+    discard: DiscardPolicy.New,
+    num_replicas: replicas,
+    deny_delete: true,
+    allow_direct: true,
+    duplicate_window: nanos(120_000),
+  };
+  const info = await manager.streams.info(name).catch(async (error: unknown) => {
+    if ((error as { api_error?: { err_code?: number } }).api_error?.err_code !== 10059) throw error;
+    return await manager.streams.add(wanted);
+  });
+  return new NatsLog(
+    connection.jetstream({ ...options, timeout: APPEND_TIMEOUT_MS }),
+    manager,
+    runtime,
+    name,
+    subjects.log(cluster),
+    info.created,
+  );
+}
+
+export class NatsLog implements Log {
+  readonly created: string;
+  readonly #jetstream: JetStreamClient;
+  readonly #manager: JetStreamManager;
+  readonly #runtime: Runtime;
+  readonly #stream: string;
+  readonly #subject: string;
+
+  constructor(
+    jetstream: JetStreamClient,
+    manager: JetStreamManager,
+    runtime: Runtime,
+    stream: string,
+    subject: string,
+    created: string,
+  ) {
+    this.#jetstream = jetstream;
+    this.#manager = manager;
+    this.#runtime = runtime;
+    this.#stream = stream;
+    this.#subject = subject;
+    this.created = created;
+  }
+
+  async append(sequence: number, nonce: string, payload: Uint8Array): Promise<AppendResult> {
+    const msgID = `${nonce}:${sequence}`;
+    try {
+      const ack = await this.#jetstream.publish(this.#subject, payload, {
+        msgID,
+        expect: { streamName: this.#stream, lastSequence: sequence - 1 },
+      });
+      return ack.seq === sequence ? "stored" : "deposed";
+    } catch {
+      return await this.#look(sequence, msgID);
+    }
+  }
+
+  /** What stands at `sequence`? Ours: it was stored. Another's: deposed. Nothing, or no answer for long: unknown. */
+  async #look(sequence: number, msgID: string): Promise<AppendResult> {
+    const until_ms = this.#runtime.monotonic_ms() + LOOK_FOR_MS;
+    while (this.#runtime.monotonic_ms() < until_ms) {
+      try {
+        const message = await this.#manager.streams.getMessage(this.#stream, { seq: sequence });
+        return message.header.get("Nats-Msg-Id") === msgID ? "stored" : "deposed";
+      } catch (error) {
+        // Nothing there: it may still be on its way from the server's queue, so nobody may say that it was not stored.
+        if ((error as { api_error?: { err_code?: number } }).api_error?.err_code === 10037) return "unknown";
+        await sleep(this.#runtime, 100);
+      }
+    }
+    return "unknown";
+  }
+
+  async last(): Promise<number> {
+    return (await this.#manager.streams.info(this.#stream)).state.last_seq;
+  }
+
+  async *read(sequence: number): AsyncIterable<LogEntry> {
+    const { state } = await this.#manager.streams.info(this.#stream);
+    if (state.last_seq < sequence) return;
+    if (state.first_seq > sequence) {
+      throw new ClawError("log_lost", `the log begins at ${state.first_seq}, the view needs it from ${sequence}`);
+    }
+    const consumer = await this.#jetstream.consumers.get(this.#stream, { opt_start_seq: sequence });
+    const messages = await consumer.consume({ max_messages: 500 });
+    let expected = sequence;
+    try {
+      for await (const message of messages) {
+        if (message.seq !== expected) throw new ClawError("log_lost", `the log lacks sequence ${expected}`);
+        yield { sequence: message.seq, payload: message.data };
+        if (message.seq >= state.last_seq) return;
+        expected += 1;
+      }
+    } finally {
+      messages.stop();
+      await consumer.delete().catch((error: unknown) => messageOf(error));
+    }
+  }
+}

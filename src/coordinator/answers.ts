@@ -1,0 +1,220 @@
+// Answers to queries, out of the view and, for what only the leader knows (why a task waits, a node's load), out of its
+// memory. Requests that wait are held until the submission that they name changes.
+
+import { ClawError } from "../common/errors.ts";
+import { LIMITS } from "../common/limits.ts";
+import { isTerminal, type NodeView, type TaskView } from "../common/models.ts";
+import type { QueryAnswers, QueryRequest, ResolvedRef, ResultRow } from "../communication/queries.ts";
+import { formatTaskId, parseTaskRef } from "../core/ids.ts";
+import { obstacle } from "../core/place.ts";
+import { memberId } from "../core/state.ts";
+import { memberOf, overallStatus, type Queries, type SubmissionRecord } from "../storage/queries.ts";
+import type { Leader } from "./leader.ts";
+
+export class Answers {
+  readonly #queries: Queries;
+  readonly #leader: () => Leader | undefined;
+  readonly #monotonic_ms: () => number;
+
+  constructor(queries: Queries, leader: () => Leader | undefined, monotonic_ms: () => number) {
+    this.#queries = queries;
+    this.#leader = leader;
+    this.#monotonic_ms = monotonic_ms;
+  }
+
+  resolve(request: QueryRequest<"task.resolve">): QueryAnswers["task.resolve"] {
+    return { refs: request.refs.map((ref) => this.#resolveOne(ref)) };
+  }
+
+  #resolveOne(text: string): ResolvedRef {
+    const ref = parseTaskRef(text);
+    const found = this.#queries.idsBetween(ref.low, ref.high, 5);
+    const [first] = found;
+    if (first === undefined) throw new ClawError("not_found", `there is no task ${text}`, { field: text });
+    if (found.length > 1) {
+      const names = found.map(({ id }) => formatTaskId(id)).join(", ");
+      throw new ClawError("ambiguous", `${text} may be ${names}`, { field: text });
+    }
+    const { id, number, member, array } = first;
+    if (!array) {
+      if (ref.index !== undefined)
+        throw new ClawError("not_found", `${formatTaskId(id)} is not an array`, { field: text });
+      return { ref: text, id: formatTaskId(id), number, index: member, array };
+    }
+    const record = this.#queries.submission(number);
+    if (ref.index !== undefined && ref.index >= (record?.counts.total ?? 0)) {
+      throw new ClawError("not_found", `${formatTaskId(id)} has ${record?.counts.total ?? 0} members`, { field: text });
+    }
+    const index = ref.index;
+    return { ref: text, id: formatTaskId(id, index), number, array, ...(index === undefined ? {} : { index }) };
+  }
+
+  list(request: QueryRequest<"task.list">): QueryAnswers["task.list"] {
+    const tasks: TaskView[] = [];
+    const [number_text, index_text] = (request.cursor ?? "").split(".");
+    const start = request.cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(number_text) + 1;
+    let skip = index_text === undefined ? 0 : Number(index_text);
+    if (!Number.isSafeInteger(start) || !Number.isSafeInteger(skip)) {
+      throw new ClawError("bad_request", "no such cursor", { field: "cursor" });
+    }
+    const records = request.number === undefined ? this.#queries.submissions(start) : [this.#record(request.number)];
+    for (const record of records) {
+      const members = record.array && request.number === undefined ? 1 : record.counts.total;
+      for (let index = skip; index < members; index++) {
+        if (tasks.length === request.limit) return { tasks, cursor: `${record.number}.${index}` };
+        const whole = record.array && request.number === undefined;
+        if (!this.#matches(request, record, whole ? undefined : index)) continue;
+        tasks.push(this.#view(record, whole ? undefined : index, false));
+      }
+      skip = 0;
+    }
+    return { tasks };
+  }
+
+  #matches(request: QueryRequest<"task.list">, record: SubmissionRecord, index: number | undefined): boolean {
+    const { specification } = record;
+    const status = index === undefined ? overallStatus(record) : (memberOf(record, index)?.status ?? "pending");
+    if (request.statuses !== undefined && !request.statuses.includes(status)) return false;
+    if (request.priority !== undefined && specification.priority !== request.priority) return false;
+    if (request.name !== undefined && specification.name !== request.name) return false;
+    return Object.entries(request.labels ?? {}).every(([name, value]) => specification.labels?.[name] === value);
+  }
+
+  show(request: QueryRequest<"task.show">): QueryAnswers["task.show"] {
+    const record = this.#record(request.number);
+    const index = request.index ?? (record.array ? undefined : 0);
+    return { task: this.#view(record, index, true) };
+  }
+
+  /** The answer to a wait, or undefined while there is still something to wait for. */
+  wait(request: QueryRequest<"task.wait">): QueryAnswers["task.wait"] | undefined {
+    const answer = this.show(request);
+    const { task } = answer;
+    const over =
+      task.index === undefined && task.counts !== undefined
+        ? !task.open && isTerminal(task.status)
+        : isTerminal(task.status);
+    const enough = over || (request.until === "started" && task.status === "running");
+    return enough ? answer : undefined;
+  }
+
+  results(request: QueryRequest<"task.results">): QueryAnswers["task.results"] {
+    const record = this.#record(request.number);
+    const found = this.#queries.results(request.number, request.cursor, request.limit);
+    const results = found.map(
+      ({ from, to, attempt, node, outcome }): ResultRow => ({ from, to, attempt, node, outcome }),
+    );
+    return {
+      results,
+      cursor: found.at(-1)?.position ?? request.cursor,
+      counts: record.counts,
+      open: record.open,
+      finished: !record.live,
+    };
+  }
+
+  nodes(): QueryAnswers["node.list"] {
+    const leader = this.#leader();
+    if (leader === undefined) throw new ClawError("not_leading", "this coordinator is not leading");
+    return { nodes: [...leader.state.nodes.values()].map((node) => this.#node(leader, node.id)) };
+  }
+
+  #node(leader: Leader, id: string): NodeView {
+    const node = leader.state.nodes.get(id);
+    if (node === undefined) throw new Error(`no node ${id}`);
+    const contact = leader.contacts.get(id);
+    const { cpu_millis, memory_mib, gpus } = node.used;
+    return {
+      ...node.info,
+      id,
+      status: node.status,
+      incarnation: node.incarnation,
+      registered_at: node.registered_at,
+      used: { cpu_millis, memory_mib, gpus },
+      held: node.held.count,
+      running: node.held.count,
+      completed: node.completed,
+      failed: node.failed,
+      ...(contact === undefined ? {} : { last_heartbeat_ms_ago: Math.round(this.#monotonic_ms() - contact.heard_ms) }),
+      ...(contact?.cpu_percent === undefined ? {} : { cpu_percent: contact.cpu_percent }),
+      ...(contact?.free_memory_mib === undefined ? {} : { free_memory_mib: contact.free_memory_mib }),
+    };
+  }
+
+  #record(number: number): SubmissionRecord {
+    const record = this.#queries.submission(number);
+    if (record === undefined) throw new ClawError("not_found", `there is no submission ${number}`);
+    return record;
+  }
+
+  #view(record: SubmissionRecord, index: number | undefined, whole: boolean): TaskView {
+    const { number, array, specification, by, at, counts, open } = record;
+    const { name } = specification;
+    const base = {
+      number,
+      array,
+      specification,
+      submitted_by: by,
+      submitted_at: at,
+      ...(name === undefined ? {} : { name }),
+    };
+    if (index === undefined) {
+      const id = formatTaskId(record.ids[0] ?? 0);
+      const waiting = whole && counts.pending > 0 ? this.#waiting(record) : undefined;
+      return {
+        ...base,
+        id,
+        open,
+        status: overallStatus(record),
+        counts,
+        ...(waiting === undefined ? {} : { waiting }),
+      };
+    }
+    const segment = memberOf(record, index);
+    if (segment === undefined)
+      throw new ClawError("not_found", `${formatTaskId(record.ids[0] ?? 0)} has no member ${index}`);
+    const member = memberId(record, index);
+    const result = isTerminal(segment.status) ? this.#queries.resultOf(number, index) : undefined;
+    const node = result?.node ?? segment.node;
+    const attempt = result?.attempt ?? segment.attempt;
+    const attempts = whole ? this.#queries.attempts(number, index) : [];
+    return {
+      ...base,
+      id: formatTaskId(member.id, member.index),
+      index,
+      status: segment.status,
+      ...(attempt > 0 ? { attempt } : {}),
+      ...this.#holder(node),
+      ...(result === undefined
+        ? {}
+        : { started_at: result.outcome.started_at, finished_at: result.outcome.ended_at, outcome: result.outcome }),
+      ...(attempts.length > 0 ? { attempts } : {}),
+      ...(whole && segment.status === "pending" ? { waiting: this.#waiting(record) } : {}),
+    };
+  }
+
+  #holder(node: string | undefined): { node?: string; node_name?: string } {
+    if (node === undefined || node === "") return {};
+    const name = this.#leader()?.state.nodes.get(node)?.info.name;
+    return { node, ...(name === undefined ? {} : { node_name: name }) };
+  }
+
+  /** Why it waits, a line a node. */
+  #waiting(record: SubmissionRecord): { summary: string; nodes: { node: string; reason: string }[] } {
+    const leader = this.#leader();
+    if (leader === undefined) return { summary: "no coordinator is leading", nodes: [] };
+    const { needs } = record.specification;
+    const loads = leader.scheduler.loads((node) => node.status === "online").slice(0, LIMITS.list_rows);
+    const nodes = loads.map((load) => ({
+      node: load.info.name,
+      reason: obstacle(needs, load) ?? "has room: it is about to be placed",
+    }));
+    if (nodes.length === 0) return { summary: "no worker has joined yet", nodes };
+    const open = loads.filter((load) => load.open).length;
+    const summary =
+      open === 0
+        ? `none of the ${nodes.length} nodes is online`
+        : nodes.map(({ node, reason }) => `${node} ${reason}`).join("; ");
+    return { summary, nodes };
+  }
+}

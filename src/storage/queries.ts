@@ -1,0 +1,180 @@
+// What the view answers: ids, lists, one task, results in the order in which they were recorded. Read only.
+
+import type { Database } from "bun:sqlite";
+import type { AttemptView, EndReason, Outcome, Specification, TaskCounts, TaskStatus } from "../common/models.ts";
+import type { KnownId } from "../core/decide.ts";
+import { type Segment, segmentAt } from "../core/segments.ts";
+
+export interface SubmissionRecord {
+  number: number;
+  nonce: string;
+  by: string;
+  at: number;
+  array: boolean;
+  ids: number[];
+  specification: Specification;
+  open: boolean;
+  live: boolean;
+  segments: Segment[];
+  counts: TaskCounts;
+}
+
+export interface RecordedResult {
+  position: number;
+  from: number;
+  to: number;
+  attempt: number;
+  node: string;
+  outcome: Outcome;
+}
+
+interface Raw extends Omit<TaskCounts, "total"> {
+  number: number;
+  nonce: string;
+  by: string;
+  at: number;
+  is_array: number;
+  ids: string;
+  specification: string;
+  count: number;
+  open: number;
+  live: number;
+  segments: string;
+}
+
+interface RawResult {
+  position: number;
+  first: number;
+  past: number;
+  attempt: number;
+  node: string;
+  outcome: string;
+}
+
+export class Queries {
+  readonly #database: Database;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  findIds(ids: readonly number[]): Map<number, KnownId> {
+    const found = new Map<number, KnownId>();
+    const query = this.#database.query<KnownId, [number]>(
+      "SELECT ids.number, nonce FROM ids JOIN submissions USING (number) WHERE id = ?",
+    );
+    for (const id of ids) {
+      const row = query.get(id);
+      if (row !== null) found.set(id, row);
+    }
+    return found;
+  }
+
+  /** Ids between two, at most `limit`: what a prefix stands for. */
+  idsBetween(
+    low: number,
+    high: number,
+    limit: number,
+  ): { id: number; number: number; member: number; array: boolean }[] {
+    return this.#database
+      .query<{ id: number; number: number; member: number; is_array: number }, [number, number, number]>(
+        `SELECT id, number, member, is_array FROM ids JOIN submissions USING (number)
+         WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?`,
+      )
+      .all(low, high, limit)
+      .map(({ id, number, member, is_array }) => ({ id, number, member, array: is_array === 1 }));
+  }
+
+  submission(number: number): SubmissionRecord | undefined {
+    const row = this.#database.query<Raw, [number]>("SELECT * FROM submissions WHERE number = ?").get(number);
+    return row === null ? undefined : recordOf(row);
+  }
+
+  /** Newest first, from below `before`. */
+  *submissions(before: number): Iterable<SubmissionRecord> {
+    const query = this.#database.query<Raw, [number]>(
+      "SELECT * FROM submissions WHERE number < ? ORDER BY number DESC LIMIT 64",
+    );
+    let next = before;
+    for (;;) {
+      const rows = query.all(next);
+      for (const row of rows) yield recordOf(row);
+      const last = rows.at(-1);
+      if (last === undefined) return;
+      next = last.number;
+    }
+  }
+
+  resultOf(number: number, index: number): RecordedResult | undefined {
+    const row = this.#database
+      .query<RawResult, [number, number, number]>(
+        "SELECT * FROM results WHERE number = ? AND first <= ? AND past > ? ORDER BY first DESC LIMIT 1",
+      )
+      .get(number, index, index);
+    return row === null ? undefined : resultOf(row);
+  }
+
+  /** Results of a submission behind `cursor` (a position), in the order of the log. */
+  results(number: number, cursor: number, limit: number): RecordedResult[] {
+    const start = cursor > 0 ? cursor : this.#firstPosition(number) - 1;
+    return this.#database
+      .query<RawResult, [number, number, number]>(
+        "SELECT * FROM results WHERE position > ? AND +number = ? ORDER BY position LIMIT ?",
+      )
+      .all(start, number, limit)
+      .map(resultOf);
+  }
+
+  #firstPosition(number: number): number {
+    const row = this.#database
+      .query<{ first: number | null }, [number]>("SELECT min(position) AS first FROM results WHERE number = ?")
+      .get(number);
+    return row?.first ?? Number.MAX_SAFE_INTEGER;
+  }
+
+  attempts(number: number, index: number): AttemptView[] {
+    return this.#database
+      .query<{ attempt: number; node: string; reason: EndReason; at: number }, [number, number, number]>(
+        "SELECT attempt, node, reason, at FROM attempts WHERE number = ? AND first <= ? AND past > ? ORDER BY attempt",
+      )
+      .all(number, index, index);
+  }
+}
+
+function recordOf(row: Raw): SubmissionRecord {
+  const { pending, scheduled, running, completed, failed, cancelled, timeout, count: total } = row;
+  return {
+    number: row.number,
+    nonce: row.nonce,
+    by: row.by,
+    at: row.at,
+    array: row.is_array === 1,
+    ids: JSON.parse(row.ids) as number[],
+    specification: JSON.parse(row.specification) as Specification,
+    open: row.open === 1,
+    live: row.live === 1,
+    segments: JSON.parse(row.segments) as Segment[],
+    counts: { total, pending, scheduled, running, completed, failed, cancelled, timeout },
+  };
+}
+
+function resultOf(row: RawResult): RecordedResult {
+  const { position, first, past, attempt, node, outcome } = row;
+  return { position, from: first, to: past, attempt, node, outcome: JSON.parse(outcome) as Outcome };
+}
+
+/** A member's segment: its status, attempt and holder. */
+export function memberOf(record: SubmissionRecord, index: number): Segment | undefined {
+  return record.segments[segmentAt(record.segments, index)];
+}
+
+/** One word for a submission: what it does while it lives, the worst end of its members afterwards. */
+export function overallStatus(record: Pick<SubmissionRecord, "live" | "counts">): TaskStatus {
+  const { counts, live } = record;
+  if (live) {
+    if (counts.running > 0) return "running";
+    return counts.scheduled > 0 ? "scheduled" : "pending";
+  }
+  for (const status of ["failed", "timeout", "cancelled"] as const) if (counts[status] > 0) return status;
+  return "completed";
+}
