@@ -24,6 +24,7 @@ interface Slot {
 }
 
 const PRIVATE = 0o700;
+const SLOT = /^slot-\d+$/;
 
 function isFolder(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
@@ -75,8 +76,9 @@ export class TaskFolderPool {
   constructor(tasks_dir: string, machine: string) {
     this.#tasks_dir = tasks_dir;
     this.#machine = machine;
-    removeTree(tasks_dir);
     mkdirSync(tasks_dir, { recursive: true, mode: PRIVATE });
+    // Only what a pool made: the configuration may name a folder that holds other things.
+    for (const name of readdirSync(tasks_dir)) if (SLOT.test(name)) removeTree(join(tasks_dir, name));
   }
 
   /** Throws ClawError not_found when the folder that the task demands is not there, io when none can be made. */

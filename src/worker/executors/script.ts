@@ -10,7 +10,10 @@ import { type Plan, startProcess } from "./process.ts";
 /** Gives the path of the bundle with this hash; the caller keeps what it fetched. */
 export type FetchScript = (sha256: string) => Promise<string>;
 
-/** Without it a `claw` that the script starts would be Bun as well. It removes itself for the same reason. */
+/**
+ * Without it a `claw` that the script starts would be Bun as well. Bun.spawn without `env` passes on the environment of
+ * the process's start all the same: nothing in a script can change that. The file removes itself to leave TMPDIR empty.
+ */
 const PRELOAD = `delete process.env.BUN_BE_BUN;
 require("node:fs").rmSync(__filename, { force: true });
 `;

@@ -1,0 +1,100 @@
+// What a worker says of its machine when it registers: measured where that is cheap, overridden by the configuration.
+
+import { readFileSync } from "node:fs";
+import * as os from "node:os";
+import { EXECUTORS, type ExecutorKind, type NodeInfo } from "../common/models.ts";
+import { VERSION } from "../common/version.ts";
+
+/** From the worker's configuration; what is absent is measured. */
+export interface NodeOverrides {
+  name?: string;
+  cpus?: number;
+  memory_mib?: number;
+  gpus?: number;
+  /** Countable things by name: licences, slots of a device. */
+  named?: Record<string, number>;
+  tags?: string[];
+  attributes?: Record<string, string>;
+  executors?: ExecutorKind[];
+}
+
+const MIB = 1024 * 1024;
+const GPU_DEADLINE_MS = 2000;
+
+export type ReadText = (path: string) => string | undefined;
+
+const readText: ReadText = (path) => {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch {
+    return undefined; // not on this system
+  }
+};
+
+/** The same for every process on this machine, and nothing that tells which machine it is. */
+export function machineHash(read: ReadText = readText): string {
+  const id = read("/etc/machine-id") ?? read("/var/lib/dbus/machine-id") ?? "";
+  return new Bun.CryptoHasher("sha256").update(`${id}\n${os.hostname()}`).digest("hex").slice(0, 16);
+}
+
+function positive(text: string | undefined): number | undefined {
+  const value = Number(text);
+  return Number.isFinite(value) && value > 0 ? value : undefined;
+}
+
+/** A container's limit where it is lower than the machine's memory (cgroup v2, then v1, which says "none" as 2^63). */
+export function memoryLimitMib(total_bytes: number, read: ReadText = readText): number {
+  const limit =
+    positive(read("/sys/fs/cgroup/memory.max")) ?? positive(read("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
+  return Math.floor(Math.min(total_bytes, limit ?? total_bytes) / MIB);
+}
+
+/** Processors in thousandths, a container's quota respected. */
+export function cpuLimitMillis(cpus: number, read: ReadText = readText): number {
+  const [quota, period] = (read("/sys/fs/cgroup/cpu.max") ?? "").split(" ");
+  const share =
+    quotient(quota, period) ??
+    quotient(read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), read("/sys/fs/cgroup/cpu/cpu.cfs_period_us"));
+  return Math.max(1, Math.floor(Math.min(cpus, share ?? cpus) * 1000));
+}
+
+function quotient(quota: string | undefined, period: string | undefined): number | undefined {
+  const [above, below] = [positive(quota), positive(period)];
+  return above === undefined || below === undefined ? undefined : above / below;
+}
+
+/** Counts what nvidia-smi lists; 0 where it is not on the PATH, fails, or says nothing for two seconds. */
+export async function countGpus(program: string | null = Bun.which("nvidia-smi")): Promise<number> {
+  if (program === null) return 0;
+  const child = Bun.spawn([program, "--list-gpus"], {
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "ignore",
+    timeout: GPU_DEADLINE_MS,
+    killSignal: "SIGKILL",
+  });
+  const text = await child.stdout.text();
+  if ((await child.exited) !== 0) return 0;
+  return text.split("\n").filter((line) => /^GPU \d+:/.test(line)).length;
+}
+
+export async function discoverNode(overrides: NodeOverrides = {}): Promise<NodeInfo> {
+  return {
+    name: overrides.name ?? (os.hostname().slice(0, 128) || "unnamed"),
+    machine: machineHash(),
+    os: process.platform,
+    arch: process.arch,
+    version: VERSION,
+    pid: process.pid,
+    capacity: {
+      cpu_millis:
+        overrides.cpus === undefined ? cpuLimitMillis(os.availableParallelism()) : Math.round(overrides.cpus * 1000),
+      memory_mib: overrides.memory_mib ?? memoryLimitMib(os.totalmem()),
+      gpus: overrides.gpus ?? (await countGpus()),
+      resources: overrides.named ?? {},
+    },
+    tags: overrides.tags ?? [],
+    attributes: overrides.attributes ?? {},
+    executors: overrides.executors ?? [...EXECUTORS],
+  };
+}

@@ -1,0 +1,94 @@
+import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import { NodeInfo } from "../../src/common/models.ts";
+import { countGpus, cpuLimitMillis, discoverNode, machineHash, memoryLimitMib } from "../../src/worker/discover.ts";
+import { LoadMeter } from "../../src/worker/metrics.ts";
+
+const files = (content: Record<string, string>) => (path: string) => content[path];
+const GIB = 1024 ** 3;
+
+test("this machine, as the wire takes it", async () => {
+  const info = NodeInfo.parse(await discoverNode());
+  expect(info.machine).toMatch(/^[0-9a-f]{16}$/);
+  expect(info.capacity.cpu_millis).toBeLessThanOrEqual(availableParallelism() * 1000);
+  expect(info.capacity.memory_mib).toBeGreaterThan(0);
+  expect(info.executors).toContain("script");
+});
+
+test("the configuration overrides what was measured", async () => {
+  const overrides = {
+    name: "n1",
+    cpus: 1.5,
+    memory_mib: 100,
+    gpus: 3,
+    named: { licence: 2 },
+    tags: ["ssd"],
+    attributes: { rack: "4" },
+    executors: ["noop" as const],
+  };
+  expect(NodeInfo.parse(await discoverNode(overrides))).toMatchObject({
+    name: "n1",
+    capacity: { cpu_millis: 1500, memory_mib: 100, gpus: 3, resources: { licence: 2 } },
+    tags: ["ssd"],
+    attributes: { rack: "4" },
+    executors: ["noop"],
+  });
+});
+
+test("a container's limits count, of either cgroup version", () => {
+  const max = "/sys/fs/cgroup/memory.max";
+  expect(memoryLimitMib(8 * GIB, files({ [max]: String(2 * GIB) }))).toBe(2048);
+  expect(memoryLimitMib(8 * GIB, files({ [max]: "max" }))).toBe(8192);
+  const v1 = "/sys/fs/cgroup/memory/memory.limit_in_bytes";
+  expect(memoryLimitMib(8 * GIB, files({ [v1]: "9223372036854771712" }))).toBe(8192);
+  expect(cpuLimitMillis(8, files({ "/sys/fs/cgroup/cpu.max": "150000 100000" }))).toBe(1500);
+  expect(cpuLimitMillis(8, files({ "/sys/fs/cgroup/cpu.max": "max 100000" }))).toBe(8000);
+  expect(cpuLimitMillis(2, files({}))).toBe(2000);
+});
+
+test("the machine's hash depends on its id and hides it", () => {
+  const one = machineHash(files({ "/etc/machine-id": "abc" }));
+  expect(one).not.toBe(machineHash(files({ "/etc/machine-id": "abd" })));
+  expect(one).toBe(machineHash(files({ "/var/lib/dbus/machine-id": "abc" })));
+});
+
+test("gpus are counted by nvidia-smi, and are none where it fails", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "claw-gpu-"));
+  const tool = (name: string, text: string): string => {
+    writeFileSync(join(folder, name), `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+    return join(folder, name);
+  };
+  expect(await countGpus(tool("two", "echo 'GPU 0: A (UUID: x)'; echo 'GPU 1: B (UUID: y)'"))).toBe(2);
+  expect(await countGpus(tool("none", "echo 'GPU 0: A'; exit 9"))).toBe(0);
+  expect(await countGpus(null)).toBe(0);
+  rmSync(folder, { recursive: true });
+});
+
+test("load: a second reading knows the processors", async () => {
+  const warnings: string[] = [];
+  const meter = new LoadMeter((message) => warnings.push(message));
+  expect((await meter.read()).cpu_percent).toBeUndefined();
+  const load = await meter.read();
+  expect(load.cpu_percent).toBeWithin(0, 101);
+  expect(load.free_memory_mib).toBeGreaterThan(0);
+  expect(warnings).toEqual([]);
+});
+
+test("load: where readings fail the node still knows something, and says so once", async () => {
+  const warnings: string[] = [];
+  const broken = {
+    currentLoad: async () => ({ currentLoad: Number.NaN }),
+    mem: () => Promise.reject(new Error("no /proc/meminfo")),
+  };
+  const meter = new LoadMeter(
+    (message) => warnings.push(message),
+    async () => broken,
+  );
+  await meter.read();
+  const load = await meter.read();
+  expect(load.free_memory_mib).toBeGreaterThan(0);
+  expect(warnings).toHaveLength(2);
+  expect(warnings.join()).toContain("no /proc/meminfo");
+});
