@@ -46,7 +46,7 @@ function slotIsFresh(slot: Slot): boolean {
 }
 
 /** Removes a folder with all in it; links are removed, never followed. What a task made unwritable is made writable. */
-export function removeTree(path: string): void {
+function removeTree(path: string): void {
   try {
     rmSync(path, { recursive: true, force: true });
   } catch {

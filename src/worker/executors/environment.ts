@@ -19,7 +19,7 @@ export function droppedVariables(env: Record<string, string>): string[] {
 }
 
 /** The worker's own PATH first, then the folders that every system has. */
-export function searchPath(worker_env: Record<string, string | undefined> = process.env): string {
+function searchPath(worker_env: Record<string, string | undefined> = process.env): string {
   const own = (worker_env["PATH"] ?? "").split(":").filter((folder) => folder.startsWith("/"));
   return [...new Set([...own, ...SANE_PATH])].join(":");
 }
