@@ -15,6 +15,8 @@ export interface Runtime {
   random_bytes(length: number): Uint8Array;
   /** Runs `action` once, after `delay_ms`. */
   after(delay_ms: number, action: () => void): Timer;
+  /** Runs `action` when this turn of the event loop has taken what arrived. */
+  soon(action: () => void): void;
 }
 
 export const systemRuntime: Runtime = {
@@ -24,6 +26,9 @@ export const systemRuntime: Runtime = {
   after(delay_ms, action) {
     const handle = setTimeout(action, delay_ms);
     return { cancel: () => clearTimeout(handle) };
+  },
+  soon(action) {
+    setImmediate(action);
   },
 };
 

@@ -1,0 +1,100 @@
+// The broker as the coordinator sees it: a child of its own with identities that it made, or a NATS of the user's own
+// (`nats.url`), with credentials that its operator issued.
+
+import type { NatsConnection } from "nats";
+import type { CoordinatorConfig } from "../common/config.ts";
+import type { Logger } from "../common/logging.ts";
+import type { Paths } from "../common/paths.ts";
+import type { Runtime } from "../common/runtime.ts";
+import { openConnection } from "./connection.ts";
+import { type Credentials, readCredentials } from "./credentials.ts";
+import { Identity } from "./identity.ts";
+import { NatsServerChild } from "./server.ts";
+
+export interface Broker {
+  readonly url: string;
+  readonly managed: boolean;
+  readonly version: string;
+  connect(name: string): Promise<NatsConnection>;
+  /** Path of this machine's credentials; undefined where claw makes none. */
+  localCredentials(role: "worker" | "client"): string | undefined;
+  issue(role: "worker" | "client"): { creds: string; id: string } | undefined;
+  close(): Promise<void>;
+}
+
+export interface BrokerOptions {
+  runtime: Runtime;
+  config: CoordinatorConfig;
+  paths: Paths;
+  logger: Logger;
+}
+
+const CONNECT_TIMEOUT_MS = 5_000;
+
+export function openBroker(options: BrokerOptions): Promise<Broker> {
+  return options.config.nats.url === undefined ? openOwn(options) : openForeign(options, options.config.nats.url);
+}
+
+async function openOwn({ runtime, config, paths, logger }: BrokerOptions): Promise<Broker> {
+  const identity = await Identity.open(paths.coordinator_dir, config.cluster);
+  const { server: executable } = config.nats;
+  const child = new NatsServerChild({
+    runtime,
+    data_dir: paths.coordinator_dir,
+    host: config.listen,
+    port: config.nats.port,
+    identity,
+    ...(executable === undefined ? {} : { executable }),
+    onEvent: ({ kind, message }) => {
+      if (kind === "up") logger.info("nats-server is up again", { why: message });
+      else logger.warn(`nats-server: ${message}`, { event: kind });
+    },
+  });
+  await child.start();
+  const credentials = readCredentials(identity.localCredentials("coordinator"));
+  return {
+    get url() {
+      return child.url;
+    },
+    managed: true,
+    get version() {
+      return child.version;
+    },
+    connect: (name) => openConnection(connectOptions(name, child.url, credentials)),
+    localCredentials: (role) => identity.localCredentials(role),
+    issue: (role) => identity.issue(role),
+    close: () => child.stop(),
+  };
+}
+
+async function openForeign({ config }: BrokerOptions, url: string): Promise<Broker> {
+  const { creds } = config.nats;
+  const credentials = creds === undefined ? undefined : readCredentials(creds);
+  let version = "";
+  return {
+    url: url.replace(/\/\/[^@/]*@/, "//"),
+    managed: false,
+    get version() {
+      return version;
+    },
+    connect: async (name) => {
+      const connection = await openConnection(connectOptions(name, url, credentials));
+      version = connection.info?.version ?? "";
+      return connection;
+    },
+    localCredentials: () => creds,
+    issue: () => undefined,
+    close: () => Promise.resolve(),
+  };
+}
+
+export function connectOptions(name: string, url: string, credentials: Credentials | undefined) {
+  return {
+    url,
+    name,
+    timeout_ms: CONNECT_TIMEOUT_MS,
+    ...(credentials === undefined
+      ? {}
+      : { authenticator: credentials.authenticator, inbox_prefix: credentials.inbox_prefix }),
+  };
+}

@@ -1,0 +1,184 @@
+// Requests and messages between the roles, over one connection: what arrives is parsed by its schema, and what does not
+// parse, or is too large, is counted, logged once a sender, and dropped.
+
+import type { Msg, NatsConnection, Subscription } from "nats";
+import type { z } from "zod";
+import { ClawError, messageOf } from "../common/errors.ts";
+import { LIMITS } from "../common/limits.ts";
+import { COMMANDS, type CommandType, DownMessage, UpMessage } from "./messages.ts";
+import { QUERIES, type QueryType } from "./queries.ts";
+import { senderOf, subjects } from "./subjects.ts";
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
+/** An open request: answered once. */
+export interface Request {
+  respond(answer: object | ClawError): void;
+}
+
+export interface CoordinatorHandlers {
+  command(type: CommandType, payload: unknown, who: string, bytes: number, request: Request): void;
+  query(type: QueryType, payload: unknown, who: string, request: Request): void;
+  up(node: string, message: UpMessage, bytes: number): void;
+}
+
+/** Told of the first unreadable message of each sender. */
+export type OnDropped = (sender: string, why: string) => void;
+
+function encode(message: object): Uint8Array {
+  return encoder.encode(JSON.stringify(message));
+}
+
+/** Parses one message; throws a typed rejection that names the field. */
+export function parseMessage<T>(schema: z.ZodType<T>, data: Uint8Array): T {
+  if (data.length > LIMITS.message_bytes) {
+    throw new ClawError("too_large", `a message of ${data.length} bytes, at most ${LIMITS.message_bytes}`);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(decoder.decode(data));
+  } catch (error) {
+    throw new ClawError("bad_request", `not JSON: ${messageOf(error)}`, { cause: error });
+  }
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const field = issue?.path.join(".") ?? "";
+  throw new ClawError("bad_request", `${field === "" ? "the message" : field}: ${issue?.message ?? "wrong"}`, {
+    field,
+  });
+}
+
+class Dropped {
+  count = 0;
+  readonly #senders = new Set<string>();
+  readonly #tell: OnDropped;
+
+  constructor(tell: OnDropped) {
+    this.#tell = tell;
+  }
+
+  drop(sender: string, error: unknown): void {
+    this.count += 1;
+    if (this.#senders.has(sender) || this.#senders.size >= 1000) return;
+    this.#senders.add(sender);
+    this.#tell(sender, messageOf(error));
+  }
+}
+
+export class CoordinatorBus {
+  readonly #connection: NatsConnection;
+  readonly #cluster: string;
+  readonly #dropped: Dropped;
+  #subscriptions: Subscription[] = [];
+
+  constructor(connection: NatsConnection, cluster: string, onDropped: OnDropped) {
+    this.#connection = connection;
+    this.#cluster = cluster;
+    this.#dropped = new Dropped(onDropped);
+  }
+
+  get dropped(): number {
+    return this.#dropped.count;
+  }
+
+  serve(handlers: CoordinatorHandlers): void {
+    const c = this.#cluster;
+    this.#listen(subjects.allUp(c), (message) => {
+      const node = senderOf(message.subject).who;
+      handlers.up(node, parseMessage(UpMessage, message.data), message.data.length);
+    });
+    this.#listen(subjects.allCommands(c), (message) => {
+      const { who, rest } = senderOf(message.subject);
+      const type = rest.slice("cmd.".length);
+      if (!Object.hasOwn(COMMANDS, type)) throw new ClawError("unsupported", `there is no command ${type}`);
+      const payload = parseMessage(COMMANDS[type as CommandType] as z.ZodType<unknown>, message.data);
+      handlers.command(type as CommandType, payload, who, message.data.length, requestOf(message));
+    });
+    this.#listen(subjects.allQueries(c), (message) => {
+      const { who, rest } = senderOf(message.subject);
+      const type = rest.slice("query.".length);
+      if (!Object.hasOwn(QUERIES, type)) throw new ClawError("unsupported", `there is no query ${type}`);
+      const payload = parseMessage(QUERIES[type as QueryType] as z.ZodType<unknown>, message.data);
+      handlers.query(type as QueryType, payload, who, requestOf(message));
+    });
+  }
+
+  #listen(subject: string, handle: (message: Msg) => void): void {
+    const subscription = this.#connection.subscribe(subject, {
+      callback: (error, message) => {
+        if (error !== null) {
+          this.#dropped.drop(subject, error);
+          return;
+        }
+        try {
+          handle(message);
+        } catch (thrown) {
+          if (!(thrown instanceof ClawError)) throw thrown;
+          this.#dropped.drop(senderOf(message.subject).who, thrown);
+          if (message.reply !== undefined && message.reply !== "") requestOf(message).respond(thrown);
+        }
+      },
+    });
+    this.#subscriptions.push(subscription);
+  }
+
+  send(node: string, message: DownMessage): void {
+    if (this.#connection.isClosed()) return;
+    this.#connection.publish(subjects.down(this.#cluster, node), encode(message));
+  }
+
+  stop(): void {
+    for (const subscription of this.#subscriptions) subscription.unsubscribe();
+    this.#subscriptions = [];
+  }
+}
+
+function requestOf(message: Msg): Request {
+  return {
+    respond(answer) {
+      const body = answer instanceof ClawError ? { ok: false, error: answer.toWire() } : { ok: true, ...answer };
+      message.respond(encode(body));
+    },
+  };
+}
+
+export class WorkerBus {
+  readonly #connection: NatsConnection;
+  readonly #cluster: string;
+  readonly #node: string;
+  readonly #dropped: Dropped;
+  #subscription: Subscription | undefined;
+
+  constructor(connection: NatsConnection, cluster: string, node: string, onDropped: OnDropped) {
+    this.#connection = connection;
+    this.#cluster = cluster;
+    this.#node = node;
+    this.#dropped = new Dropped(onDropped);
+  }
+
+  listen(handle: (message: DownMessage) => void): void {
+    this.#subscription = this.#connection.subscribe(subjects.down(this.#cluster, this.#node), {
+      callback: (error, message) => {
+        try {
+          if (error !== null) throw new ClawError("broker", messageOf(error));
+          handle(parseMessage(DownMessage, message.data));
+        } catch (thrown) {
+          if (!(thrown instanceof ClawError)) throw thrown;
+          this.#dropped.drop("the leader", thrown);
+        }
+      },
+    });
+  }
+
+  send(message: UpMessage): void {
+    if (this.#connection.isClosed()) return;
+    this.#connection.publish(subjects.up(this.#cluster, this.#node), encode(message));
+  }
+
+  stop(): void {
+    this.#subscription?.unsubscribe();
+    this.#subscription = undefined;
+  }
+}

@@ -1,0 +1,42 @@
+// The streams beside the log: tasks' output (best effort, limited in size and age) and files (scripts by their hash).
+
+import { DiscardPolicy, type NatsConnection, nanos, RetentionPolicy, StorageType } from "nats";
+import { subjects } from "./subjects.ts";
+
+export interface OutputLimits {
+  total_bytes: number;
+  max_age_ms: number;
+}
+
+/** Makes what is missing and brings the output stream's limits up to the configuration. */
+export async function openStores(
+  connection: NatsConnection,
+  cluster: string,
+  output: OutputLimits,
+  replicas: number,
+  domain?: string,
+): Promise<void> {
+  const options = domain === undefined ? {} : { domain };
+  const manager = await connection.jetstreamManager({ ...options, timeout: 10_000 });
+  const name = subjects.outputStream(cluster);
+  const wanted = {
+    subjects: [subjects.allOutput(cluster)],
+    storage: StorageType.File,
+    retention: RetentionPolicy.Limits,
+    discard: DiscardPolicy.Old,
+    num_replicas: replicas,
+    max_bytes: output.total_bytes,
+    max_age: nanos(output.max_age_ms),
+  };
+  // Output need not be on disk when it is acknowledged; the package passes the field on without knowing it.
+  const lazily = replicas === 1 ? { persist_mode: "async" } : {};
+  const known = await manager.streams.info(name).catch((error: unknown) => {
+    if ((error as { api_error?: { err_code?: number } }).api_error?.err_code !== 10059) throw error;
+    return undefined;
+  });
+  if (known === undefined) await manager.streams.add({ name, ...wanted, ...lazily });
+  else if (known.config.max_bytes !== wanted.max_bytes || known.config.max_age !== wanted.max_age) {
+    await manager.streams.update(name, wanted);
+  }
+  await connection.jetstream(options).views.os(subjects.filesBucket(cluster), { replicas, storage: StorageType.File });
+}

@@ -1,0 +1,293 @@
+// The coordinator: its broker, its log and view, its terms of leadership, and who may ask it what. Wiring and order of
+// start and stop; decisions are the leader's.
+
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { NatsConnection } from "nats";
+import type { CoordinatorConfig } from "../common/config.ts";
+import { ClawError } from "../common/errors.ts";
+import type { Logger } from "../common/logging.ts";
+import type { Paths } from "../common/paths.ts";
+import type { Runtime } from "../common/runtime.ts";
+import type { Service } from "../common/service.ts";
+import { VERSION } from "../common/version.ts";
+import { type Broker, openBroker } from "../communication/broker.ts";
+import { CoordinatorBus, type Request } from "../communication/bus.ts";
+import { removeEndpoint, writeEndpoint } from "../communication/endpoint.ts";
+import { openLog } from "../communication/log.ts";
+import type { CommandType } from "../communication/messages.ts";
+import type { QueryAnswers, QueryRequest, QueryType } from "../communication/queries.ts";
+import { openStores } from "../communication/stores.ts";
+import { Queries } from "../storage/queries.ts";
+import { View } from "../storage/view.ts";
+import { Answers } from "./answers.ts";
+import type { Committed } from "./committer.ts";
+import { type HttpServer, httpApp, httpToken, serveHttp } from "./http/server.ts";
+import { Terms } from "./term.ts";
+import { Waiters } from "./waiters.ts";
+
+export interface CoordinatorOptions {
+  runtime: Runtime;
+  config: CoordinatorConfig;
+  paths: Paths;
+  logger: Logger;
+  /** Who leads, for people: the machine's name. */
+  name: string;
+  /** Something ended it from inside: a full disk, a log that lost data, a bug. */
+  onFailed: (error: unknown) => void;
+}
+
+export class Coordinator implements Service {
+  readonly name = "coordinator";
+  readonly #options: CoordinatorOptions;
+  readonly #waiters: Waiters;
+  #broker: Broker | undefined;
+  #connection: NatsConnection | undefined;
+  #bus: CoordinatorBus | undefined;
+  #view: View | undefined;
+  #terms: Terms | undefined;
+  #answers: Answers | undefined;
+  #http: HttpServer | undefined;
+  #changed = new Set<number>();
+  #started_at = 0;
+
+  constructor(options: CoordinatorOptions) {
+    this.#options = options;
+    this.#waiters = new Waiters(options.runtime);
+  }
+
+  get nats_url(): string {
+    return this.#required(this.#broker).url;
+  }
+
+  get http_url(): string | undefined {
+    return this.#http?.url;
+  }
+
+  /** Credentials for a worker on this machine; undefined with a broker of the user's own. */
+  workerCredentials(): string | undefined {
+    return this.#required(this.#broker).localCredentials("worker");
+  }
+
+  async start(): Promise<void> {
+    const { runtime, config, paths, logger } = this.#options;
+    this.#started_at = runtime.wall_ms();
+    mkdirSync(paths.coordinator_dir, { recursive: true, mode: 0o700 });
+    this.#broker = await openBroker(this.#options);
+    this.#connection = await this.#broker.connect("claw coordinator");
+    const { cluster } = config;
+    await openStores(this.#connection, cluster, config.output, config.nats.replicas, config.nats.domain);
+    const log = await openLog(this.#connection, runtime, cluster, config.nats.replicas, config.nats.domain);
+    this.#view = new View(join(paths.coordinator_dir, "view.sqlite"));
+    this.#bus = new CoordinatorBus(this.#connection, cluster, (sender, why) => {
+      logger.warn("dropped a message that cannot be read", { sender, why });
+    });
+    const terms = new Terms(
+      runtime,
+      log,
+      this.#view,
+      this.#bus,
+      logger,
+      {
+        cluster,
+        name: this.#options.name,
+        heartbeat_ms: config.heartbeat.interval_ms,
+        missed_heartbeats: config.heartbeat.missed,
+      },
+      (committed) => this.#committed(committed),
+      this.#options.onFailed,
+    );
+    this.#terms = terms;
+    this.#answers = new Answers(
+      new Queries(this.#view.database),
+      () => terms.leader,
+      () => runtime.monotonic_ms(),
+    );
+    await terms.begin();
+    this.#bus.serve({
+      command: (type, payload, who, bytes, request) => this.#command(type, payload, who, bytes, request),
+      query: (type, payload, _who, request) => this.#query(type, payload, request),
+      up: (node, message, bytes) => terms.up(node, message, bytes),
+    });
+    await terms.serving;
+    this.#serveHttp();
+    this.#writeEndpoint();
+  }
+
+  #serveHttp(): void {
+    const { config, paths, logger } = this.#options;
+    if (!config.http.enabled) return;
+    const token = httpToken(join(paths.coordinator_dir, "http-token"));
+    const source = {
+      failing: () => (this.#terms?.leader === undefined ? ["not leading"] : []),
+      status: () => this.#status(),
+      nodes: () => this.#required(this.#answers).nodes(),
+      tasks: (request: QueryRequest<"task.list">) => {
+        this.#terms?.flush();
+        return this.#required(this.#answers).list(request);
+      },
+    };
+    this.#http = serveHttp(httpApp(source, token, config.http.host), config.http.host, config.http.port);
+    logger.debug("HTTP endpoint", { url: this.#http.url });
+  }
+
+  #writeEndpoint(): void {
+    const { config, paths } = this.#options;
+    const broker = this.#required(this.#broker);
+    const creds = broker.localCredentials("client");
+    const http_url = this.#http?.url;
+    writeEndpoint(paths.data_dir, {
+      version: 1,
+      cluster: config.cluster,
+      nats_url: broker.url,
+      pid: process.pid,
+      creds: creds ?? "",
+      ...(http_url === undefined ? {} : { http_url, token_file: join(paths.coordinator_dir, "http-token") }),
+    });
+  }
+
+  #required<T>(value: T | undefined): T {
+    if (value === undefined) throw new Error("the coordinator was not started");
+    return value;
+  }
+
+  #command(type: CommandType, payload: unknown, who: string, bytes: number, request: Request): void {
+    if (type !== "credentials.export") {
+      this.#required(this.#terms).command(type, payload, who, bytes, request);
+      return;
+    }
+    const { role } = payload as { role: "worker" | "client" };
+    const broker = this.#required(this.#broker);
+    const issued = broker.issue(role);
+    request.respond(
+      issued === undefined
+        ? new ClawError("unsupported", "this cluster uses a NATS of its own, so claw cannot make credentials for it", {
+            hint: "ask the operator of that NATS for a user and give it to the worker with --creds",
+          })
+        : { ...issued, nats_url: broker.url },
+    );
+  }
+
+  #query(type: QueryType, payload: unknown, request: Request): void {
+    const terms = this.#required(this.#terms);
+    const { seen } = payload as { seen?: number };
+    try {
+      if (seen !== undefined && seen > terms.sequence) {
+        throw new ClawError("not_leading", `this coordinator has ${terms.sequence}, not yet ${seen}`);
+      }
+      if (type === "task.wait") this.#wait(payload as QueryRequest<"task.wait">, request);
+      else if (type === "task.results") this.#waitResults(payload as QueryRequest<"task.results">, request);
+      else {
+        terms.flush();
+        request.respond(this.#answer(type, payload));
+      }
+    } catch (error) {
+      if (!(error instanceof ClawError)) throw error;
+      request.respond(error);
+    }
+  }
+
+  #answer(type: Exclude<QueryType, "task.wait" | "task.results">, payload: unknown): object {
+    const answers = this.#required(this.#answers);
+    switch (type) {
+      case "task.resolve":
+        return answers.resolve(payload as QueryRequest<"task.resolve">);
+      case "task.list":
+        return answers.list(payload as QueryRequest<"task.list">);
+      case "task.show":
+        return answers.show(payload as QueryRequest<"task.show">);
+      case "node.list":
+        return answers.nodes();
+      case "cluster.status":
+        return this.#status();
+    }
+  }
+
+  #wait(query: QueryRequest<"task.wait">, request: Request): void {
+    this.#attempt(query.number, query.wait_ms, request, (late) => {
+      const answers = this.#required(this.#answers);
+      return answers.wait(query) ?? (late ? answers.show(query) : undefined);
+    });
+  }
+
+  #waitResults(query: QueryRequest<"task.results">, request: Request): void {
+    this.#attempt(query.number, query.wait_ms, request, (late) => {
+      const answer = this.#required(this.#answers).results(query);
+      return answer.results.length > 0 || answer.finished || late ? answer : undefined;
+    });
+  }
+
+  #attempt(number: number, wait_ms: number, request: Request, ask: (late: boolean) => object | undefined): void {
+    this.#waiters.wait(number, wait_ms, (late) => {
+      try {
+        this.#terms?.flush();
+        const answer = ask(late);
+        if (answer !== undefined) request.respond(answer);
+        return answer !== undefined;
+      } catch (error) {
+        if (!(error instanceof ClawError)) throw error;
+        request.respond(error);
+        return true;
+      }
+    });
+  }
+
+  #committed(committed: Committed): void {
+    const idle = this.#changed.size === 0;
+    for (const number of committed.changes.submissions.keys()) if (this.#waiters.has(number)) this.#changed.add(number);
+    if (!idle || this.#changed.size === 0) return;
+    this.#options.runtime.soon(() => {
+      const changed = this.#changed;
+      this.#changed = new Set();
+      for (const number of changed) this.#waiters.changed(number);
+    });
+  }
+
+  #status(): QueryAnswers["cluster.status"] {
+    const { config, name } = this.#options;
+    const leader = this.#terms?.leader;
+    if (leader === undefined) throw new ClawError("not_leading", "this coordinator is not leading");
+    const { state } = leader;
+    const broker = this.#required(this.#broker);
+    const nodes = [...state.nodes.values()];
+    const online = nodes.filter((node) => node.status === "online").length;
+    const http_url = this.#http?.url;
+    return {
+      status: {
+        cluster: config.cluster,
+        cluster_id: state.cluster_id,
+        name,
+        epoch: state.epoch,
+        leader: state.leader,
+        sequence: this.#terms?.sequence ?? 0,
+        version: VERSION,
+        started_at: this.#started_at,
+        nats_url: broker.url,
+        ...(http_url === undefined ? {} : { http_url }),
+        broker: { managed: broker.managed, version: broker.version, sync: broker.managed ? "always" : "as configured" },
+        nodes: { total: nodes.length, online },
+        tasks: { ...state.totals },
+        notes: broker.managed
+          ? [
+              "the log lives on this machine only: when it is down, the cluster waits; point nats.url at a NATS cluster to change that",
+            ]
+          : [],
+      },
+    };
+  }
+
+  async stop(): Promise<void> {
+    const { paths } = this.#options;
+    this.#bus?.stop();
+    this.#waiters.close();
+    await this.#http?.stop();
+    this.#terms?.stop();
+    this.#view?.close();
+    removeEndpoint(paths.data_dir, process.pid);
+    if (this.#connection !== undefined && !this.#connection.isClosed()) await this.#connection.close();
+    await this.#broker?.close();
+    this.#view = undefined;
+    this.#connection = undefined;
+    this.#broker = undefined;
+  }
+}
