@@ -36,7 +36,7 @@ export function openBroker(options: BrokerOptions): Promise<Broker> {
 }
 
 async function openOwn({ runtime, config, paths, logger }: BrokerOptions): Promise<Broker> {
-  const identity = await Identity.open(paths.coordinator_dir, config.cluster);
+  const identity = Identity.open(paths.coordinator_dir, config.cluster, runtime);
   const { server: executable } = config.nats;
   const child = new NatsServerChild({
     runtime,

@@ -1,0 +1,160 @@
+// argv → role → wiring. The only process.exit and the only signal handling of claw.
+
+import { hostname } from "node:os";
+import { type RoleOptions, runCli } from "./client/cli.ts";
+import { loadConfig } from "./common/config.ts";
+import { ClawError, ERRORS, messageOf } from "./common/errors.ts";
+import { createLogger, type Logger } from "./common/logging.ts";
+import { notify } from "./common/notify.ts";
+import { type Paths, resolvePaths } from "./common/paths.ts";
+import { systemRuntime } from "./common/runtime.ts";
+import { type Service, stopAll } from "./common/service.ts";
+import { readEndpoint } from "./communication/endpoint.ts";
+
+const runtime = systemRuntime;
+
+/** What the roles need while they run, and how they end. */
+interface Running {
+  services: Service[];
+  logger: Logger;
+  ended: Promise<number>;
+  fail: (error: unknown) => void;
+}
+
+function watch(logger: Logger): Running {
+  const { promise, resolve } = Promise.withResolvers<number>();
+  const fail = (error: unknown): void => {
+    if (error instanceof ClawError) {
+      logger.error(error.message, { code: error.code, hint: error.hint });
+      resolve(ERRORS[error.code].exit);
+    } else {
+      logger.error("a bug: claw ends itself rather than go on wrong", {
+        error: error instanceof Error ? error.stack : String(error),
+      });
+      resolve(ERRORS.log_lost.exit);
+    }
+  };
+  let asked = false;
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+      if (asked) process.exit(130);
+      asked = true;
+      logger.info(`stopping (${signal})`);
+      resolve(0);
+    });
+  }
+  // A terminal that goes away ends nothing that was started to serve; `claw up` in the foreground goes with it.
+  process.on("SIGHUP", () => resolve(0));
+  process.on("uncaughtException", fail);
+  process.on("unhandledRejection", fail);
+  return { services: [], logger, ended: promise, fail };
+}
+
+async function startRole(options: RoleOptions): Promise<number> {
+  const paths = resolvePaths(process.env, options.profile === undefined ? {} : { profile: options.profile });
+  const both = options.role === "all";
+  const role = both ? "claw" : options.role;
+  const config_role = options.role === "worker" ? "worker" : "coordinator";
+  const first = loadConfig(
+    config_role,
+    roleConfig(paths, options, options.role === "all" ? undefined : options.config),
+  );
+  const { level, format } = first.config.log;
+  const logger = createLogger({ role, level, format, runtime });
+  const running = watch(logger);
+  try {
+    if (options.role === "worker") await startWorker(running, paths, options, undefined);
+    else await startCoordinator(running, paths, options, both);
+    notify(process.env, "READY=1");
+    const code = await running.ended;
+    notify(process.env, "STOPPING=1");
+    await stopAll(running.services);
+    return code;
+  } catch (error) {
+    await stopAll(running.services).catch((second: unknown) => logger.error(messageOf(second)));
+    throw error;
+  }
+}
+
+function roleConfig(paths: Paths, options: RoleOptions, file: string | undefined) {
+  return {
+    paths,
+    env: process.env,
+    init: true,
+    flags: options.flags,
+    ...(file === undefined ? {} : { file }),
+  };
+}
+
+async function startCoordinator(running: Running, paths: Paths, options: RoleOptions, both: boolean): Promise<void> {
+  const begun_ms = runtime.monotonic_ms();
+  const { Coordinator } = await import("./coordinator/coordinator.ts");
+  const { config } = loadConfig("coordinator", roleConfig(paths, options, both ? undefined : options.config));
+  const { logger } = running;
+  const coordinator = new Coordinator({ runtime, config, paths, logger, name: hostname(), onFailed: running.fail });
+  running.services.push(coordinator);
+  await coordinator.start();
+  if (both) {
+    const creds = coordinator.workerCredentials();
+    await startWorker(running, paths, options, { url: coordinator.nats_url, creds });
+  }
+  const took_ms = Math.round(runtime.monotonic_ms() - begun_ms);
+  logger.info(`${both ? "claw is up" : "coordinator is up"} after ${took_ms} ms`, {
+    cluster: config.cluster,
+    nats: coordinator.nats_url,
+    http: coordinator.http_url,
+    data: paths.data_dir,
+  });
+  if (both) logger.info("try next: claw run -- uname -a; claw nodes; claw status");
+}
+
+async function startWorker(
+  running: Running,
+  paths: Paths,
+  options: RoleOptions,
+  local: { url: string; creds: string | undefined } | undefined,
+): Promise<void> {
+  const { Worker } = await import("./worker/worker.ts");
+  const flags = options.role === "worker" ? options : { ...options, flags: {} };
+  const { config } = loadConfig(
+    "worker",
+    roleConfig(paths, flags, options.role === "worker" ? options.config : undefined),
+  );
+  const target = local ?? workerTarget(paths, config.nats);
+  const worker = new Worker({
+    runtime,
+    config,
+    paths,
+    logger: running.logger,
+    url: target.url,
+    creds: target.creds,
+    domain: config.nats.domain,
+    onFailed: running.fail,
+  });
+  running.services.push(worker);
+  await worker.start();
+  const refused = running.ended.then((code) => {
+    if (code !== 0) throw new ClawError("refused", "the cluster did not take this worker");
+  });
+  await Promise.race([worker.welcomed, refused]);
+  running.logger.info("worker has joined", { node: worker.id, nats: target.url });
+}
+
+/** Where a worker finds its cluster: its settings, or the coordinator on this machine. */
+function workerTarget(
+  paths: Paths,
+  nats: { url?: string; creds?: string },
+): { url: string; creds: string | undefined } {
+  if (nats.url !== undefined) return { url: nats.url, creds: nats.creds };
+  const endpoint = readEndpoint(paths.data_dir);
+  if (endpoint === undefined) {
+    throw new ClawError("no_coordinator", "no coordinator runs on this machine, and nats.url is not set", {
+      hint: "on the coordinator's machine: claw credentials export --role worker > w.creds; here: claw --role worker --nats nats://HOST:7422 --creds w.creds",
+    });
+  }
+  const creds = nats.creds ?? endpoint.creds.replace(/client\.creds$/, "worker.creds");
+  return { url: endpoint.nats_url, creds: creds === "" ? undefined : creds };
+}
+
+process.exitCode = await runCli(process.argv.slice(2), { runtime, startRole });
+process.exit();

@@ -1,0 +1,131 @@
+// Between the agent, which decides, and the executors, which run: folders, output, stopping, and the end of every job.
+
+import { existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { ClawError, messageOf } from "../common/errors.ts";
+import type { Logger } from "../common/logging.ts";
+import type { ExecutorKind, Outcome } from "../common/models.ts";
+import type { Runtime } from "../common/runtime.ts";
+import type { FileStore } from "../communication/files.ts";
+import type { OutputPublisher } from "../communication/output.ts";
+import { keyOf } from "./agent.ts";
+import { commandExecutor } from "./executors/command.ts";
+import type { Executor, RunningAttempt } from "./executors/executor.ts";
+import { noopExecutor } from "./executors/noop.ts";
+import { scriptExecutor } from "./executors/script.ts";
+import { shellExecutor } from "./executors/shell.ts";
+import type { TaskFolderPool, TaskFolders } from "./folders.ts";
+import { DEFAULT_OUTPUT_CAPS, type OutputCaps } from "./output.ts";
+import type { Job } from "./queue.ts";
+
+export interface LauncherOptions {
+  runtime: Runtime;
+  logger: Logger;
+  node_id: string;
+  node_name: string;
+  incarnation: string;
+  default_grace_ms: number;
+  task_bytes: number;
+  folders: TaskFolderPool;
+  files: FileStore;
+  files_dir: string;
+  output: OutputPublisher;
+  onStarted: (job: Job, started_at: number) => void;
+  onEnded: (job: Job, outcome: Outcome) => void;
+  onFailed: (error: unknown) => void;
+}
+
+export class Launcher {
+  readonly #options: LauncherOptions;
+  readonly #caps: OutputCaps;
+  readonly #executors: Record<ExecutorKind, Executor>;
+  readonly #running = new Map<string, { attempt: RunningAttempt; over: Promise<void> }>();
+
+  constructor(options: LauncherOptions) {
+    this.#options = options;
+    this.#caps = { ...DEFAULT_OUTPUT_CAPS, task_bytes: options.task_bytes };
+    this.#executors = {
+      command: commandExecutor,
+      shell: shellExecutor,
+      script: scriptExecutor((sha256) => this.#script(sha256)),
+      noop: noopExecutor,
+    };
+  }
+
+  start(job: Job): void {
+    const { runtime } = this.#options;
+    let folders: TaskFolders;
+    try {
+      folders = this.#options.folders.acquire(job.specification);
+    } catch (error) {
+      if (!(error instanceof ClawError)) throw error;
+      const at = runtime.wall_ms();
+      const reason = error.code === "not_found" ? "not_found" : "spawn";
+      // Told in a later turn, as every other end is: the agent is in the middle of starting it.
+      runtime.soon(() =>
+        this.#options.onEnded(job, { status: "failed", reason, started_at: at, ended_at: at, message: error.message }),
+      );
+      return;
+    }
+    const attempt = this.#attempt(job, folders);
+    const over = attempt.done
+      .then((outcome) => {
+        this.#running.delete(keyOf(job));
+        folders.release();
+        this.#options.onEnded(job, outcome);
+      })
+      .catch((error: unknown) => this.#options.onFailed(error));
+    this.#running.set(keyOf(job), { attempt, over });
+  }
+
+  #attempt(job: Job, { folder, tmp }: TaskFolders): RunningAttempt {
+    const { runtime, node_id, node_name, incarnation, default_grace_ms, output } = this.#options;
+    const { number, index, attempt, task_id, specification, input } = job;
+    return this.#executors[specification.needs.executor].start(
+      {
+        runtime,
+        task: { number, index, attempt },
+        task_id,
+        node_id,
+        node_name,
+        incarnation,
+        specification,
+        ...(input === undefined ? {} : { input }),
+        folder,
+        tmp,
+        default_grace_ms,
+        output_caps: this.#caps,
+        publish: (stream, chunk) => output.publish(number, index, attempt, stream, chunk),
+      },
+      { started: (started_at) => this.#options.onStarted(job, started_at) },
+    );
+  }
+
+  stop(job: Job, reason: "cancelled" | "superseded"): void {
+    this.#running.get(keyOf(job))?.attempt.stop(reason);
+  }
+
+  /** Resolves when nothing runs any more, at the latest after `deadline_ms`. */
+  async stopped(deadline_ms: number): Promise<void> {
+    const all = Promise.all([...this.#running.values()].map(({ over }) => over));
+    const late = Promise.withResolvers<void>();
+    const timer = this.#options.runtime.after(deadline_ms, late.resolve);
+    await Promise.race([all, late.promise]);
+    timer.cancel();
+  }
+
+  /** The bundle's path, fetched once. */
+  async #script(sha256: string): Promise<string> {
+    const { files, files_dir, logger } = this.#options;
+    const path = join(files_dir, `${sha256}.js`);
+    if (existsSync(path)) return path;
+    mkdirSync(files_dir, { recursive: true, mode: 0o700 });
+    try {
+      await files.fetch(sha256, path);
+    } catch (error) {
+      logger.warn("cannot fetch a script", { sha256, why: messageOf(error) });
+      throw error;
+    }
+    return path;
+  }
+}

@@ -1,0 +1,216 @@
+// The worker: its connection, its agent, and the executors that the agent starts. Wiring and order of start and stop;
+// decisions are the agent's.
+
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { NatsConnection } from "nats";
+import type { WorkerConfig } from "../common/config.ts";
+import { ClawError, messageOf } from "../common/errors.ts";
+import type { Logger } from "../common/logging.ts";
+import type { Paths } from "../common/paths.ts";
+import { type Runtime, randomHex, type Timer } from "../common/runtime.ts";
+import type { Service } from "../common/service.ts";
+import { connectOptions } from "../communication/broker.ts";
+import { WorkerBus } from "../communication/bus.ts";
+import { openConnection } from "../communication/connection.ts";
+import { type Credentials, localNodeId, readCredentials } from "../communication/credentials.ts";
+import { FileStore } from "../communication/files.ts";
+import { OutputPublisher } from "../communication/output.ts";
+import { Outbox } from "../storage/outbox.ts";
+import { Agent, type AgentNow } from "./agent.ts";
+import { discoverNode } from "./discover.ts";
+import { TaskFolderPool } from "./folders.ts";
+import { Launcher } from "./launcher.ts";
+import { type Load, LoadMeter } from "./metrics.ts";
+import { sweepEarlierLives } from "./tree.ts";
+
+export interface WorkerOptions {
+  runtime: Runtime;
+  config: WorkerConfig;
+  paths: Paths;
+  logger: Logger;
+  url: string;
+  /** Credentials file; absent with a NATS of the user's own that takes none. */
+  creds?: string | undefined;
+  domain?: string | undefined;
+  /** Something ended it from inside: the cluster refused it, a full disk, a bug. */
+  onFailed: (error: unknown) => void;
+}
+
+/** About a heartbeat's interval. */
+const LOAD_EVERY_MS = 9_000;
+const STOP_DEADLINE_MS = 15_000;
+
+export class Worker implements Service {
+  readonly name = "worker";
+  readonly #options: WorkerOptions;
+  #connection: NatsConnection | undefined;
+  #bus: WorkerBus | undefined;
+  #outbox: Outbox | undefined;
+  #agent: Agent | undefined;
+  #launcher: Launcher | undefined;
+  #timer: Timer | undefined;
+  #meter: LoadMeter | undefined;
+  #load: Load = {};
+  #read_ms = Number.NEGATIVE_INFINITY;
+  #welcomed = Promise.withResolvers<void>();
+  #stopped = false;
+  #id = "";
+
+  constructor(options: WorkerOptions) {
+    this.#options = options;
+  }
+
+  /** The node's id; empty before the start. */
+  get id(): string {
+    return this.#id;
+  }
+
+  /** Resolves when the cluster has welcomed it. */
+  get welcomed(): Promise<void> {
+    return this.#welcomed.promise;
+  }
+
+  #now(): AgentNow {
+    const { runtime } = this.#options;
+    return { wall_ms: runtime.wall_ms(), monotonic_ms: runtime.monotonic_ms() };
+  }
+
+  async start(): Promise<void> {
+    const { runtime, config, paths, logger, url, creds, domain } = this.#options;
+    const folder = paths.worker_dir;
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const credentials: Credentials | undefined = creds === undefined ? undefined : readCredentials(creds);
+    this.#id = credentials?.role === "worker" ? credentials.id : localNodeId(folder);
+    const incarnation = randomHex(runtime, 8);
+    const swept = await sweepEarlierLives(runtime, this.#id, incarnation, config.stop.grace_ms);
+    if (swept.attempts.length > 0) logger.warn("ended what an earlier life left running", { attempts: swept.attempts });
+    this.#outbox = new Outbox(join(folder, "outbox.sqlite"));
+    const info = await discoverNode({ ...config.resources, ...config });
+    this.#connection = await openConnection({
+      ...connectOptions(`claw worker ${info.name}`, url, credentials),
+      ...(domain === undefined ? {} : { domain }),
+      wait: true,
+    });
+    const files = new FileStore(this.#connection, config.cluster, domain);
+    const bus = new WorkerBus(this.#connection, config.cluster, this.#id, (sender, why) => {
+      logger.warn("dropped a message that cannot be read", { sender, why });
+    });
+    this.#bus = bus;
+    if (config.metrics) this.#meter = new LoadMeter((message) => logger.warn(message));
+    this.#launcher = new Launcher({
+      runtime,
+      logger,
+      node_id: this.#id,
+      node_name: info.name,
+      incarnation,
+      default_grace_ms: config.stop.grace_ms,
+      task_bytes: config.output.task_bytes,
+      folders: new TaskFolderPool(join(folder, "tasks"), info.machine),
+      files,
+      files_dir: join(folder, "files"),
+      output: new OutputPublisher(this.#connection, config.cluster, this.#id, domain),
+      onStarted: (job, started_at) => this.#agent?.started(job, started_at),
+      onEnded: (job, outcome) => this.#guard(() => this.#agent?.ended(job, outcome, this.#now())),
+      onFailed: this.#options.onFailed,
+    });
+    const launcher = this.#launcher;
+    this.#agent = new Agent(
+      {
+        send: (message) => bus.send(message),
+        start: (job) => launcher.start(job),
+        stop: (job, reason) => launcher.stop(job, reason),
+        refused: (code, message) => {
+          const known = code === "wrong_cluster" ? "wrong_cluster" : "refused";
+          this.#options.onFailed(new ClawError(known, message));
+        },
+      },
+      this.#outbox,
+      { info, incarnation, cluster_id: this.#outbox.get("cluster_id") },
+    );
+    bus.listen((message) => this.#guard(() => this.#down(message)));
+    this.#watchConnection(this.#connection);
+    this.#agent.connected(this.#now());
+    this.#tick();
+  }
+
+  #down(message: Parameters<Agent["down"]>[0]): void {
+    const agent = this.#agent;
+    if (agent === undefined) return;
+    agent.down(message, this.#now());
+    if (message.type !== "node.control" || agent.mode !== "welcome") return;
+    if (agent.cluster_id !== undefined) this.#outbox?.set("cluster_id", agent.cluster_id);
+    this.#welcomed.resolve();
+  }
+
+  #watchConnection(connection: NatsConnection): void {
+    const watch = async (): Promise<void> => {
+      for await (const status of connection.status()) {
+        if (status.type === "disconnect") {
+          this.#options.logger.warn("lost NATS; what runs goes on, reports are kept", {
+            running: this.#agent?.running,
+          });
+        } else if (status.type === "reconnect") {
+          this.#options.logger.info("NATS is there again");
+          this.#guard(() => this.#agent?.connected(this.#now()));
+        }
+      }
+    };
+    void watch().catch((error: unknown) =>
+      this.#options.logger.warn("connection watch ended", { why: messageOf(error) }),
+    );
+  }
+
+  #tick(): void {
+    if (this.#stopped) return;
+    let next_ms = 1_000;
+    this.#guard(() => {
+      next_ms = this.#agent?.tick(this.#now(), this.#load) ?? next_ms;
+    });
+    this.#readLoad();
+    this.#timer = this.#options.runtime.after(next_ms, () => this.#tick());
+  }
+
+  /** One reading for each heartbeat; a heartbeat carries the latest. */
+  #readLoad(): void {
+    const now_ms = this.#options.runtime.monotonic_ms();
+    if (this.#meter === undefined || now_ms - this.#read_ms < LOAD_EVERY_MS) return;
+    this.#read_ms = now_ms;
+    void this.#meter.read().then(
+      (load) => {
+        this.#load = load;
+      },
+      (error: unknown) => this.#options.logger.warn("cannot read this machine's load", { why: messageOf(error) }),
+    );
+  }
+
+  #guard(action: () => void): void {
+    try {
+      if (!this.#stopped) action();
+    } catch (error) {
+      this.#options.onFailed(error);
+    }
+  }
+
+  /** Stops what runs, says goodbye: its tasks may run elsewhere at once. */
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    const agent = this.#agent;
+    if (agent !== undefined) {
+      agent.leave(this.#now());
+      await this.#launcher?.stopped(STOP_DEADLINE_MS);
+      agent.goodbye("stopped");
+    }
+    this.#stopped = true;
+    this.#timer?.cancel();
+    this.#bus?.stop();
+    const connection = this.#connection;
+    if (connection !== undefined && !connection.isClosed()) {
+      const bounded = new Promise<void>((resolve) => this.#options.runtime.after(1_000, resolve));
+      await Promise.race([connection.flush().catch(messageOf), bounded]);
+      await connection.close();
+    }
+    this.#outbox?.close();
+    this.#outbox = undefined;
+  }
+}
