@@ -54,11 +54,8 @@ async function startRole(options: RoleOptions): Promise<number> {
   const paths = resolvePaths(process.env, options.profile === undefined ? {} : { profile: options.profile });
   const both = options.role === "all";
   const role = both ? "claw" : options.role;
-  const config_role = options.role === "worker" ? "worker" : "coordinator";
-  const first = loadConfig(
-    config_role,
-    roleConfig(paths, options, options.role === "all" ? undefined : options.config),
-  );
+  const settings = roleConfig(paths, options, both ? undefined : options.config);
+  const first = options.role === "worker" ? loadConfig("worker", settings) : loadConfig("coordinator", settings);
   const { level, format } = first.config.log;
   const logger = createLogger({ role, level, format, runtime });
   const running = watch(logger);
@@ -143,7 +140,7 @@ async function startWorker(
 /** Where a worker finds its cluster: its settings, or the coordinator on this machine. */
 function workerTarget(
   paths: Paths,
-  nats: { url?: string; creds?: string },
+  nats: { url?: string | undefined; creds?: string | undefined },
 ): { url: string; creds: string | undefined } {
   if (nats.url !== undefined) return { url: nats.url, creds: nats.creds };
   const endpoint = readEndpoint(paths.data_dir);

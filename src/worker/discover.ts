@@ -1,7 +1,7 @@
 // What a worker says of its machine when it registers: measured where that is cheap, overridden by the configuration.
 
-import { readFileSync } from "node:fs";
 import * as os from "node:os";
+import { machineHash, type ReadText, readText } from "../common/machine.ts";
 import { EXECUTORS, type ExecutorKind, type NodeInfo } from "../common/models.ts";
 import { VERSION } from "../common/version.ts";
 
@@ -20,22 +20,6 @@ export interface NodeOverrides {
 
 const MIB = 1024 * 1024;
 const GPU_DEADLINE_MS = 2000;
-
-export type ReadText = (path: string) => string | undefined;
-
-const readText: ReadText = (path) => {
-  try {
-    return readFileSync(path, "utf8").trim();
-  } catch {
-    return undefined; // not on this system
-  }
-};
-
-/** The same for every process on this machine, and nothing that tells which machine it is. */
-export function machineHash(read: ReadText = readText): string {
-  const id = read("/etc/machine-id") ?? read("/var/lib/dbus/machine-id") ?? "";
-  return new Bun.CryptoHasher("sha256").update(`${id}\n${os.hostname()}`).digest("hex").slice(0, 16);
-}
 
 function positive(text: string | undefined): number | undefined {
   const value = Number(text);

@@ -18,7 +18,7 @@ import { FileStore } from "../communication/files.ts";
 import { OutputPublisher } from "../communication/output.ts";
 import { Outbox } from "../storage/outbox.ts";
 import { Agent, type AgentNow } from "./agent.ts";
-import { discoverNode } from "./discover.ts";
+import { discoverNode, type NodeOverrides } from "./discover.ts";
 import { TaskFolderPool } from "./folders.ts";
 import { Launcher } from "./launcher.ts";
 import { type Load, LoadMeter } from "./metrics.ts";
@@ -86,7 +86,7 @@ export class Worker implements Service {
     const swept = await sweepEarlierLives(runtime, this.#id, incarnation, config.stop.grace_ms);
     if (swept.attempts.length > 0) logger.warn("ended what an earlier life left running", { attempts: swept.attempts });
     this.#outbox = new Outbox(join(folder, "outbox.sqlite"));
-    const info = await discoverNode({ ...config.resources, ...config });
+    const info = await discoverNode(overridesOf(config));
     this.#connection = await openConnection({
       ...connectOptions(`claw worker ${info.name}`, url, credentials),
       ...(domain === undefined ? {} : { domain }),
@@ -213,4 +213,19 @@ export class Worker implements Service {
     this.#outbox?.close();
     this.#outbox = undefined;
   }
+}
+
+/** What the settings say of the node instead of what would be found. */
+function overridesOf({ name, tags, attributes, executors, resources }: WorkerConfig): NodeOverrides {
+  const { cpus, memory_mib, gpus, named } = resources;
+  return {
+    tags,
+    attributes,
+    executors,
+    named,
+    ...(name === undefined ? {} : { name }),
+    ...(cpus === undefined ? {} : { cpus }),
+    ...(memory_mib === undefined ? {} : { memory_mib }),
+    ...(gpus === undefined ? {} : { gpus }),
+  };
 }
