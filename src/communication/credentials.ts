@@ -1,82 +1,102 @@
-// Credentials in files: NATS's own format, readable by their owner only. Who they belong to is in the JWT's name.
+// Credentials in files, in NATS's own format, so that its tools take them too: a JWT that says who it is and what it may
+// do, and the seed of its key.
 
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { type Authenticator, credsAuthenticator } from "nats";
-import { createUser, fromSeed } from "nkeys.js";
-import { ClawError, messageOf } from "../common/errors.ts";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { Authenticator } from "nats";
+import { ClawError } from "../common/errors.ts";
+import { type UserClaims, userClaims } from "./jwt.ts";
+import { createKey, idOf, keyOfSeed, type NKey } from "./nkey.ts";
 import { inboxPrefix, type Role } from "./permissions.ts";
+import { readPrivate, writePrivate } from "./private.ts";
 
 export interface Credentials {
-  /** node_…, client_… or coordinator_… */
+  /** node_…, client_… or coordinator_…, from the key. */
   id: string;
+  /** `foreign`: issued by somebody else than claw. */
   role: Role | "foreign";
+  /** Answers come here, and no other identity may listen. */
   inbox_prefix: string;
+  public_key: string;
   authenticator: Authenticator;
 }
 
 const JWT = /-----BEGIN NATS USER JWT-----\s*([\w.-]+)\s*------END/;
+const SEED = /-----BEGIN USER NKEY SEED-----\s*(SU[A-Z2-7]+)\s*------END/;
 
-/** `node_` (or another prefix) and eight hex digits of the key's hash. */
-export function idOf(prefix: "node" | "client" | "coordinator", public_key: string): string {
-  return `${prefix}_${new Bun.CryptoHasher("sha256").update(public_key).digest("hex").slice(0, 8)}`;
+export const PREFIXES = { worker: "node", client: "client", coordinator: "coordinator" } as const;
+
+/** The file format of NATS's tools. */
+export function credsText(jwt: string, seed: string): string {
+  return `-----BEGIN NATS USER JWT-----
+${jwt}
+------END NATS USER JWT------
+
+************************* IMPORTANT *************************
+This file lets whoever has it act as one node or client of
+your cluster. Keep it to yourself.
+
+-----BEGIN USER NKEY SEED-----
+${seed}
+------END USER NKEY SEED------
+
+*************************************************************
+`;
 }
 
-/** Writes a file that only its owner can read, whole or not at all. */
-export function writePrivate(path: string, text: string): void {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  const draft = `${path}.${process.pid}.new`;
-  writeFileSync(draft, text, { mode: 0o600, flush: true });
-  chmodSync(draft, 0o600);
-  renameSync(draft, path);
+/** The parts of such a text; undefined when it is none, or when key and JWT are not of one another. */
+export function parseCreds(text: string): { jwt: string; claims: UserClaims; key: NKey } | undefined {
+  const jwt = JWT.exec(text)?.[1] ?? "";
+  const claims = userClaims(jwt);
+  const key = keyOfSeed("user", SEED.exec(text)?.[1] ?? "");
+  return claims === undefined || key?.public_key !== claims.sub ? undefined : { jwt, claims, key };
 }
 
-/** Throws not_found, refused (others can read it) or bad_config, naming the file. */
+function roleOf({ name, sub }: UserClaims): Role | "foreign" {
+  const roles = Object.keys(PREFIXES) as Role[];
+  return roles.find((role) => name === idOf(PREFIXES[role], sub)) ?? "foreign";
+}
+
+export function authenticatorOf(jwt: string, key: NKey): Authenticator {
+  const encoder = new TextEncoder();
+  return (nonce) => ({
+    jwt,
+    nkey: key.public_key,
+    sig: Buffer.from(key.sign(encoder.encode(nonce ?? ""))).toString("base64url"),
+  });
+}
+
+/** Throws not_found, io, refused (others can read it) or bad_config, naming the file. */
 export function readCredentials(file: string): Credentials {
-  const text = readPrivate(file);
-  const jwt = JWT.exec(text)?.[1];
-  const claims = jwt === undefined ? undefined : decodeClaims(jwt);
-  if (claims === undefined) {
+  const parsed = parseCreds(readPrivate(file));
+  if (parsed === undefined) {
     throw new ClawError("bad_config", `${file} holds no NATS credentials`, {
-      hint: "make one with `claw credentials export --role worker > w.creds` where the coordinator runs",
-      field: "nats.creds",
+      hint: "make them where the coordinator runs: claw credentials export --role worker > w.creds",
+      field: file,
     });
   }
-  const prefix = claims.name.split("_")[0];
-  const role = prefix === "node" ? "worker" : prefix === "client" || prefix === "coordinator" ? prefix : "foreign";
-  const id = role === "foreign" ? idOf("client", claims.sub) : claims.name;
-  return { id, role, inbox_prefix: inboxPrefix(id), authenticator: credsAuthenticator(new TextEncoder().encode(text)) };
+  const { jwt, claims, key } = parsed;
+  const role = roleOf(claims);
+  const id = role === "foreign" ? idOf("client", key.public_key) : claims.name;
+  return {
+    id,
+    role,
+    inbox_prefix: inboxPrefix(id),
+    public_key: key.public_key,
+    authenticator: authenticatorOf(jwt, key),
+  };
 }
 
-function readPrivate(file: string): string {
-  try {
-    if ((statSync(file).mode & 0o077) !== 0) {
-      throw new ClawError("refused", `others can read ${file}`, { hint: `chmod 600 ${file}`, field: "nats.creds" });
-    }
-    return readFileSync(file, "utf8");
-  } catch (error) {
-    if (error instanceof ClawError) throw error;
-    throw new ClawError("not_found", `cannot read the credentials ${file}: ${messageOf(error)}`, {
-      field: "nats.creds",
-      hint: "name the file with --creds",
-      cause: error,
-    });
-  }
-}
-
-function decodeClaims(jwt: string): { name: string; sub: string } | undefined {
-  try {
-    const claims = JSON.parse(Buffer.from(jwt.split(".")[1] ?? "", "base64url").toString()) as unknown;
-    const { name, sub } = claims as { name?: unknown; sub?: unknown };
-    return typeof name === "string" && typeof sub === "string" ? { name, sub } : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/** This machine's node id where a foreign NATS says nothing of nodes: from a key that is made once. */
+/** This machine's node id where a foreign NATS says nothing of nodes: from a key that is made once and kept. */
 export function localNodeId(folder: string): string {
   const path = join(folder, "node.seed");
-  if (!existsSync(path)) writePrivate(path, new TextDecoder().decode(createUser().getSeed()));
-  return idOf("node", fromSeed(new TextEncoder().encode(readFileSync(path, "utf8").trim())).getPublicKey());
+  if (!existsSync(path)) writePrivate(path, `${createKey("user").seed}\n`, true);
+  const key = keyOfSeed("user", readPrivate(path).trim());
+  if (key === undefined) {
+    throw new ClawError("bad_config", `${path} holds no key`, {
+      hint: "remove it: this machine then joins as a new node",
+      field: path,
+    });
+  }
+  return idOf("node", key.public_key);
 }

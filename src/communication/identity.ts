@@ -1,22 +1,25 @@
 // The cluster's identities with a broker of claw's own: an operator, a system account, one account for everything, and
 // a key for each node and client, with permissions for exactly its own subjects. Made at the first start.
 
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { createAccount, createOperator, createUser, fromSeed, type KeyPair } from "nkeys.js";
+import type { Authenticator } from "nats";
+import { z } from "zod";
+import { ClawError } from "../common/errors.ts";
 import type { Runtime } from "../common/runtime.ts";
-import { idOf, writePrivate } from "./credentials.ts";
-import { accountJwt, credsText, operatorJwt, userJwt } from "./jwt.ts";
+import { authenticatorOf, credsText, PREFIXES, parseCreds } from "./credentials.ts";
+import { accountJwt, operatorJwt, userJwt } from "./jwt.ts";
+import { createKey, idOf, keyOfSeed, type NKey } from "./nkey.ts";
 import { permissionsOf, type Role } from "./permissions.ts";
+import { readPrivate, writePrivate } from "./private.ts";
 
 interface Keys {
-  operator: KeyPair;
-  system: KeyPair;
-  account: KeyPair;
+  operator: NKey;
+  system: NKey;
+  account: NKey;
 }
 
-const seedOf = (pair: KeyPair): string => new TextDecoder().decode(pair.getSeed());
-const pairOf = (seed: string): KeyPair => fromSeed(new TextEncoder().encode(seed));
+const Seeds = z.object({ operator: z.string(), system: z.string(), account: z.string() });
 
 export class Identity {
   readonly cluster: string;
@@ -35,46 +38,81 @@ export class Identity {
   static open(folder: string, cluster: string, runtime: Runtime): Identity {
     const path = join(folder, "identity.json");
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    if (!existsSync(path)) {
-      const seeds = {
-        operator: seedOf(createOperator()),
-        system: seedOf(createAccount()),
-        account: seedOf(createAccount()),
-      };
-      writePrivate(path, `${JSON.stringify(seeds)}\n`);
-    }
-    const seeds = JSON.parse(readFileSync(path, "utf8")) as Record<keyof Keys, string>;
-    const keys = { operator: pairOf(seeds.operator), system: pairOf(seeds.system), account: pairOf(seeds.account) };
+    if (existsSync(path)) return new Identity(folder, cluster, readKeys(path), runtime);
+    const keys = { operator: createKey("operator"), system: createKey("account"), account: createKey("account") };
+    const seeds = { operator: keys.operator.seed, system: keys.system.seed, account: keys.account.seed };
+    writePrivate(path, `${JSON.stringify(seeds)}\n`, true);
     return new Identity(folder, cluster, keys, runtime);
   }
 
   /** The part of a nats-server configuration that trusts these identities and nobody else. */
   serverConfig(): string {
     const { operator, system, account } = this.#keys;
-    const now = this.#runtime.wall_ms();
-    return `operator: ${operatorJwt(operator, system.getPublicKey(), now)}
-system_account: ${system.getPublicKey()}
+    const now_ms = this.#runtime.wall_ms();
+    return `operator: ${operatorJwt(operator, system.public_key, now_ms)}
+system_account: ${system.public_key}
 resolver: MEMORY
 resolver_preload: {
-  ${system.getPublicKey()}: ${accountJwt(operator, system.getPublicKey(), "SYS", false, now)}
-  ${account.getPublicKey()}: ${accountJwt(operator, account.getPublicKey(), "claw", true, now)}
+  ${system.public_key}: ${accountJwt(operator, system.public_key, "system", now_ms)}
+  ${account.public_key}: ${accountJwt(operator, account.public_key, "claw", now_ms)}
 }
 `;
   }
 
-  /** A new identity: credentials as text, and its id. */
-  issue(role: Role): { creds: string; id: string } {
-    const user = createUser();
-    const id = idOf(role === "worker" ? "node" : role, user.getPublicKey());
-    const permissions = permissionsOf(role, this.cluster, id);
-    const jwt = userJwt(this.#keys.account, user.getPublicKey(), id, permissions, this.#runtime.wall_ms());
-    return { creds: credsText(jwt, seedOf(user)), id };
+  /** For whoever watches the server: may ask for its health and nothing else. Made anew each time, kept nowhere. */
+  watcher(): Authenticator {
+    const user = createKey("user");
+    const permissions = { pub: { allow: ["$SYS.REQ.SERVER.*.HEALTHZ"] }, sub: { allow: ["_INBOX.>"] } };
+    const jwt = userJwt(this.#keys.system, user.public_key, "watcher", permissions, this.#runtime.wall_ms());
+    return authenticatorOf(jwt, user);
   }
 
-  /** Path of this machine's own credentials for a role, made once. */
+  /** A new identity: credentials as text, and its id. */
+  issue(role: Role): { creds: string; id: string } {
+    const user = createKey("user");
+    return { creds: this.#credsOf(role, user), id: idOf(PREFIXES[role], user.public_key) };
+  }
+
+  #credsOf(role: Role, user: NKey): string {
+    const id = idOf(PREFIXES[role], user.public_key);
+    const permissions = permissionsOf(role, this.cluster, id);
+    return credsText(
+      userJwt(this.#keys.account, user.public_key, id, permissions, this.#runtime.wall_ms()),
+      user.seed,
+    );
+  }
+
+  /**
+   * Path of this machine's own credentials for a role. Made once; when the keys, the cluster's name or what a role may do
+   * have changed since, the same key gets a new JWT, so that the id stays.
+   */
   localCredentials(role: Role): string {
     const path = join(this.#folder, "credentials", `${role}.creds`);
-    if (!existsSync(path)) writePrivate(path, this.issue(role).creds);
+    const known = existsSync(path) ? parseCreds(readPrivate(path)) : undefined;
+    if (known !== undefined) {
+      const id = idOf(PREFIXES[role], known.key.public_key);
+      const { name, iss, nats } = known.claims;
+      const same = Bun.deepEquals({ pub: nats.pub, sub: nats.sub }, permissionsOf(role, this.cluster, id));
+      if (name === id && iss === this.#keys.account.public_key && same) return path;
+    }
+    writePrivate(path, this.#credsOf(role, known?.key ?? createKey("user")), true);
     return path;
   }
+}
+
+function readKeys(path: string): Keys {
+  const text = readPrivate(path);
+  try {
+    const seeds = Seeds.parse(JSON.parse(text));
+    const operator = keyOfSeed("operator", seeds.operator);
+    const system = keyOfSeed("account", seeds.system);
+    const account = keyOfSeed("account", seeds.account);
+    if (operator !== undefined && system !== undefined && account !== undefined) return { operator, system, account };
+  } catch (error) {
+    if (!(error instanceof SyntaxError || error instanceof z.ZodError)) throw error;
+  }
+  throw new ClawError("bad_config", `${path} does not hold the cluster's keys`, {
+    hint: "restore it from a backup; without it, remove it and give every node and client new credentials",
+    field: path,
+  });
 }

@@ -1,85 +1,62 @@
-// NATS's JWTs: an operator signs accounts, an account signs users. Signed with nkeys; the format is NATS's own (version
-// 2), checked by the server that reads them.
+// NATS's JWTs: an operator signs accounts, an account signs users. The format is NATS's own (version 2), checked by the
+// server that reads them.
 
-import type { KeyPair } from "nkeys.js";
+import { createHash } from "node:crypto";
+import { z } from "zod";
+import { base32, type NKey } from "./nkey.ts";
+
+/** Subjects that a user may publish to and subscribe to; no list means all of its account. */
+export interface Permissions {
+  pub: { allow?: string[] };
+  sub: { allow?: string[] };
+}
+
+const Allowed = z.object({ allow: z.array(z.string()).optional() });
+const UserClaims = z.object({
+  name: z.string(),
+  sub: z.string(),
+  iss: z.string(),
+  nats: z.object({ type: z.literal("user"), pub: Allowed.default({}), sub: Allowed.default({}) }),
+});
+export type UserClaims = z.infer<typeof UserClaims>;
 
 const encoder = new TextEncoder();
 
-function base32(bytes: Uint8Array): string {
-  const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-  let bits = 0;
-  let value = 0;
-  let text = "";
-  for (const byte of bytes) {
-    value = (value << 8) | byte;
-    bits += 8;
-    while (bits >= 5) {
-      text += alphabet[(value >>> (bits - 5)) & 31];
-      bits -= 5;
-    }
-  }
-  if (bits > 0) text += alphabet[(value << (5 - bits)) & 31];
-  return text;
+function base64(value: object): string {
+  return Buffer.from(JSON.stringify(value)).toString("base64url");
 }
 
-function sign(issuer: KeyPair, subject: string, name: string, issued_at: number, nats: object): string {
-  const claims = { iat: Math.floor(issued_at / 1000), iss: issuer.getPublicKey(), name, sub: subject, nats };
-  const jti = base32(new Bun.CryptoHasher("sha512-256").update(JSON.stringify(claims)).digest());
-  const header = Buffer.from(JSON.stringify({ typ: "JWT", alg: "ed25519-nkey" })).toString("base64url");
-  const body = Buffer.from(JSON.stringify({ ...claims, jti })).toString("base64url");
-  const signature = issuer.sign(encoder.encode(`${header}.${body}`));
-  return `${header}.${body}.${Buffer.from(signature).toString("base64url")}`;
+function sign(issuer: NKey, subject: string, name: string, issued_ms: number, nats: object): string {
+  const claims = { iat: Math.floor(issued_ms / 1000), iss: issuer.public_key, name, sub: subject, nats };
+  const jti = base32(createHash("sha512-256").update(JSON.stringify(claims)).digest());
+  const text = `${base64({ typ: "JWT", alg: "ed25519-nkey" })}.${base64({ ...claims, jti })}`;
+  return `${text}.${Buffer.from(issuer.sign(encoder.encode(text))).toString("base64url")}`;
 }
 
-export function operatorJwt(operator: KeyPair, system_account: string, issued_at: number): string {
+export function operatorJwt(operator: NKey, system_account: string, issued_ms: number): string {
   const nats = { type: "operator", version: 2, system_account };
-  return sign(operator, operator.getPublicKey(), "claw", issued_at, nats);
+  return sign(operator, operator.public_key, "claw", issued_ms, nats);
 }
 
 const UNLIMITED = { subs: -1, data: -1, payload: -1, imports: -1, exports: -1, wildcards: true, conn: -1, leaf: -1 };
 const STORAGE = { mem_storage: -1, disk_storage: -1, streams: -1, consumer: -1 };
 
-export function accountJwt(
-  operator: KeyPair,
-  account: string,
-  name: string,
-  jetstream: boolean,
-  issued_at: number,
-): string {
-  const limits = jetstream ? { ...UNLIMITED, ...STORAGE } : UNLIMITED;
-  return sign(operator, account, name, issued_at, { type: "account", version: 2, limits });
+/** The system account has no JetStream: the server refuses to give it any. */
+export function accountJwt(operator: NKey, account: string, kind: "system" | "claw", issued_ms: number): string {
+  const limits = kind === "claw" ? { ...UNLIMITED, ...STORAGE } : UNLIMITED;
+  return sign(operator, account, kind, issued_ms, { type: "account", version: 2, limits });
 }
 
-export interface Permissions {
-  pub: { allow?: string[]; deny?: string[] };
-  sub: { allow?: string[]; deny?: string[] };
-}
-
-export function userJwt(
-  account: KeyPair,
-  user: string,
-  name: string,
-  permissions: Permissions,
-  issued_at: number,
-): string {
+export function userJwt(account: NKey, user: string, name: string, permissions: Permissions, issued_ms: number): string {
   const limits = { subs: -1, data: -1, payload: -1 };
-  return sign(account, user, name, issued_at, { type: "user", version: 2, ...permissions, ...limits });
+  return sign(account, user, name, issued_ms, { type: "user", version: 2, ...permissions, ...limits });
 }
 
-/** The file format of NATS's tools: the JWT and the seed between markers. */
-export function credsText(jwt: string, seed: string): string {
-  return `-----BEGIN NATS USER JWT-----
-${jwt}
-------END NATS USER JWT------
-
-************************* IMPORTANT *************************
-This file lets whoever has it act as one node or client of
-your cluster. Keep it to yourself.
-
------BEGIN USER NKEY SEED-----
-${seed}
-------END USER NKEY SEED------
-
-*************************************************************
-`;
+/** What a user's JWT says; undefined for a text that is none. Its signature is the server's to check. */
+export function userClaims(jwt: string): UserClaims | undefined {
+  try {
+    return UserClaims.parse(JSON.parse(Buffer.from(jwt.split(".")[1] ?? "", "base64url").toString()));
+  } catch {
+    return undefined;
+  }
 }

@@ -2,17 +2,21 @@
 // inherits with the descriptor. Bun has no call for it; libc has.
 
 import { dlopen, FFIType } from "bun:ffi";
-import { closeSync, openSync } from "node:fs";
+import { closeSync, openSync, rmSync } from "node:fs";
 import { ClawError, messageOf } from "../common/errors.ts";
 
 export interface Lock {
-  /** To be handed to a child: it then holds the same lock. */
+  /** To be handed to a child: it then holds the same lock, and the file stays locked until both have let go. */
   readonly fd: number;
+  /** May be called twice. */
   release(): void;
 }
 
 const LOCK_EX = 2;
 const LOCK_NB = 4;
+
+type Flock = (fd: number, operation: number) => number;
+let flock: Flock | undefined;
 
 function libraryNames(): string[] {
   if (process.platform === "darwin") return ["libSystem.B.dylib"];
@@ -20,16 +24,12 @@ function libraryNames(): string[] {
   return ["libc.so.6", `libc.musl-${machine}.so.1`, "libc.so"];
 }
 
-type Flock = (fd: number, operation: number) => number;
-let flock: Flock | undefined;
-
 function loadFlock(): Flock {
   if (flock !== undefined) return flock;
   let last: unknown;
   for (const name of libraryNames()) {
     try {
-      const library = dlopen(name, { flock: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 } });
-      flock = library.symbols.flock;
+      flock = dlopen(name, { flock: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 } }).symbols.flock;
       return flock;
     } catch (error) {
       last = error;
@@ -38,12 +38,13 @@ function loadFlock(): Flock {
   throw new ClawError("unsupported", `this system has no flock: ${messageOf(last)}`, { cause: last });
 }
 
-/** Takes the lock of a file at once, or gives undefined when somebody has it. */
+/** Takes the lock of a file (made if need be) at once, or gives undefined when somebody has it. */
 export function tryLock(path: string): Lock | undefined {
   const call = loadFlock();
-  const fd = openSync(path, "a+", 0o600);
+  const fd = openFile(path);
   if (call(fd, LOCK_EX | LOCK_NB) !== 0) {
     closeSync(fd);
+    requireLocks(call, path);
     return undefined;
   }
   let held = true;
@@ -54,4 +55,36 @@ export function tryLock(path: string): Lock | undefined {
       held = false;
     },
   };
+}
+
+/** Whether somebody holds the lock of that file now. */
+export function isLocked(path: string): boolean {
+  const lock = tryLock(path);
+  lock?.release();
+  return lock === undefined;
+}
+
+function openFile(path: string): number {
+  try {
+    return openSync(path, "a+", 0o600);
+  } catch (error) {
+    const full = (error as NodeJS.ErrnoException).code === "ENOSPC";
+    throw new ClawError(full ? "disk_full" : "io", `cannot open the lock ${path}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/**
+ * A refusal means that somebody has the lock, unless the file system has no locks at all. errno would tell, but is not
+ * to be had reliably through the runtime: so a file that nobody else knows of is tried.
+ */
+function requireLocks(call: Flock, path: string): void {
+  const probe = `${path}.${process.pid}.probe`;
+  const fd = openFile(probe);
+  const works = call(fd, LOCK_EX | LOCK_NB) === 0;
+  closeSync(fd);
+  rmSync(probe, { force: true });
+  if (works) return;
+  throw new ClawError("unsupported", `the file system of ${path} has no locks`, {
+    hint: "put claw's data on a local disk: CLAW_HOME names the folder",
+  });
 }

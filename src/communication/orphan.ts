@@ -10,7 +10,8 @@ const TERM_MS = 3_000;
 const KILL_MS = 10_000;
 const POLL_MS = 5;
 
-/** Processes that have the file open: exact, so that a recycled pid is never ended. */
+/** Processes that hold the lock, as the kernel says it: no remembered pid that may be another process by now, and nobody
+ * who merely reads the file. */
 export function holdersOf(path: string): number[] {
   if (process.platform === "linux") return linuxHolders(path);
   const found = Bun.spawnSync(["lsof", "-t", path]).stdout.toString();
@@ -23,13 +24,17 @@ export function holdersOf(path: string): number[] {
 function linuxHolders(path: string): number[] {
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .filter((pid) => opens(pid, path))
+    .filter((pid) => holdsLock(pid, path))
     .map(Number);
 }
 
-function opens(pid: string, path: string): boolean {
+function holdsLock(pid: string, path: string): boolean {
   try {
-    return readdirSync(`/proc/${pid}/fd`).some((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`) === path);
+    return readdirSync(`/proc/${pid}/fd`).some(
+      (fd) =>
+        readlinkSync(`/proc/${pid}/fd/${fd}`) === path &&
+        /^lock:.*FLOCK/m.test(readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8")),
+    );
   } catch {
     return false; // gone, or another user's
   }
@@ -53,13 +58,10 @@ export async function takeStoreLock(runtime: Runtime, path: string): Promise<Loc
     const waited_ms = runtime.monotonic_ms() - begun_ms;
     const holders = holdersOf(path);
     if (waited_ms > KILL_MS) {
-      throw new ClawError(
-        "broker",
-        `another nats-server (pid ${holders.join(", ")}) uses this store and does not end`,
-        {
-          hint: "end it by hand, then start claw again",
-        },
-      );
+      const who = holders.length > 0 ? `pid ${holders.join(", ")}` : "another user's, or in another container";
+      throw new ClawError("broker", `another nats-server (${who}) uses this store and does not end`, {
+        hint: "end it by hand, then start claw again",
+      });
     }
     const wanted = waited_ms > TERM_MS ? "SIGKILL" : "SIGTERM";
     if (sent !== wanted && holders.length > 0) {

@@ -13,7 +13,7 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { ClawError } from "../common/errors.ts";
+import { ClawError, messageOf } from "../common/errors.ts";
 import { type Runtime, sleep, type Timer } from "../common/runtime.ts";
 import type { Service } from "../common/service.ts";
 import { writePrivate } from "./credentials.ts";
@@ -39,13 +39,21 @@ export interface ServerEvent {
   message: string;
 }
 
-const READY_MS = 20_000;
+/** Long: a large store is checked before the server says that it is ready, and one that died is noticed at once. */
+const READY_MS = 120_000;
 const STOP_MS = 5_000;
 const HEALTH_EVERY_MS = 5_000;
 /** A child that lives shorter than this died of something that a restart may not cure. */
 const QUICK_DEATH_MS = 1_000;
-const QUICK_DEATHS = 8;
+const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 5_000;
+/** So many restarts in a row that did not hold are told as failing, and then each time the number doubles. */
+const FAILING_RESTARTS = 4;
+/** A port that was free may be gone by the time that the server binds it. */
+const START_TRIES = 3;
+
+const POLL_MS = 3;
+const HEALTH_TIMEOUT_MS = 2_000;
 
 type Mode = "stopped" | "starting" | "up" | "restarting" | "stopping";
 
@@ -61,6 +69,10 @@ export class NatsServerChild implements Service {
   #port = 0;
   #monitor = 0;
   #health: Timer | undefined;
+  #launched_ms = 0;
+  /** Restarts in a row that did not hold. */
+  #failures = 0;
+  #restarting: Promise<void> | undefined;
 
   constructor(options: NatsServerOptions) {
     this.#options = options;
@@ -85,15 +97,33 @@ export class NatsServerChild implements Service {
   }
 
   async start(): Promise<void> {
+    if (this.#mode !== "stopped") throw new Error(`nats-server is ${this.#mode}`);
+    this.#mode = "starting";
+    try {
+      await this.#startOnce();
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+  }
+
+  async #startOnce(): Promise<void> {
     const { data_dir, runtime } = this.#options;
     mkdirSync(data_dir, { recursive: true, mode: 0o700 });
-    this.#mode = "starting";
     this.#own = this.#ownFolder();
     this.#executable = await serverExecutable(join(data_dir, "bin"), this.#options.executable);
     this.#store = await takeStoreLock(runtime, join(realpathSync(data_dir), "jetstream.lock"));
-    this.#port = this.#choosePort();
-    this.#monitor = freePort("127.0.0.1", 0);
-    await this.#launch();
+    for (let tries = 1; ; tries += 1) {
+      this.#port = this.#choosePort();
+      try {
+        await this.#launch("starting");
+        break;
+      } catch (error) {
+        if (tries === START_TRIES || this.#mode !== "starting" || !/address already in use/.test(messageOf(error))) {
+          throw error;
+        }
+      }
+    }
     this.#mode = "up";
     this.#watchHealth();
   }
@@ -122,26 +152,47 @@ export class NatsServerChild implements Service {
     return chosen;
   }
 
-  async #launch(): Promise<void> {
-    const { data_dir } = this.#options;
+  /** Starts the server and waits until it serves; when it does not, nothing of it is left. */
+  async #launch(during: "starting" | "restarting"): Promise<void> {
+    if (this.#mode !== during || this.#store === undefined) throw stopped();
+    const { data_dir, runtime } = this.#options;
     const config = join(data_dir, "nats-server.conf");
+    this.#monitor = freePort("127.0.0.1", 0);
     writePrivate(config, this.#config());
     const output = openSync(join(data_dir, "nats-server.out"), "w", 0o600);
-    const begun_ms = this.#options.runtime.monotonic_ms();
     try {
       // A session of its own: a terminal's Ctrl-C is for claw, which then ends the server in its turn.
       const child = Bun.spawn([this.#executable, "-c", config], {
-        stdio: ["ignore", output, output, this.#store?.fd ?? null],
+        stdio: ["ignore", output, output, this.#store.fd],
         detached: true,
         cwd: data_dir,
         env: { PATH: "/usr/bin:/bin" },
       });
       this.#child = child;
-      void child.exited.then(() => this.#onExit(child, this.#options.runtime.monotonic_ms() - begun_ms));
+      this.#launched_ms = runtime.monotonic_ms();
+      void child.exited.then(() => this.#onExit(child));
     } finally {
       closeSync(output);
     }
-    await this.#ready();
+    try {
+      await this.#ready(during);
+    } catch (error) {
+      await this.#end();
+      throw error;
+    }
+  }
+
+  /** Ends the child and waits for it: never is a second one started before this is over. */
+  async #end(): Promise<void> {
+    const child = this.#child;
+    if (child === undefined) return;
+    if (lives(child)) {
+      child.kill("SIGTERM");
+      const timer = this.#options.runtime.after(STOP_MS, () => child.kill("SIGKILL"));
+      await child.exited;
+      timer.cancel();
+    }
+    if (this.#child === child) this.#child = undefined;
   }
 
   #config(): string {
@@ -162,14 +213,14 @@ ${identity.serverConfig()}`;
   }
 
   /** Until it says that it is healthy; an early end is an error with the log's last lines. */
-  async #ready(): Promise<void> {
+  async #ready(during: Mode): Promise<void> {
     const { runtime } = this.#options;
     const until_ms = runtime.monotonic_ms() + READY_MS;
     while (runtime.monotonic_ms() < until_ms) {
-      const child = this.#child;
-      if (child === undefined || child.exitCode !== null || child.signalCode !== null) break;
-      if ((await this.#healthz()) === "ok") return;
-      await sleep(runtime, 5);
+      if (this.#mode !== during) throw stopped();
+      if (this.#child === undefined || !lives(this.#child)) break;
+      if ((await this.#healthz()) === "ok" && this.#mode === during) return;
+      await sleep(runtime, POLL_MS);
     }
     throw this.#startError();
   }
@@ -191,7 +242,7 @@ ${identity.serverConfig()}`;
 
   async #healthz(): Promise<string> {
     try {
-      const response = await fetch(`http://127.0.0.1:${this.#monitor}/healthz`, { signal: AbortSignal.timeout(2_000) });
+      const response = await fetch(`http://127.0.0.1:${this.#monitor}/healthz`, { signal: AbortSignal.timeout(HEALTH_TIMEOUT_MS) });
       const body = (await response.json()) as { status?: string; error?: string };
       this.#version ||= response.ok ? await this.#askVersion() : "";
       return response.ok && body.status === "ok" ? "ok" : (body.error ?? "unhealthy");
@@ -201,7 +252,7 @@ ${identity.serverConfig()}`;
   }
 
   async #askVersion(): Promise<string> {
-    const response = await fetch(`http://127.0.0.1:${this.#monitor}/varz`, { signal: AbortSignal.timeout(2_000) });
+    const response = await fetch(`http://127.0.0.1:${this.#monitor}/varz`, { signal: AbortSignal.timeout(HEALTH_TIMEOUT_MS) });
     return ((await response.json()) as { version?: string }).version ?? "";
   }
 
@@ -219,55 +270,75 @@ ${identity.serverConfig()}`;
     const health = await this.#healthz();
     if (health === "ok" || health === "no answer" || this.#mode !== "up") return;
     this.#tell("store_error", `it is not healthy (${health}); restarting it`);
-    this.#child?.kill("SIGTERM");
+    await this.#end();
   }
 
   #tell(kind: ServerEvent["kind"], message: string): void {
     this.#options.onEvent?.({ kind, message });
   }
 
-  #onExit(child: Bun.Subprocess, lived_ms: number): void {
-    if (child !== this.#child || this.#mode !== "up") return;
+  #onExit(child: Bun.Subprocess): void {
+    if (this.#mode !== "up") return;
     this.#mode = "restarting";
-    this.#tell("down", `it ended (${child.signalCode ?? child.exitCode})`);
-    void this.#restart(lived_ms);
+    const lived_ms = this.#options.runtime.monotonic_ms() - this.#launched_ms;
+    this.#failures = lived_ms < QUICK_DEATH_MS ? this.#failures + 1 : 0;
+    this.#tell("down", `it ended (${child.signalCode ?? `exit code ${child.exitCode}`})`);
+    this.#restarting = this.#restart();
   }
 
-  async #restart(lived_ms: number): Promise<void> {
-    let deaths = lived_ms < QUICK_DEATH_MS ? 1 : 0;
+  /** On the same port, so that every client comes back by itself: at once, then more and more slowly. */
+  async #restart(): Promise<void> {
     while (this.#mode === "restarting") {
-      if (deaths > 0) await sleep(this.#options.runtime, Math.min(100 * 2 ** deaths, LONGEST_PAUSE_MS));
-      if (this.#mode !== "restarting") return;
+      const { runtime } = this.#options;
+      if (this.#failures > 0) await this.#pause(runtime.monotonic_ms() + pauseAfter(this.#failures));
       try {
-        await this.#launch();
+        await this.#launch("restarting");
         this.#mode = "up";
         this.#tell("up", `restarted as pid ${this.pid}`);
         return;
       } catch (error) {
-        deaths += 1;
-        const message = error instanceof Error ? error.message : String(error);
-        if (deaths === QUICK_DEATHS || error instanceof ClawError) this.#tell("failing", message);
+        if (this.#mode !== "restarting") return;
+        this.#failures += 1;
+        if (isTold(this.#failures)) this.#tell("failing", messageOf(error));
       }
+    }
+  }
+
+  async #pause(until_ms: number): Promise<void> {
+    const { runtime } = this.#options;
+    while (this.#mode === "restarting" && runtime.monotonic_ms() < until_ms) {
+      await sleep(runtime, Math.min(FIRST_PAUSE_MS, Math.max(1, until_ms - runtime.monotonic_ms())));
     }
   }
 
   async stop(): Promise<void> {
     this.#mode = "stopping";
     this.#health?.cancel();
-    const child = this.#child;
-    if (child !== undefined && child.exitCode === null && child.signalCode === null) {
-      child.kill("SIGTERM");
-      const timer = this.#options.runtime.after(STOP_MS, () => child.kill("SIGKILL"));
-      await child.exited;
-      timer.cancel();
-    }
-    this.#child = undefined;
+    await this.#end();
+    await this.#restarting;
     this.#store?.release();
     this.#own?.release();
     this.#store = undefined;
     this.#own = undefined;
     this.#mode = "stopped";
   }
+}
+
+function lives(child: Bun.Subprocess): boolean {
+  return child.exitCode === null && child.signalCode === null;
+}
+
+function stopped(): ClawError {
+  return new ClawError("broker", "nats-server was stopped while it started");
+}
+
+function pauseAfter(failures: number): number {
+  return Math.min(FIRST_PAUSE_MS * 2 ** (failures - 1), LONGEST_PAUSE_MS);
+}
+
+/** Not each time: a full disk would fill the log with it. */
+function isTold(failures: number): boolean {
+  return failures >= FAILING_RESTARTS && Number.isInteger(Math.log2(failures / FAILING_RESTARTS));
 }
 
 /** The port if it is free (0: any free one), else 0. */

@@ -1,0 +1,82 @@
+// Tasks and nodes as people and scripts see them: JSON is snake_case, times ISO-8601 UTC, durations in milliseconds.
+
+import type { Outcome, TaskView } from "../common/models.ts";
+import { isoTime } from "../common/runtime.ts";
+import { formatDuration } from "../common/units.ts";
+import { printable } from "./output.ts";
+
+export function ageOf(at: number, now: number): string {
+  return formatDuration(Math.max(0, Math.floor((now - at) / 1000) * 1000));
+}
+
+/** The command in one line, as short as a table wants it. */
+export function commandOf(task: TaskView, most = 60): string {
+  const { specification } = task;
+  const words = specification.script === undefined ? specification.argv : [specification.script.name, ...specification.argv];
+  const text = specification.name ?? (words.join(" ") || specification.needs.executor);
+  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
+}
+
+export function outcomeJson(outcome: Outcome): object {
+  const { started_at, ended_at, ...rest } = outcome;
+  return {
+    ...rest,
+    started_at: isoTime(started_at),
+    finished_at: isoTime(ended_at),
+    duration_ms: Math.max(0, ended_at - started_at),
+  };
+}
+
+export function taskJson(task: TaskView): object {
+  const { outcome, submitted_at, started_at, finished_at, attempts, number: _number, ...rest } = task;
+  return {
+    ...rest,
+    submitted_at: isoTime(submitted_at),
+    ...(started_at === undefined ? {} : { started_at: isoTime(started_at) }),
+    ...(finished_at === undefined ? {} : { finished_at: isoTime(finished_at) }),
+    ...(outcome === undefined ? {} : outcomeJson(outcome)),
+    ...(attempts === undefined ? {} : { attempts: attempts.map((one) => ({ ...one, at: isoTime(one.at) })) }),
+  };
+}
+
+/** How it ended, in a few words. */
+export function endOf(outcome: Outcome): string {
+  if (outcome.message !== undefined) return outcome.message;
+  if (outcome.status === "timeout") return "its timeout ended it";
+  if (outcome.signal !== undefined) return `ended by ${outcome.signal}`;
+  if (outcome.exit_code !== undefined) return `exit code ${outcome.exit_code}`;
+  return outcome.reason;
+}
+
+export function taskText(task: TaskView, now: number): string {
+  const lines: [string, string][] = [
+    ["task", task.id],
+    ["status", task.open === true ? `${task.status} (open: more inputs may come)` : task.status],
+    ["command", commandOf(task, 400)],
+    ["submitted", `${isoTime(task.submitted_at)} (${ageOf(task.submitted_at, now)} ago) by ${task.submitted_by}`],
+  ];
+  const { counts, outcome, waiting, attempts } = task;
+  if (task.node !== undefined) lines.push(["node", `${task.node_name ?? ""} ${task.node}`.trim()]);
+  if (task.attempt !== undefined) lines.push(["attempt", String(task.attempt)]);
+  if (counts !== undefined) {
+    const parts = Object.entries(counts).filter(([name, count]) => name !== "total" && count > 0);
+    lines.push(["members", `${counts.total}: ${parts.map(([name, count]) => `${count} ${name}`).join(", ")}`]);
+  }
+  if (outcome !== undefined) {
+    const ran = formatDuration(Math.max(0, outcome.ended_at - outcome.started_at));
+    lines.push(["ended", `${isoTime(outcome.ended_at)}: ${endOf(outcome)}`], ["ran for", ran]);
+    if (outcome.cpu_ms !== undefined) lines.push(["cpu", formatDuration(outcome.cpu_ms)]);
+  }
+  for (const one of attempts ?? []) lines.push([`attempt ${one.attempt}`, `${one.reason} on ${one.node}, ${isoTime(one.at)}`]);
+  if (waiting !== undefined) {
+    lines.push(["waits", waiting.summary]);
+    for (const { node, reason } of waiting.nodes) lines.push([`  ${node}`, reason]);
+  }
+  const width = Math.max(...lines.map(([name]) => name.length));
+  const head = lines.map(([name, value]) => `${name.padEnd(width)}  ${printable(value)}`).join("\n");
+  const tails = [
+    ["stdout", outcome?.stdout_tail],
+    ["stderr", outcome?.stderr_tail],
+  ].filter(([, text]) => text !== undefined && text !== "");
+  return `${head}\n${tails.map(([name, text]) => `${name}:\n${text}`.trimEnd()).join("\n")}${tails.length > 0 ? "\n" : ""}`;
+}

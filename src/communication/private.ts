@@ -1,0 +1,56 @@
+// Files that only their owner can read: keys, credentials, and what tells local clients where to go.
+
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from "node:fs";
+import { dirname } from "node:path";
+import { ClawError, messageOf } from "../common/errors.ts";
+
+/** Writes such a file, whole or not at all; a durable one also outlives the machine's power from then on. */
+export function writePrivate(path: string, text: string, durable = false): void {
+  const folder = dirname(path);
+  const draft = `${path}.${process.pid}.new`;
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    rmSync(draft, { force: true });
+    const fd = openSync(draft, "wx", 0o600);
+    try {
+      writeSync(fd, text);
+      if (durable) fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(draft, path);
+    if (durable) syncFolder(folder);
+  } catch (error) {
+    rmSync(draft, { force: true });
+    const full = (error as NodeJS.ErrnoException).code === "ENOSPC";
+    throw new ClawError(full ? "disk_full" : "io", `cannot write ${path}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function syncFolder(folder: string): void {
+  const fd = openSync(folder, "r");
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Refuses one that others can read, as ssh does: what they could read is no longer a secret. */
+export function readPrivate(path: string): string {
+  try {
+    if ((statSync(path).mode & 0o077) !== 0) {
+      throw new ClawError("refused", `others than its owner can use ${path}`, { hint: `chmod 600 ${path}`, field: path });
+    }
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if (error instanceof ClawError) throw error;
+    const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
+    const why = missing ? `there is no ${path}` : `cannot read ${path}: ${messageOf(error)}`;
+    throw new ClawError(missing ? "not_found" : "io", why, {
+      hint: missing ? "is the name right?" : "does it belong to the user that runs claw?",
+      field: path,
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,98 @@
+// The client's side of commands and queries. Sending again is safe, because the client chose the ids: so a coordinator
+// that restarts, or hands over, is waited for instead of failing what a person asked.
+
+import type { NatsConnection } from "nats";
+import { ClawError, messageOf, type WireError } from "../common/errors.ts";
+import { type Runtime, sleep } from "../common/runtime.ts";
+import type { COMMANDS, CommandAnswers, CommandType } from "./messages.ts";
+import type { QueryAnswers, QueryRequest, QueryType } from "./queries.ts";
+import { subjects } from "./subjects.ts";
+import type { z } from "zod";
+
+const REQUEST_MS = 10_000;
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 2_000;
+const AGAIN_CODES = new Set(["unknown_outcome", "not_leading"]);
+
+export interface RequestOptions {
+  runtime: Runtime;
+  cluster: string;
+  who: string;
+  /** How long an unanswered request is sent again. */
+  patience_ms: number;
+  /** Told once when an answer is overdue. */
+  onWaiting: (why: string) => void;
+}
+
+export class RequestClient {
+  readonly connection: NatsConnection;
+  readonly cluster: string;
+  readonly #options: RequestOptions;
+  #seen = 0;
+  #told = false;
+  #answered = false;
+
+  constructor(connection: NatsConnection, options: RequestOptions) {
+    this.connection = connection;
+    this.cluster = options.cluster;
+    this.#options = options;
+  }
+
+  async command<T extends CommandType>(type: T, payload: z.input<(typeof COMMANDS)[T]>): Promise<CommandAnswers[T]> {
+    const { cluster, who } = this.#options;
+    const answer = await this.#ask(subjects.command(cluster, who, type), payload, REQUEST_MS);
+    const { sequence } = answer as { sequence?: number };
+    if (sequence !== undefined) this.#seen = Math.max(this.#seen, sequence);
+    return answer as CommandAnswers[T];
+  }
+
+  async query<T extends QueryType>(type: T, payload: Omit<QueryRequest<T>, "seen">): Promise<QueryAnswers[T]> {
+    const { cluster, who } = this.#options;
+    const { wait_ms } = payload as { wait_ms?: number };
+    const subject = subjects.query(cluster, who, type);
+    return (await this.#ask(subject, { ...payload, seen: this.#seen }, REQUEST_MS + (wait_ms ?? 0))) as QueryAnswers[T];
+  }
+
+  async #ask(subject: string, payload: object, timeout_ms: number): Promise<object> {
+    const { runtime, patience_ms } = this.#options;
+    const begun_ms = runtime.monotonic_ms();
+    let pause_ms = FIRST_PAUSE_MS;
+    for (;;) {
+      const failure = await this.#once(subject, payload, timeout_ms);
+      if (!(failure instanceof ClawError)) return failure;
+      const waited_ms = runtime.monotonic_ms() - begun_ms;
+      const patience = this.#answered ? patience_ms : Math.min(patience_ms, timeout_ms);
+      if (!isTransient(failure) || waited_ms > patience) throw failure;
+      if (!this.#told && waited_ms > 1_000) {
+        this.#told = true;
+        this.#options.onWaiting(failure.message);
+      }
+      await sleep(runtime, pause_ms);
+      pause_ms = Math.min(pause_ms * 2, LONGEST_PAUSE_MS);
+    }
+  }
+
+  /** One try: the answer, or what kept it away. */
+  async #once(subject: string, payload: object, timeout_ms: number): Promise<object | ClawError> {
+    let body: { ok: true } | { ok: false; error: WireError };
+    try {
+      const message = await this.connection.request(subject, JSON.stringify(payload), { timeout: timeout_ms });
+      body = message.json();
+    } catch (error) {
+      const code = (error as { code?: string }).code ?? "";
+      const why = code === "503" ? "no coordinator answers" : `no answer (${code || messageOf(error)})`;
+      return new ClawError("no_coordinator", why, { cause: error });
+    }
+    this.#answered = true;
+    this.#told = false;
+    return body.ok ? body : ClawError.fromWire(body.error);
+  }
+
+  async close(): Promise<void> {
+    if (!this.connection.isClosed()) await this.connection.close();
+  }
+}
+
+function isTransient(error: ClawError): boolean {
+  return error.code === "no_coordinator" || AGAIN_CODES.has(error.code);
+}
