@@ -16,11 +16,11 @@ import { join } from "node:path";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { type Runtime, sleep, type Timer } from "../common/runtime.ts";
 import type { Service } from "../common/service.ts";
-import { writePrivate } from "./credentials.ts";
 import { serverExecutable } from "./embedded.ts";
 import type { Identity } from "./identity.ts";
 import { type Lock, tryLock } from "./lock.ts";
-import { pidIn, takeStoreLock } from "./orphan.ts";
+import { takeStoreLock } from "./orphan.ts";
+import { writePrivate } from "./private.ts";
 
 export interface NatsServerOptions {
   runtime: Runtime;
@@ -112,7 +112,11 @@ export class NatsServerChild implements Service {
     mkdirSync(data_dir, { recursive: true, mode: 0o700 });
     this.#own = this.#ownFolder();
     this.#executable = await serverExecutable(join(data_dir, "bin"), this.#options.executable);
-    this.#store = await takeStoreLock(runtime, join(realpathSync(data_dir), "jetstream.lock"));
+    this.#store = await takeStoreLock(
+      runtime,
+      join(realpathSync(data_dir), "jetstream.lock"),
+      () => this.#mode === "starting",
+    );
     for (let tries = 1; ; tries += 1) {
       this.#port = this.#choosePort();
       try {
@@ -135,7 +139,7 @@ export class NatsServerChild implements Service {
     if (lock === undefined) {
       throw new ClawError(
         "already_running",
-        `a coordinator (pid ${pidIn(path)}) already uses ${this.#options.data_dir}`,
+        `a coordinator (pid ${readFileSync(path, "utf8").trim()}) already uses ${this.#options.data_dir}`,
       );
     }
     ftruncateSync(lock.fd);
@@ -242,7 +246,9 @@ ${identity.serverConfig()}`;
 
   async #healthz(): Promise<string> {
     try {
-      const response = await fetch(`http://127.0.0.1:${this.#monitor}/healthz`, { signal: AbortSignal.timeout(HEALTH_TIMEOUT_MS) });
+      const response = await fetch(`http://127.0.0.1:${this.#monitor}/healthz`, {
+        signal: AbortSignal.timeout(HEALTH_TIMEOUT_MS),
+      });
       const body = (await response.json()) as { status?: string; error?: string };
       this.#version ||= response.ok ? await this.#askVersion() : "";
       return response.ok && body.status === "ok" ? "ok" : (body.error ?? "unhealthy");
@@ -252,7 +258,9 @@ ${identity.serverConfig()}`;
   }
 
   async #askVersion(): Promise<string> {
-    const response = await fetch(`http://127.0.0.1:${this.#monitor}/varz`, { signal: AbortSignal.timeout(HEALTH_TIMEOUT_MS) });
+    const response = await fetch(`http://127.0.0.1:${this.#monitor}/varz`, {
+      signal: AbortSignal.timeout(HEALTH_TIMEOUT_MS),
+    });
     return ((await response.json()) as { version?: string }).version ?? "";
   }
 
