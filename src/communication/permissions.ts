@@ -24,7 +24,8 @@ function readStream(stream: string): string[] {
   ];
 }
 
-const READER = ["$JS.API.INFO", "$JS.ACK.>", "$JS.FC.>"];
+/** STREAM.NAMES: the package of NATS asks which stream has a subject before it reads an object. */
+const READER = ["$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.ACK.>", "$JS.FC.>"];
 
 export function permissionsOf(role: Role, cluster: string, id: string): Permissions {
   const files = subjects.filesBucket(cluster);
@@ -52,6 +53,8 @@ export function permissionsOf(role: Role, cluster: string, id: string): Permissi
             ...readStream(subjects.outputStream(cluster)),
             ...read_files,
             `$O.${files}.>`,
+            // Two that send the same file at once: the package of NATS purges the chunks of the earlier one.
+            `$JS.API.STREAM.PURGE.OBJ_${files}`,
           ],
         },
         sub: { allow: [inbox, `claw.${cluster}.event.>`] },
