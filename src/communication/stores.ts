@@ -38,5 +38,8 @@ export async function openStores(
   else if (known.config.max_bytes !== wanted.max_bytes || known.config.max_age !== wanted.max_age) {
     await manager.streams.update(name, wanted);
   }
-  await connection.jetstream(options).views.os(subjects.filesBucket(cluster), { replicas, storage: StorageType.File });
+  const files = subjects.filesBucket(cluster);
+  await connection.jetstream(options).views.os(files, { storage: StorageType.File });
+  // The package leaves its own name of this field in the request, which the server refuses.
+  if (replicas > 1) await manager.streams.update(`OBJ_${files}`, { num_replicas: replicas });
 }
