@@ -3,12 +3,12 @@
 
 import { ClawError } from "../common/errors.ts";
 import { type Environment, resolvePaths } from "../common/paths.ts";
+import { randomHex } from "../common/runtime.ts";
 import { connectOptions } from "../communication/broker.ts";
 import { openConnection } from "../communication/connection.ts";
 import { readCredentials } from "../communication/credentials.ts";
 import { readEndpoint } from "../communication/endpoint.ts";
 import { RequestClient } from "../communication/request.ts";
-import { randomHex } from "../common/runtime.ts";
 import type { Io } from "./io.ts";
 
 export interface Target {

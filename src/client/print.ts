@@ -4,8 +4,8 @@
 import type { Outcome } from "../common/models.ts";
 import { followOutput } from "../communication/output.ts";
 import type { RequestClient } from "../communication/request.ts";
-import { plural } from "./output.ts";
 import type { Io } from "./io.ts";
+import { plural } from "./output.ts";
 
 /** Time for the last chunks, once the result says how many bytes there are. */
 const LATE_MS = 3_000;
@@ -45,8 +45,15 @@ export async function followTask(
     () => done.abort(),
   );
   let shown = 0;
-  for await (const { attempt, stream, bytes } of followOutput(client.connection, client.cluster, task.number, task.index, done.signal)) {
-    if (attempt > shown && shown > 0) io.err(`claw: ${task.id}: attempt ${shown} was lost, this is attempt ${attempt}\n`);
+  for await (const { attempt, stream, bytes } of followOutput(
+    client.connection,
+    client.cluster,
+    task.number,
+    task.index,
+    done.signal,
+  )) {
+    if (attempt > shown && shown > 0)
+      io.err(`claw: ${task.id}: attempt ${shown} was lost, this is attempt ${attempt}\n`);
     shown = Math.max(shown, attempt);
     got.set(attempt, (got.get(attempt) ?? 0) + bytes.length);
     if (stream === "stdout") await io.out(bytes);

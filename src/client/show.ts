@@ -12,7 +12,8 @@ export function ageOf(at: number, now: number): string {
 /** The command in one line, as short as a table wants it. */
 export function commandOf(task: TaskView, most = 60): string {
   const { specification } = task;
-  const words = specification.script === undefined ? specification.argv : [specification.script.name, ...specification.argv];
+  const words =
+    specification.script === undefined ? specification.argv : [specification.script.name, ...specification.argv];
   const text = specification.name ?? (words.join(" ") || specification.needs.executor);
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;
 }
@@ -67,7 +68,8 @@ export function taskText(task: TaskView, now: number): string {
     lines.push(["ended", `${isoTime(outcome.ended_at)}: ${endOf(outcome)}`], ["ran for", ran]);
     if (outcome.cpu_ms !== undefined) lines.push(["cpu", formatDuration(outcome.cpu_ms)]);
   }
-  for (const one of attempts ?? []) lines.push([`attempt ${one.attempt}`, `${one.reason} on ${one.node}, ${isoTime(one.at)}`]);
+  for (const one of attempts ?? [])
+    lines.push([`attempt ${one.attempt}`, `${one.reason} on ${one.node}, ${isoTime(one.at)}`]);
   if (waiting !== undefined) {
     lines.push(["waits", waiting.summary]);
     for (const { node, reason } of waiting.nodes) lines.push([`  ${node}`, reason]);

@@ -4,7 +4,15 @@ import { existsSync } from "node:fs";
 import { basename, extname, resolve } from "node:path";
 import { ClawError } from "../common/errors.ts";
 import { machineHash } from "../common/machine.ts";
-import { type Needs, PRIORITIES, type Priority, type Specification, TASK_TYPES, type TaskType, TYPE_PRESETS } from "../common/models.ts";
+import {
+  type Needs,
+  PRIORITIES,
+  type Priority,
+  type Specification,
+  TASK_TYPES,
+  type TaskType,
+  TYPE_PRESETS,
+} from "../common/models.ts";
 import { parseDuration, parseSize } from "../common/units.ts";
 import type { FileStore } from "../communication/files.ts";
 
@@ -37,7 +45,11 @@ export interface Typed {
   cwd: string;
 }
 
-export async function specificationOf(options: TaskOptions, typed: Typed, files: () => FileStore): Promise<Specification> {
+export async function specificationOf(
+  options: TaskOptions,
+  typed: Typed,
+  files: () => FileStore,
+): Promise<Specification> {
   const type = oneOf<TaskType>("--type", options.type ?? "batch", TASK_TYPES);
   const preset = TYPE_PRESETS[type];
   const kind = kindOf(options, typed);
@@ -53,7 +65,8 @@ export async function specificationOf(options: TaskOptions, typed: Typed, files:
   };
   const base = {
     type,
-    priority: options.priority === undefined ? preset.priority : oneOf<Priority>("--priority", options.priority, PRIORITIES),
+    priority:
+      options.priority === undefined ? preset.priority : oneOf<Priority>("--priority", options.priority, PRIORITIES),
     needs,
     origin: { machine: machineHash(), folder: typed.cwd },
     ...optional("name", options.name),
@@ -107,8 +120,16 @@ export function oneOf<T extends string>(option: string, given: string, valid: re
 
 export function number(option: string, text: string, most: number, whole = false): number {
   const value = Number(text);
-  if (text.trim() === "" || !Number.isFinite(value) || value < 0 || value > most || (whole && !Number.isInteger(value))) {
-    throw new ClawError("usage", `${option} is a ${whole ? "whole " : ""}number from 0 to ${most}, not '${text}'`, { field: option });
+  if (
+    text.trim() === "" ||
+    !Number.isFinite(value) ||
+    value < 0 ||
+    value > most ||
+    (whole && !Number.isInteger(value))
+  ) {
+    throw new ClawError("usage", `${option} is a ${whole ? "whole " : ""}number from 0 to ${most}, not '${text}'`, {
+      field: option,
+    });
   }
   return value;
 }
@@ -127,5 +148,7 @@ function pairs(option: string, given: readonly string[] | undefined): Record<str
 function amounts(given: readonly string[] | undefined): Record<string, number> | undefined {
   const found = pairs("--resource", given);
   if (found === undefined) return undefined;
-  return Object.fromEntries(Object.entries(found).map(([name, text]) => [name, number("--resource", text, 2 ** 31, true)]));
+  return Object.fromEntries(
+    Object.entries(found).map(([name, text]) => [name, number("--resource", text, 2 ** 31, true)]),
+  );
 }

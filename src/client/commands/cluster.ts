@@ -1,0 +1,88 @@
+// `nodes`, `status`, `credentials export`: the cluster itself.
+
+import { ClawError } from "../../common/errors.ts";
+import type { NodeView } from "../../common/models.ts";
+import { isoTime } from "../../common/runtime.ts";
+import { formatDuration, formatSize } from "../../common/units.ts";
+import type { RequestClient } from "../../communication/request.ts";
+import type { Io } from "../io.ts";
+import { type Column, modeOf, printRows } from "../output.ts";
+import { ageOf } from "../show.ts";
+import { oneOf } from "../specification.ts";
+
+const MIB = 1024 * 1024;
+
+const COLUMNS: Column<NodeView>[] = [
+  { title: "NODE", value: (node) => node.name },
+  { title: "ID", value: (node) => node.id },
+  { title: "STATUS", value: (node) => node.status },
+  { title: "CPUS", value: (node) => `${node.used.cpu_millis / 1000}/${node.capacity.cpu_millis / 1000}`, right: true },
+  { title: "MEMORY", value: (node) => formatSize(node.capacity.memory_mib * MIB), right: true },
+  { title: "LOAD", value: (node) => (node.cpu_percent === undefined ? "-" : `${node.cpu_percent}%`), right: true },
+  { title: "TASKS", value: (node) => String(node.held), right: true },
+  { title: "DONE", value: (node) => String(node.completed), right: true },
+  { title: "FAILED", value: (node) => String(node.failed), right: true },
+  { title: "SYSTEM", value: (node) => `${node.os}/${node.arch}` },
+  {
+    title: "HEARD",
+    value: (node) =>
+      node.last_heartbeat_ms_ago === undefined ? "-" : `${formatDuration(node.last_heartbeat_ms_ago)} ago`,
+  },
+];
+
+export async function nodesCommand(
+  io: Io,
+  client: RequestClient,
+  options: { json?: boolean; quiet?: boolean },
+): Promise<number> {
+  const { nodes } = await client.query("node.list", {});
+  await printRows(io, modeOf(options), nodes, COLUMNS, {
+    id: (node) => node.id,
+    json: (node) => ({ ...node, registered_at: isoTime(node.registered_at) }),
+    empty: "no worker has joined; start one with: claw --role worker",
+  });
+  return 0;
+}
+
+export async function statusCommand(io: Io, client: RequestClient, options: { json?: boolean }): Promise<number> {
+  const { status } = await client.query("cluster.status", {});
+  if (options.json === true) {
+    await io.out(`${JSON.stringify({ ...status, started_at: isoTime(status.started_at) })}\n`);
+    return 0;
+  }
+  const { tasks, nodes } = status;
+  const lines: [string, string][] = [
+    ["cluster", `${status.cluster} (${status.cluster_id.slice(0, 8)}), claw ${status.version}`],
+    ["leader", `${status.leader}, term ${status.epoch}, up ${ageOf(status.started_at, io.runtime.wall_ms())}`],
+    ["nodes", `${nodes.online} online of ${nodes.total}`],
+    ["tasks", `${tasks.pending} pending, ${tasks.scheduled} scheduled, ${tasks.running} running`],
+    [
+      "finished",
+      `${tasks.completed} completed, ${tasks.failed} failed, ${tasks.cancelled} cancelled, ${tasks.timeout} timed out`,
+    ],
+    ["nats", `${status.nats_url} (nats-server ${status.broker.version}, sync ${status.broker.sync})`],
+    ["http", status.http_url ?? "off"],
+    ...status.notes.map((note): [string, string] => ["note", note]),
+  ];
+  await io.out(`${lines.map(([name, value]) => `${name.padEnd(9)} ${value}`).join("\n")}\n`);
+  return 0;
+}
+
+export async function exportCommand(
+  io: Io,
+  client: RequestClient,
+  options: { role?: string; json?: boolean },
+): Promise<number> {
+  if (options.role === undefined)
+    throw new ClawError("usage", "whose credentials?", { hint: "--role worker or --role client", field: "--role" });
+  const role = oneOf("--role", options.role, ["worker", "client"]);
+  const { creds, id, nats_url } = await client.command("credentials.export", { v: 1, role });
+  if (options.json === true) await io.out(`${JSON.stringify({ id, creds, nats_url })}\n`);
+  else {
+    await io.out(creds);
+    io.err(
+      `claw: credentials of ${id}; one file a machine, chmod 600. There: claw --role worker --nats ${nats_url.replace("127.0.0.1", "HOST")} --creds FILE\n`,
+    );
+  }
+  return 0;
+}

@@ -1,0 +1,54 @@
+// What each command's help opens with.
+
+const text = (lines: string): string => `Examples:\n${lines}\n`;
+
+export const EXAMPLES: Record<string, string> = {
+  claw: text(`  claw up                                             a cluster on this machine
+  claw run -- uname -a                                run a command somewhere, see its output
+  find . -name '*.gz' | claw run --each 'gzip -t {}'  a task for each line, over every worker
+  claw nodes; claw status; claw ls                    look around
+`),
+  up: text(`  claw up
+  claw up --listen 0.0.0.0        others may join: claw credentials export --role worker
+  CLAW_HOME=/tmp/try claw up      everything that it keeps in one folder
+`),
+  run: text(`  claw run -- uname -a
+  claw run 'du -sh * | sort -h'                       one word with shell characters is a shell line
+  claw run hello.ts --name x                          bundled here, run there
+  claw run --memory 2G --timeout 5m -- make test
+  seq 100 | claw run --each 'echo {} $HOSTNAME' -k    GNU parallel's {} {.} {/} {//} {/.} {#}
+`),
+  submit: text(`  id=$(claw submit -- sleep 5); claw wait $id
+  claw submit --array 100 -- sh -c 'echo $CLAW_TASK_INDEX'
+`),
+  ls: text(`  claw ls
+  claw ls --status running,pending
+  claw ls --status failed --quiet | claw show -
+`),
+  show: text(`  claw show task_35f04cf1
+  claw show 35f0            any unique beginning of an id
+  claw show 35f0.17 --json  a member of an array
+`),
+  logs: text(`  claw logs task_35f04cf1
+  claw logs -f 35f0
+`),
+  wait: text(`  claw wait 35f0 7a21
+  claw wait --timeout 10m 35f0 || echo not yet
+`),
+  cancel: text(`  claw cancel 35f0
+  claw ls --status pending --quiet | claw cancel -
+`),
+  nodes: text(`  claw nodes
+  claw nodes --json
+`),
+  status: text(`  claw status
+  claw status --json
+`),
+  credentials: text(`  claw credentials export --role worker > w.creds   on the coordinator's machine; one file a worker
+  claw --role worker --nats nats://HOST:7422 --creds w.creds
+`),
+  config: text(`  claw config init
+  claw config check coordinator
+  claw config show worker --json
+`),
+};

@@ -1,0 +1,88 @@
+// Bytes of an input as lines, as they come: nothing is waited for that is not needed, a line is never changed, and what
+// cannot be sent as it is (it is no UTF-8, or too long) is refused by its number.
+
+import { ClawError } from "../common/errors.ts";
+import { LIMITS } from "../common/limits.ts";
+
+/**
+ * The lines of each chunk that arrives; with `null_separated` (`-0`) they end with a NUL byte. A last line without an end counts; a carriage return stays part of its line, as
+ * GNU parallel has it. Lines before a bad one are given first.
+ */
+export async function* readLines(
+  input: ReadableStream<Uint8Array>,
+  null_separated: boolean,
+): AsyncGenerator<string[], void, void> {
+  const splitter = new LineSplitter(null_separated);
+  const reader = input.getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      const lines = done ? splitter.end() : splitter.take(value);
+      if (lines.length > 0) yield lines;
+      if (splitter.problem !== undefined) throw splitter.problem;
+      if (done) return;
+    }
+  } finally {
+    await reader.cancel().catch(() => undefined);
+  }
+}
+
+class LineSplitter {
+  /** Why reading has to stop; lines before the bad one were given. */
+  problem: ClawError | undefined;
+  readonly #separator: number;
+  readonly #decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  #parts: Uint8Array[] = [];
+  #part_bytes = 0;
+  #count = 0;
+
+  constructor(null_separated: boolean) {
+    this.#separator = null_separated ? 0 : 10;
+  }
+
+  take(chunk: Uint8Array): string[] {
+    const lines: string[] = [];
+    let from = 0;
+    while (this.problem === undefined) {
+      const end = chunk.indexOf(this.#separator, from);
+      this.#keep(chunk.subarray(from, end < 0 ? chunk.length : end), end < 0);
+      if (end < 0 || this.problem !== undefined) break;
+      this.#finish(lines);
+      from = end + 1;
+    }
+    return lines;
+  }
+
+  end(): string[] {
+    const lines: string[] = [];
+    if (this.#part_bytes > 0 && this.problem === undefined) this.#finish(lines);
+    return lines;
+  }
+
+  #keep(bytes: Uint8Array, unfinished: boolean): void {
+    this.#part_bytes += bytes.length;
+    if (this.#part_bytes > LIMITS.input_bytes) {
+      const message = `line ${this.#count + 1} is longer than ${LIMITS.input_bytes} bytes`;
+      const hint = "pass the names of files instead of their content";
+      this.problem = new ClawError("too_large", message, { hint, field: `line ${this.#count + 1}` });
+      return;
+    }
+    // The chunk's memory is the stream's: what outlives this call is copied.
+    if (bytes.length > 0) this.#parts.push(unfinished ? bytes.slice() : bytes);
+  }
+
+  #finish(lines: string[]): void {
+    const [only] = this.#parts;
+    const bytes = this.#parts.length === 1 && only !== undefined ? only : Buffer.concat(this.#parts);
+    this.#parts = [];
+    this.#part_bytes = 0;
+    this.#count += 1;
+    try {
+      lines.push(this.#decoder.decode(bytes));
+    } catch {
+      const message = `line ${this.#count} is no UTF-8, and claw never changes a line silently`;
+      const hint = "convert the input, or pass names that are UTF-8";
+      this.problem = new ClawError("bad_request", message, { hint, field: `line ${this.#count}` });
+    }
+  }
+}
