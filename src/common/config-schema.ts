@@ -4,26 +4,51 @@
 import { z } from "zod";
 import { ClawError } from "./errors.ts";
 import { EXECUTORS } from "./models.ts";
-import { parseDuration, parseSize } from "./units.ts";
+import { formatDuration, formatSize, parseDuration, parseSize } from "./units.ts";
 
-/** A text that a parser of ours reads; its complaint becomes the field's. */
-function parsed(parse: (text: string) => number) {
-  return z.union([z.string(), z.int()]).transform((value, context): number => {
+const MIB = 1024 * 1024;
+const MINUTE_MS = 60_000;
+const DAY_MS = 24 * 60 * MINUTE_MS;
+
+interface Quantity {
+  parse: (text: string) => number;
+  format: (value: number) => string;
+  say: string;
+}
+
+const DURATION: Quantity = {
+  parse: parseDuration,
+  format: formatDuration,
+  say: "a duration such as 250ms, 90s or 1h30m",
+};
+const SIZE: Quantity = { parse: parseSize, format: formatSize, say: "a size such as 512M, 2G or 1.5GiB" };
+
+/** A quantity as people write it, between two bounds; inside it is an integer. */
+function quantity({ parse, format, say }: Quantity, least: number, most: number) {
+  return z.union([z.string(), z.int()], { error: `must be ${say}` }).transform((written, context): number => {
+    const refuse = (message: string): never => {
+      context.addIssue({ code: "custom", message });
+      return z.NEVER;
+    };
     try {
-      return parse(String(value));
+      const value = parse(String(written));
+      if (value < least) return refuse(`${written} is too little: at least ${format(least)}`);
+      if (value > most) return refuse(`${written} is too much: at most ${format(most)}`);
+      return value;
     } catch (error) {
       if (!(error instanceof ClawError)) throw error;
-      context.addIssue({ code: "custom", message: error.hint === undefined ? error.message : `${error.message}: ${error.hint}` });
-      return z.NEVER;
+      return refuse(`'${written}' is wrong: it must be ${say}`);
     }
   });
 }
 
-const duration = parsed(parseDuration);
-const size = parsed(parseSize);
+const duration = (least_ms: number, most_ms: number) => quantity(DURATION, least_ms, most_ms);
+const size = (least_bytes: number) => quantity(SIZE, least_bytes, Number.MAX_SAFE_INTEGER);
 const port = z.int().min(1).max(65_535);
 const text = z.string().min(1).max(4096);
-const cluster = z.string().regex(/^[a-z0-9][a-z0-9-]{0,15}$/, "lower-case letters, digits and hyphens, at most 16");
+const cluster = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9-]{0,15}$/, "must be lower-case letters, digits and hyphens, at most 16, no hyphen first");
 
 const log = z
   .strictObject({
@@ -32,7 +57,7 @@ const log = z
   })
   .prefault({});
 
-export const CoordinatorFile = z.strictObject({
+const CoordinatorFile = z.strictObject({
   cluster: cluster.default("default"),
   listen: text.default("127.0.0.1"),
   nats: z
@@ -48,38 +73,44 @@ export const CoordinatorFile = z.strictObject({
   http: z
     .strictObject({ enabled: z.boolean().default(true), host: text.default("127.0.0.1"), port: port.default(7433) })
     .prefault({}),
-  heartbeat: z.strictObject({ interval: duration.prefault("10s"), missed: z.int().min(1).max(100).default(3) }).prefault({}),
-  output: z.strictObject({ total_size: size.prefault("1G"), max_age: duration.prefault("7d") }).prefault({}),
+  heartbeat: z
+    .strictObject({
+      interval: duration(100, 60 * MINUTE_MS).prefault("10s"),
+      missed: z.int().min(1).max(100).default(3),
+    })
+    .prefault({}),
+  output: z
+    .strictObject({ total_size: size(MIB).prefault("1G"), max_age: duration(1_000, 3650 * DAY_MS).prefault("7d") })
+    .prefault({}),
   log,
 });
 
-export const WorkerFile = z.strictObject({
+const WorkerFile = z.strictObject({
   name: z.string().min(1).max(128).optional(),
   cluster: cluster.default("default"),
-  nats: z
-    .strictObject({ url: text.optional(), creds: text.optional(), domain: text.optional() })
-    .prefault({}),
+  nats: z.strictObject({ url: text.optional(), creds: text.optional(), domain: text.optional() }).prefault({}),
   resources: z
     .strictObject({
-      cpus: z.number().positive().max(10_000).optional(),
-      memory: size.optional(),
+      cpus: z.number().min(0.001).max(10_000).optional(),
+      memory: size(MIB).optional(),
       gpus: z.int().min(0).max(1024).optional(),
       named: z.record(z.string().min(1).max(64), z.int().min(0)).prefault({}),
     })
     .prefault({}),
-  tags: z.array(text).max(32).prefault([]),
-  attributes: z.record(text, z.string().max(256)).prefault({}),
-  executors: z.array(z.enum(EXECUTORS)).min(1).prefault([...EXECUTORS]),
-  output: z.strictObject({ task_size: size.prefault("64M") }).prefault({}),
-  stop: z.strictObject({ grace: duration.prefault("5s") }).prefault({}),
+  tags: z.array(z.string().min(1).max(256)).max(32).prefault([]),
+  attributes: z.record(z.string().min(1).max(256), z.string().max(256)).prefault({}),
+  executors: z
+    .array(z.enum(EXECUTORS))
+    .min(1)
+    .prefault([...EXECUTORS]),
+  output: z.strictObject({ task_size: size(0).prefault("64M") }).prefault({}),
+  stop: z.strictObject({ grace: duration(0, DAY_MS).prefault("5s") }).prefault({}),
   metrics: z.boolean().default(true),
   log,
 });
 
 export type ConfigRole = "coordinator" | "worker";
 export const SCHEMAS = { coordinator: CoordinatorFile, worker: WorkerFile } as const;
-
-const MIB = 1024 * 1024;
 
 export function coordinatorConfig(file: z.output<typeof CoordinatorFile>) {
   const { heartbeat, output, ...rest } = file;
@@ -103,22 +134,49 @@ export function workerConfig(file: z.output<typeof WorkerFile>) {
 }
 export type WorkerConfig = ReturnType<typeof workerConfig>;
 
-/** Every field's path with its type's name, for names that are near and for the environment. */
-export function fieldPaths(role: ConfigRole): string[] {
-  return pathsOf(SCHEMAS[role], "");
+/** How a text from the environment becomes the value of a field: as it is, split, or read as YAML. */
+export type FieldKind = "text" | "list" | "map" | "value";
+
+export interface Field {
+  path: string;
+  kind: FieldKind;
+  /** As one would write it in the file. */
+  initial?: unknown;
 }
 
-function pathsOf(schema: z.ZodType, prefix: string): string[] {
-  const inner = unwrap(schema);
-  if (!(inner instanceof z.ZodObject)) return [prefix];
-  return Object.entries(inner.shape).flatMap(([name, field]) =>
-    pathsOf(field as z.ZodType, prefix === "" ? name : `${prefix}.${name}`),
-  );
+/** Every field of a role, in the order of its file. */
+export function fieldsOf(role: ConfigRole): Field[] {
+  return walk(SCHEMAS[role], "").fields;
 }
 
-function unwrap(schema: z.ZodType): z.ZodType {
-  if (schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault || schema instanceof z.ZodOptional) {
-    return unwrap(schema.unwrap() as z.ZodType);
+/** The fields that hold other fields. */
+export function sectionsOf(role: ConfigRole): string[] {
+  return walk(SCHEMAS[role], "").sections;
+}
+
+function walk(schema: z.ZodType, path: string): { fields: Field[]; sections: string[] } {
+  const { inner, initial } = unwrap(schema);
+  if (!(inner instanceof z.ZodObject)) {
+    return { fields: [{ path, kind: kindOf(inner), ...(initial === undefined ? {} : { initial }) }], sections: [] };
   }
-  return schema;
+  const parts = Object.entries(inner.shape).map(([name, field]) =>
+    walk(field as z.ZodType, path === "" ? name : `${path}.${name}`),
+  );
+  return {
+    fields: parts.flatMap(({ fields }) => fields),
+    sections: [...(path === "" ? [] : [path]), ...parts.flatMap(({ sections }) => sections)],
+  };
+}
+
+function unwrap(schema: z.ZodType): { inner: z.ZodType; initial?: unknown } {
+  if (schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault) {
+    return { inner: schema.unwrap() as z.ZodType, initial: schema.def.defaultValue };
+  }
+  return { inner: schema instanceof z.ZodOptional ? (schema.unwrap() as z.ZodType) : schema };
+}
+
+function kindOf(schema: z.ZodType): FieldKind {
+  if (schema instanceof z.ZodString || schema instanceof z.ZodEnum) return "text";
+  if (schema instanceof z.ZodArray) return "list";
+  return schema instanceof z.ZodRecord ? "map" : "value";
 }

@@ -18,7 +18,7 @@ import {
   type WorkerConfig,
   workerConfig,
 } from "./config-schema.ts";
-import { environmentSettings, flagOf, valueOf } from "./config-text.ts";
+import { environmentSettings, flagOf, readText } from "./config-text.ts";
 import { ClawError } from "./errors.ts";
 import { type Environment, ensureFolder, type Paths } from "./paths.ts";
 import { redactText } from "./redact.ts";
@@ -123,7 +123,7 @@ function overlay(role: ConfigRole, options: LoadOptions): Overlay {
       problems.push({ file: flag, line: 0, column: 0, message: `a ${role} has no such setting` });
       continue;
     }
-    const value = typeof given === "string" ? valueOf(field, given) : given;
+    const value = typeof given === "string" ? readText(field, given) : given;
     values.push({ path, value, source: { source: "flag", detail: flag } });
   }
   for (const { path, value, source } of values) {

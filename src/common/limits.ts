@@ -48,6 +48,9 @@ export const LIMITS = {
   tree_end_ms: 30_000, // after SIGKILL: then the processes that cannot be ended are named
   tree_candidates: 256, // younger processes that are looked at one by one instead of listing all
   folder_pool: 256, // empty working folders kept for the next task
+  // Settings
+  config_file_bytes: 64 * KiB, // the documented examples have 2; looking for names that stand twice is quadratic
+  config_problems: 100, // named at once
   // Queries
   list_rows: 1000,
   watchers: 4096,

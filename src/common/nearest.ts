@@ -1,11 +1,23 @@
 // The valid name that somebody most likely meant.
 
-/** Undefined when nothing is near enough to be worth saying. */
-export function nearest(name: string, valid: readonly string[]): string | undefined {
+/** Nobody mistypes a name longer than this, and the cost grows with the square. */
+const LONGEST_CHARS = 256;
+
+/**
+ * Undefined when nothing is near enough to be worth saying. A name in a section (`nats.port`) is also known by its last
+ * part. `most` is how many letters may differ.
+ */
+export function nearest(
+  name: string,
+  valid: readonly string[],
+  most = Math.max(2, Math.floor(name.length / 3)),
+): string | undefined {
   let best: string | undefined;
-  let least = Math.max(2, Math.floor(name.length / 3)) + 1;
+  let least = most + 1;
+  if (name.length > LONGEST_CHARS) return undefined;
   for (const candidate of valid) {
-    const distance = Math.min(editDistance(name, candidate), editDistance(name, candidate.split(".").at(-1) ?? candidate));
+    const last = candidate.split(".").at(-1) ?? candidate;
+    const distance = Math.min(editDistance(name, candidate), editDistance(name, last));
     if (distance < least) {
       least = distance;
       best = candidate;

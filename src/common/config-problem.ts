@@ -1,0 +1,96 @@
+// What can be wrong with settings, said so that it can be mended: where it stands, what was expected, what was meant.
+
+import type { z } from "zod";
+import { ClawError } from "./errors.ts";
+import { LIMITS } from "./limits.ts";
+import { nearest } from "./nearest.ts";
+
+export interface Problem {
+  /** The file, the variable or the flag. */
+  file: string;
+  /** 0 where there are no lines: a variable, a flag, a file as a whole. */
+  line: number;
+  column: number;
+  message: string;
+  hint?: string;
+}
+
+/** All problems at once. */
+export class ConfigError extends ClawError {
+  readonly problems: readonly Problem[];
+
+  constructor(problems: readonly Problem[]) {
+    const shown = problems.slice(0, LIMITS.config_problems).map(problemText);
+    const more = problems.length - shown.length;
+    super("bad_config", [...shown, ...(more > 0 ? [`and ${more} more`] : [])].join("\n"));
+    this.problems = problems;
+  }
+}
+
+export function problemText({ file, line, column, message, hint }: Problem): string {
+  const place = line > 0 ? `${file}:${line}:${column}` : file;
+  return `${place}: ${message}${hint === undefined ? "" : ` (${hint})`}`;
+}
+
+/** Finds the place of a path: a file knows lines, a variable only its own name. */
+export type Locate = (path: readonly PropertyKey[]) => { file: string; line: number; column: number };
+
+/** What zod found, in claw's words. */
+export function problemsOf(error: z.ZodError, valid: readonly string[], locate: Locate): Problem[] {
+  return error.issues.flatMap((issue): Problem[] => {
+    if (issue.code === "unrecognized_keys") {
+      return issue.keys.map((key) => {
+        const path = [...issue.path, key];
+        const hint = meant(nearest(nameOf(path), valid));
+        return { ...locate(path), message: `there is no setting ${nameOf(path)}`, ...hint };
+      });
+    }
+    return [{ ...locate(issue.path), ...wordsOf(issue) }];
+  });
+}
+
+const TYPES: Record<string, string> = {
+  string: "a text (put it in quotes)",
+  int: "a whole number",
+  number: "a number",
+  boolean: "true or false",
+  array: "a list such as [a, b]",
+  object: "settings by name, a line each",
+  record: "values by name such as {name: value}",
+};
+
+function wordsOf(issue: z.core.$ZodIssue): { message: string; hint?: string } {
+  const name = nameOf(issue.path);
+  switch (issue.code) {
+    case "invalid_type":
+      return { message: `${name} must be ${TYPES[issue.expected] ?? issue.expected}` };
+    case "invalid_value":
+      return {
+        message: `${name} must be ${issue.values
+          .map(String)
+          .join(", ")
+          .replace(/, ([^,]*)$/, " or $1")}`,
+      };
+    case "too_small":
+      return { message: `${name} is too ${extent(issue.origin)[0]}: at least ${issue.minimum}` };
+    case "too_big":
+      return { message: `${name} is too ${extent(issue.origin)[1]}: at most ${issue.maximum}` };
+    case "invalid_key":
+      return { message: `${name} is no name that can be used here` };
+    default:
+      return { message: `${name}: ${issue.message}` };
+  }
+}
+
+function extent(origin: string): [string, string] {
+  return origin === "string" || origin === "array" ? ["short", "long"] : ["small", "large"];
+}
+
+function nameOf(path: readonly PropertyKey[]): string {
+  return path.map(String).join(".");
+}
+
+/** The hint that names what somebody most likely meant; nothing where nothing is near. */
+export function meant(name: string | undefined): { hint?: string } {
+  return name === undefined ? {} : { hint: `did you mean ${name}?` };
+}
