@@ -1,17 +1,7 @@
 // The nats-server that the coordinator runs as a child. One server a store, whatever is killed when: the child inherits
 // the locked descriptor of the store, and while somebody holds that lock no second server is started on it.
 
-import {
-  closeSync,
-  existsSync,
-  ftruncateSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  realpathSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
+import { closeSync, ftruncateSync, mkdirSync, readFileSync, realpathSync, statfsSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { type Runtime, sleep, type Timer } from "../common/runtime.ts";
@@ -20,7 +10,8 @@ import { serverExecutable } from "./embedded.ts";
 import type { Identity } from "./identity.ts";
 import { type Lock, tryLock } from "./lock.ts";
 import { takeStoreLock } from "./orphan.ts";
-import { writePrivate } from "./private.ts";
+import { freePort, ServerFiles } from "./server-files.ts";
+import { ServerWatch } from "./watch.ts";
 
 export interface NatsServerOptions {
   runtime: Runtime;
@@ -34,15 +25,24 @@ export interface NatsServerOptions {
   onEvent?: (event: ServerEvent) => void;
 }
 
+/**
+ * `moved`: the wanted port is taken. `down`: it ended and is being restarted. `up`: it is back. `failing`: restarts do not
+ * hold. `store_error`: it no longer writes and is restarted. `disk_full`: as soon as there is room, it is restarted.
+ */
 export interface ServerEvent {
-  kind: "down" | "up" | "store_error" | "failing";
+  kind: "moved" | "down" | "up" | "failing" | "store_error" | "disk_full";
   message: string;
 }
 
 /** Long: a large store is checked before the server says that it is ready, and one that died is noticed at once. */
 const READY_MS = 120_000;
+const POLL_MS = 3;
 const STOP_MS = 5_000;
 const HEALTH_EVERY_MS = 5_000;
+/** A server that is stopped (SIGSTOP) or hangs: so many times without an answer. A busy one may miss one. */
+const SILENT_CHECKS = 3;
+/** A full disk is full until there is room for more than the next message. */
+const ROOM_BYTES = 16 * 1024 * 1024;
 /** A child that lives shorter than this died of something that a restart may not cure. */
 const QUICK_DEATH_MS = 1_000;
 const FIRST_PAUSE_MS = 100;
@@ -51,33 +51,39 @@ const LONGEST_PAUSE_MS = 5_000;
 const FAILING_RESTARTS = 4;
 /** A port that was free may be gone by the time that the server binds it. */
 const START_TRIES = 3;
-
-const POLL_MS = 3;
-const HEALTH_TIMEOUT_MS = 2_000;
+/** A coordinator that was just killed may still hold its lock for a moment. */
+const DYING_MS = 300;
 
 type Mode = "stopped" | "starting" | "up" | "restarting" | "stopping";
 
 export class NatsServerChild implements Service {
   readonly name = "nats-server";
   readonly #options: NatsServerOptions;
+  readonly #files: ServerFiles;
   #mode: Mode = "stopped";
   #own: Lock | undefined;
   #store: Lock | undefined;
   #child: Bun.Subprocess | undefined;
+  #watch: ServerWatch | undefined;
   #executable = "";
   #version = "";
   #port = 0;
-  #monitor = 0;
   #health: Timer | undefined;
+  #silent_checks = 0;
+  #disk_full = false;
   #launched_ms = 0;
   /** Restarts in a row that did not hold. */
   #failures = 0;
-  #restarting: Promise<void> | undefined;
+  /** The start or restart that is under way, or the last one; never rejects. */
+  #work: Promise<void> = Promise.resolve();
+  #stopping: Promise<void> | undefined;
 
   constructor(options: NatsServerOptions) {
     this.#options = options;
+    this.#files = new ServerFiles(options.data_dir);
   }
 
+  /** Where clients on this machine find it. */
   get url(): string {
     const { host } = this.#options;
     const name = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
@@ -99,8 +105,10 @@ export class NatsServerChild implements Service {
   async start(): Promise<void> {
     if (this.#mode !== "stopped") throw new Error(`nats-server is ${this.#mode}`);
     this.#mode = "starting";
+    const starting = this.#startOnce();
+    this.#work = starting.catch(() => undefined);
     try {
-      await this.#startOnce();
+      await starting;
     } catch (error) {
       await this.stop();
       throw error;
@@ -110,60 +118,59 @@ export class NatsServerChild implements Service {
   async #startOnce(): Promise<void> {
     const { data_dir, runtime } = this.#options;
     mkdirSync(data_dir, { recursive: true, mode: 0o700 });
-    this.#own = this.#ownFolder();
+    this.#own = await this.#ownFolder();
     this.#executable = await serverExecutable(join(data_dir, "bin"), this.#options.executable);
-    this.#store = await takeStoreLock(
-      runtime,
-      join(realpathSync(data_dir), "jetstream.lock"),
-      () => this.#mode === "starting",
-    );
-    for (let tries = 1; ; tries += 1) {
-      this.#port = this.#choosePort();
-      try {
-        await this.#launch("starting");
-        break;
-      } catch (error) {
-        if (tries === START_TRIES || this.#mode !== "starting" || !/address already in use/.test(messageOf(error))) {
-          throw error;
-        }
-      }
-    }
-    this.#mode = "up";
+    const path = join(realpathSync(data_dir), "jetstream.lock");
+    this.#store = await takeStoreLock(runtime, path, () => this.#mode === "starting");
+    await this.#launchOnSomePort();
+    this.#failures = 0;
+    this.#beUp();
     this.#watchHealth();
   }
 
   /** Only one coordinator a folder. */
-  #ownFolder(): Lock {
-    const path = join(this.#options.data_dir, "coordinator.lock");
-    const lock = tryLock(path);
-    if (lock === undefined) {
-      throw new ClawError(
-        "already_running",
-        `a coordinator (pid ${readFileSync(path, "utf8").trim()}) already uses ${this.#options.data_dir}`,
-      );
+  async #ownFolder(): Promise<Lock> {
+    const { data_dir, runtime } = this.#options;
+    const path = join(data_dir, "coordinator.lock");
+    const until_ms = runtime.monotonic_ms() + DYING_MS;
+    for (;;) {
+      const lock = tryLock(path);
+      if (lock !== undefined) {
+        ftruncateSync(lock.fd);
+        writeSync(lock.fd, `${process.pid}\n`);
+        return lock;
+      }
+      if (runtime.monotonic_ms() > until_ms) {
+        const pid = readFileSync(path, "utf8").trim();
+        throw new ClawError("already_running", `a coordinator (pid ${pid}) already uses ${data_dir}`);
+      }
+      await sleep(runtime, 10);
     }
-    ftruncateSync(lock.fd);
-    writeSync(lock.fd, `${process.pid}\n`);
-    return lock;
   }
 
-  #choosePort(): number {
-    const { data_dir, host, port } = this.#options;
-    const remembered = join(data_dir, "nats-port");
-    const last = existsSync(remembered) ? Number(readFileSync(remembered, "utf8")) : port;
-    const chosen = freePort(host, last) || freePort(host, port) || freePort(host, 0);
-    writeFileSync(remembered, String(chosen), { mode: 0o600 });
-    return chosen;
+  async #launchOnSomePort(): Promise<void> {
+    const { host, port: wanted } = this.#options;
+    for (let tries = 1; ; tries += 1) {
+      const last = this.#files.lastPort(wanted) ?? wanted;
+      this.#port = freePort(host, last) || freePort(host, wanted) || freePort(host, 0);
+      try {
+        await this.#launch("starting");
+        break;
+      } catch (error) {
+        const taken = /address already in use/.test(messageOf(error));
+        if (!taken || tries === START_TRIES || this.#mode !== "starting") throw error;
+      }
+    }
+    this.#files.rememberPort(wanted, this.#port);
+    if (wanted !== 0 && this.#port !== wanted)
+      this.#tell("moved", `port ${wanted} is taken: it listens on ${this.#port}`);
   }
 
   /** Starts the server and waits until it serves; when it does not, nothing of it is left. */
   async #launch(during: "starting" | "restarting"): Promise<void> {
     if (this.#mode !== during || this.#store === undefined) throw stopped();
-    const { data_dir, runtime } = this.#options;
-    const config = join(data_dir, "nats-server.conf");
-    this.#monitor = freePort("127.0.0.1", 0);
-    writePrivate(config, this.#config());
-    const output = openSync(join(data_dir, "nats-server.out"), "w", 0o600);
+    const { data_dir, runtime, identity, host } = this.#options;
+    const { config, output } = this.#files.prepare({ host, port: this.#port }, identity.serverConfig());
     try {
       // A session of its own: a terminal's Ctrl-C is for claw, which then ends the server in its turn.
       const child = Bun.spawn([this.#executable, "-c", config], {
@@ -175,6 +182,11 @@ export class NatsServerChild implements Service {
       this.#child = child;
       this.#launched_ms = runtime.monotonic_ms();
       void child.exited.then(() => this.#onExit(child));
+    } catch (error) {
+      throw new ClawError("broker", `cannot run ${this.#executable}: ${messageOf(error)}`, {
+        hint: "is the data folder on a file system that forbids programs (noexec)? nats.server names one elsewhere",
+        cause: error,
+      });
     } finally {
       closeSync(output);
     }
@@ -186,9 +198,31 @@ export class NatsServerChild implements Service {
     }
   }
 
+  /** Until it takes a connection and says that it is healthy; an early end is an error with its last lines. */
+  async #ready(during: Mode): Promise<void> {
+    const { runtime, identity } = this.#options;
+    const until_ms = runtime.monotonic_ms() + READY_MS;
+    const watcher = identity.watcher();
+    while (runtime.monotonic_ms() < until_ms) {
+      if (this.#mode !== during) throw stopped();
+      if (this.#child === undefined || !lives(this.#child)) break;
+      this.#watch ??= await ServerWatch.open(this.url, watcher).catch(() => undefined);
+      if ((await this.#watch?.health()) === "ok" && this.#mode === during) {
+        this.#version = this.#watch?.version ?? "";
+        return;
+      }
+      await sleep(runtime, POLL_MS);
+    }
+    const lines = this.#files.lastLines();
+    const full = /no space left/i.test(lines) || this.#room() === 0;
+    throw new ClawError(full ? "disk_full" : "broker", `nats-server did not start:\n${lines}`);
+  }
+
   /** Ends the child and waits for it: never is a second one started before this is over. */
   async #end(): Promise<void> {
-    const child = this.#child;
+    const [child, watch] = [this.#child, this.#watch];
+    this.#watch = undefined;
+    await watch?.close();
     if (child === undefined) return;
     if (lives(child)) {
       child.kill("SIGTERM");
@@ -199,110 +233,72 @@ export class NatsServerChild implements Service {
     if (this.#child === child) this.#child = undefined;
   }
 
-  #config(): string {
-    const { data_dir, host, identity } = this.#options;
-    return `# Written by claw at each start: changes are lost.
-server_name: claw
-listen: ${JSON.stringify(`${host.includes(":") ? `[${host}]` : host}:${this.#port}`)}
-http: "127.0.0.1:${this.#monitor}"
-jetstream {
-  store_dir: ${JSON.stringify(join(data_dir, "jetstream"))}
-  sync_interval: always
-}
-log_file: ${JSON.stringify(join(data_dir, "nats-server.log"))}
-logfile_size_limit: 16MB
-logfile_max_num: 3
-max_control_line: 8KB
-${identity.serverConfig()}`;
-  }
-
-  /** Until it says that it is healthy; an early end is an error with the log's last lines. */
-  async #ready(during: Mode): Promise<void> {
-    const { runtime } = this.#options;
-    const until_ms = runtime.monotonic_ms() + READY_MS;
-    while (runtime.monotonic_ms() < until_ms) {
-      if (this.#mode !== during) throw stopped();
-      if (this.#child === undefined || !lives(this.#child)) break;
-      if ((await this.#healthz()) === "ok" && this.#mode === during) return;
-      await sleep(runtime, POLL_MS);
-    }
-    throw this.#startError();
-  }
-
-  #startError(): ClawError {
-    const lines = this.#lastLines();
-    const full = /no space left/i.test(lines);
-    return new ClawError(full ? "disk_full" : "broker", `nats-server did not start:\n${lines}`);
-  }
-
-  #lastLines(): string {
-    const { data_dir } = this.#options;
-    const texts = ["nats-server.log", "nats-server.out"]
-      .map((name) => join(data_dir, name))
-      .filter((path) => existsSync(path))
-      .map((path) => readFileSync(path, "utf8"));
-    return texts.join("").trim().split("\n").slice(-5).join("\n");
-  }
-
-  async #healthz(): Promise<string> {
-    try {
-      const response = await fetch(`http://127.0.0.1:${this.#monitor}/healthz`, {
-        signal: AbortSignal.timeout(HEALTH_TIMEOUT_MS),
-      });
-      const body = (await response.json()) as { status?: string; error?: string };
-      this.#version ||= response.ok ? await this.#askVersion() : "";
-      return response.ok && body.status === "ok" ? "ok" : (body.error ?? "unhealthy");
-    } catch {
-      return "no answer";
-    }
-  }
-
-  async #askVersion(): Promise<string> {
-    const response = await fetch(`http://127.0.0.1:${this.#monitor}/varz`, {
-      signal: AbortSignal.timeout(HEALTH_TIMEOUT_MS),
-    });
-    return ((await response.json()) as { version?: string }).version ?? "";
-  }
-
-  /** A store error freezes a stream until the server restarts. */
   #watchHealth(): void {
+    if (this.#mode !== "up" && this.#mode !== "restarting") return;
     this.#health = this.#options.runtime.after(HEALTH_EVERY_MS, () => {
-      void this.#checkHealth().finally(() => {
-        if (this.#mode === "up" || this.#mode === "restarting") this.#watchHealth();
-      });
+      void this.#checkHealth().finally(() => this.#watchHealth());
     });
   }
 
+  /** A store error freezes a stream until the server restarts; one that hangs is restarted too. */
   async #checkHealth(): Promise<void> {
-    if (this.#mode !== "up") return;
-    const health = await this.#healthz();
-    if (health === "ok" || health === "no answer" || this.#mode !== "up") return;
-    this.#tell("store_error", `it is not healthy (${health}); restarting it`);
+    const watch = this.#watch;
+    if (this.#mode !== "up" || watch === undefined) return;
+    const health = await watch.health();
+    if (this.#mode !== "up" || watch !== this.#watch) return;
+    this.#silent_checks = health === undefined ? this.#silent_checks + 1 : 0;
+    if (health === "ok" || (health === undefined && this.#silent_checks < SILENT_CHECKS)) return;
+    if (health !== undefined && /no space left/i.test(health) && this.#room() < ROOM_BYTES) {
+      if (!this.#disk_full)
+        this.#tell("disk_full", `${this.#options.data_dir}: ${health}; claw goes on once there is room`);
+      this.#disk_full = true;
+      return;
+    }
+    this.#tell("store_error", `it is not healthy (${health ?? "no answer"}); restarting it`);
     await this.#end();
+  }
+
+  #room(): number {
+    try {
+      const { bavail, bsize } = statfsSync(this.#options.data_dir);
+      return bavail * bsize;
+    } catch {
+      return ROOM_BYTES; // the folder is gone: that is another problem, and the server says so
+    }
   }
 
   #tell(kind: ServerEvent["kind"], message: string): void {
     this.#options.onEvent?.({ kind, message });
   }
 
+  /** It may have ended between its last answer and now: then its end was not noticed. */
+  #beUp(): void {
+    if (this.#mode !== "starting" && this.#mode !== "restarting") throw stopped();
+    this.#mode = "up";
+    this.#silent_checks = 0;
+    this.#disk_full = false;
+    if (this.#child !== undefined && !lives(this.#child)) this.#onExit(this.#child);
+  }
+
   #onExit(child: Bun.Subprocess): void {
-    if (this.#mode !== "up") return;
+    if (this.#mode !== "up" || child !== this.#child) return;
     this.#mode = "restarting";
     const lived_ms = this.#options.runtime.monotonic_ms() - this.#launched_ms;
     this.#failures = lived_ms < QUICK_DEATH_MS ? this.#failures + 1 : 0;
     this.#tell("down", `it ended (${child.signalCode ?? `exit code ${child.exitCode}`})`);
-    this.#restarting = this.#restart();
+    this.#work = this.#restart();
   }
 
   /** On the same port, so that every client comes back by itself: at once, then more and more slowly. */
   async #restart(): Promise<void> {
+    await this.#end();
     while (this.#mode === "restarting") {
       const { runtime } = this.#options;
       if (this.#failures > 0) await this.#pause(runtime.monotonic_ms() + pauseAfter(this.#failures));
       try {
         await this.#launch("restarting");
-        this.#mode = "up";
         this.#tell("up", `restarted as pid ${this.pid}`);
+        this.#beUp();
         return;
       } catch (error) {
         if (this.#mode !== "restarting") return;
@@ -319,11 +315,19 @@ ${identity.serverConfig()}`;
     }
   }
 
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stopOnce().finally(() => {
+      this.#stopping = undefined;
+    });
+    return this.#stopping;
+  }
+
+  async #stopOnce(): Promise<void> {
     this.#mode = "stopping";
     this.#health?.cancel();
     await this.#end();
-    await this.#restarting;
+    await this.#work;
+    await this.#end();
     this.#store?.release();
     this.#own?.release();
     this.#store = undefined;
@@ -347,16 +351,4 @@ function pauseAfter(failures: number): number {
 /** Not each time: a full disk would fill the log with it. */
 function isTold(failures: number): boolean {
   return failures >= FAILING_RESTARTS && Number.isInteger(Math.log2(failures / FAILING_RESTARTS));
-}
-
-/** The port if it is free (0: any free one), else 0. */
-function freePort(host: string, port: number): number {
-  try {
-    const probe = Bun.listen({ hostname: host, port, socket: { data: () => undefined } });
-    const free = probe.port;
-    probe.stop(true);
-    return free;
-  } catch {
-    return 0;
-  }
 }
