@@ -68,7 +68,7 @@ class LineSplitter {
       return;
     }
     // The chunk's memory is the stream's: what outlives this call is copied.
-    if (bytes.length > 0) this.#parts.push(unfinished ? bytes.slice() : bytes);
+    if (bytes.length > 0) this.#parts.push(unfinished ? new Uint8Array(bytes) : bytes);
   }
 
   #finish(lines: string[]): void {
