@@ -8,7 +8,7 @@ import { ClawError } from "../common/errors.ts";
 import { type UserClaims, userClaims } from "./jwt.ts";
 import { createKey, idOf, keyOfSeed, type NKey } from "./nkey.ts";
 import { inboxPrefix, type Role } from "./permissions.ts";
-import { readPrivate, writePrivate } from "./private.ts";
+import { createPrivate, readPrivate } from "./private.ts";
 
 export interface Credentials {
   /** node_…, client_… or coordinator_…, from the key. */
@@ -90,7 +90,7 @@ export function readCredentials(file: string): Credentials {
 /** This machine's node id where a foreign NATS says nothing of nodes: from a key that is made once and kept. */
 export function localNodeId(folder: string): string {
   const path = join(folder, "node.seed");
-  if (!existsSync(path)) writePrivate(path, `${createKey("user").seed}\n`, true);
+  if (!existsSync(path)) createPrivate(path, `${createKey("user").seed}\n`);
   const key = keyOfSeed("user", readPrivate(path).trim());
   if (key === undefined) {
     throw new ClawError("bad_config", `${path} holds no key`, {

@@ -11,7 +11,7 @@ import { authenticatorOf, credsText, PREFIXES, parseCreds } from "./credentials.
 import { accountJwt, operatorJwt, userJwt } from "./jwt.ts";
 import { createKey, idOf, keyOfSeed, type NKey } from "./nkey.ts";
 import { permissionsOf, type Role } from "./permissions.ts";
-import { readPrivate, writePrivate } from "./private.ts";
+import { createPrivate, readPrivate, writePrivate } from "./private.ts";
 
 interface Keys {
   operator: NKey;
@@ -34,15 +34,13 @@ export class Identity {
     this.#runtime = runtime;
   }
 
-  /** Reads the keys in `folder`, or makes them. */
+  /** Reads the keys in `folder`, or makes them: once for ever, since what the server stores belongs to the account's key. */
   static open(folder: string, cluster: string, runtime: Runtime): Identity {
     const path = join(folder, "identity.json");
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    if (existsSync(path)) return new Identity(folder, cluster, readKeys(path), runtime);
-    const keys = { operator: createKey("operator"), system: createKey("account"), account: createKey("account") };
-    const seeds = { operator: keys.operator.seed, system: keys.system.seed, account: keys.account.seed };
-    writePrivate(path, `${JSON.stringify(seeds)}\n`, true);
-    return new Identity(folder, cluster, keys, runtime);
+    if (!existsSync(path)) makeKeys(folder, path);
+    // Read even if just made: another coordinator may have been first.
+    return new Identity(folder, cluster, readKeys(path), runtime);
   }
 
   /** The part of a nats-server configuration that trusts these identities and nobody else. */
@@ -76,10 +74,7 @@ resolver_preload: {
   #credsOf(role: Role, user: NKey): string {
     const id = idOf(PREFIXES[role], user.public_key);
     const permissions = permissionsOf(role, this.cluster, id);
-    return credsText(
-      userJwt(this.#keys.account, user.public_key, id, permissions, this.#runtime.wall_ms()),
-      user.seed,
-    );
+    return credsText(userJwt(this.#keys.account, user.public_key, id, permissions, this.#runtime.wall_ms()), user.seed);
   }
 
   /**
@@ -100,6 +95,26 @@ resolver_preload: {
   }
 }
 
+function makeKeys(folder: string, path: string): void {
+  const store = join(folder, "jetstream");
+  if (existsSync(store)) {
+    throw new ClawError(
+      "bad_config",
+      `there is no ${path}, and what ${store} holds cannot be reached with other keys`,
+      {
+        hint: `restore it from a backup, or move ${store} away to found a new cluster`,
+        field: path,
+      },
+    );
+  }
+  const seeds = {
+    operator: createKey("operator").seed,
+    system: createKey("account").seed,
+    account: createKey("account").seed,
+  };
+  createPrivate(path, `${JSON.stringify(seeds)}\n`);
+}
+
 function readKeys(path: string): Keys {
   const text = readPrivate(path);
   try {
@@ -111,8 +126,12 @@ function readKeys(path: string): Keys {
   } catch (error) {
     if (!(error instanceof SyntaxError || error instanceof z.ZodError)) throw error;
   }
-  throw new ClawError("bad_config", `${path} does not hold the cluster's keys`, {
-    hint: "restore it from a backup; without it, remove it and give every node and client new credentials",
+  throw keysLost(path);
+}
+
+function keysLost(path: string): ClawError {
+  return new ClawError("bad_config", `${path} does not hold the cluster's keys`, {
+    hint: "restore it from a backup: the log beside it can be read with these keys only; or begin anew in an empty folder",
     field: path,
   });
 }

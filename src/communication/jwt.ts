@@ -47,7 +47,13 @@ export function accountJwt(operator: NKey, account: string, kind: "system" | "cl
   return sign(operator, account, kind, issued_ms, { type: "account", version: 2, limits });
 }
 
-export function userJwt(account: NKey, user: string, name: string, permissions: Permissions, issued_ms: number): string {
+export function userJwt(
+  account: NKey,
+  user: string,
+  name: string,
+  permissions: Permissions,
+  issued_ms: number,
+): string {
   const limits = { subs: -1, data: -1, payload: -1 };
   return sign(account, user, name, issued_ms, { type: "user", version: 2, ...permissions, ...limits });
 }

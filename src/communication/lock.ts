@@ -69,7 +69,9 @@ function openFile(path: string): number {
     return openSync(path, "a+", 0o600);
   } catch (error) {
     const full = (error as NodeJS.ErrnoException).code === "ENOSPC";
-    throw new ClawError(full ? "disk_full" : "io", `cannot open the lock ${path}: ${messageOf(error)}`, { cause: error });
+    throw new ClawError(full ? "disk_full" : "io", `cannot open the lock ${path}: ${messageOf(error)}`, {
+      cause: error,
+    });
   }
 }
 

@@ -1,11 +1,39 @@
 // Files that only their owner can read: keys, credentials, and what tells local clients where to go.
 
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
 import { dirname } from "node:path";
 import { ClawError, messageOf } from "../common/errors.ts";
 
 /** Writes such a file, whole or not at all; a durable one also outlives the machine's power from then on. */
 export function writePrivate(path: string, text: string, durable = false): void {
+  placed(path, text, durable, renameSync);
+}
+
+/** A durable one that is written once for ever: of several processes that make it at the same time, the first wins. */
+export function createPrivate(path: string, text: string): void {
+  placed(path, text, true, (draft) => {
+    try {
+      linkSync(draft, path);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    } finally {
+      rmSync(draft, { force: true });
+    }
+  });
+}
+
+function placed(path: string, text: string, durable: boolean, place: (draft: string, path: string) => void): void {
   const folder = dirname(path);
   const draft = `${path}.${process.pid}.new`;
   try {
@@ -18,7 +46,7 @@ export function writePrivate(path: string, text: string, durable = false): void 
     } finally {
       closeSync(fd);
     }
-    renameSync(draft, path);
+    place(draft, path);
     if (durable) syncFolder(folder);
   } catch (error) {
     rmSync(draft, { force: true });
@@ -40,7 +68,10 @@ function syncFolder(folder: string): void {
 export function readPrivate(path: string): string {
   try {
     if ((statSync(path).mode & 0o077) !== 0) {
-      throw new ClawError("refused", `others than its owner can use ${path}`, { hint: `chmod 600 ${path}`, field: path });
+      throw new ClawError("refused", `others than its owner can use ${path}`, {
+        hint: `chmod 600 ${path}`,
+        field: path,
+      });
     }
     return readFileSync(path, "utf8");
   } catch (error) {
