@@ -26,7 +26,9 @@ export function createPrivate(path: string, text: string): void {
     try {
       linkSync(draft, path);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      const code = (error as NodeJS.ErrnoException).code ?? "";
+      if (["EPERM", "ENOTSUP", "EOPNOTSUPP"].includes(code)) renameSync(draft, path); // there are no links here
+      else if (code !== "EEXIST") throw error;
     } finally {
       rmSync(draft, { force: true });
     }
@@ -49,9 +51,18 @@ function placed(path: string, text: string, durable: boolean, place: (draft: str
     place(draft, path);
     if (durable) syncFolder(folder);
   } catch (error) {
-    rmSync(draft, { force: true });
+    discard(draft);
     const full = (error as NodeJS.ErrnoException).code === "ENOSPC";
     throw new ClawError(full ? "disk_full" : "io", `cannot write ${path}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** After a failure: a second one must not hide the first. */
+function discard(draft: string): void {
+  try {
+    rmSync(draft, { force: true });
+  } catch {
+    // there is none where even the folder is none
   }
 }
 

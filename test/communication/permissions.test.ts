@@ -70,8 +70,9 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  for (const { connection } of [worker, neighbour, client, stranger]) await connection.close();
-  await coordinator.close();
+  // Each may be missing when the beginning failed.
+  const peers: (Peer | undefined)[] = [worker, neighbour, client, stranger];
+  for (const connection of [...peers.map((peer) => peer?.connection), coordinator]) await connection?.close();
   await bench.close();
 });
 
