@@ -4,6 +4,7 @@
 
 import { LIMITS } from "../common/limits.ts";
 import { apply } from "../core/apply.ts";
+import { planted } from "../core/canary.ts";
 import type { Changes } from "../core/changes.ts";
 import { Touched } from "../core/changes.ts";
 import type { Batch, Event } from "../core/event.ts";
@@ -76,7 +77,8 @@ export class Committer {
 
   /** Runs `action` once everything decided so far is in the log: at once when it already is. */
   afterwards(action: () => void): void {
-    if (this.#events.length > 0 || this.#wanted) this.#after.push(action);
+    if (planted("promise_before_log")) action();
+    else if (this.#events.length > 0 || this.#wanted) this.#after.push(action);
     else if (this.#flying.length > 0) this.#flying.at(-1)?.after.push(action);
     else action();
   }

@@ -1,7 +1,7 @@
 // The one fold: live traffic, replay after a restart and a restored snapshot all go through `apply`. It never refuses:
 // what may happen was decided before the log, so an event that does not fit is a bug and throws.
 
-import type { Outcome, TaskStatus } from "../common/models.ts";
+import { isTerminal, type Outcome, type TaskStatus } from "../common/models.ts";
 import type { Touched } from "./changes.ts";
 import type { Event } from "./event.ts";
 import { Held } from "./held.ts";
@@ -211,12 +211,10 @@ function finish(
   node: string,
   outcome: Outcome,
 ): void {
-  move(state, touched, number, from, to, (piece) => ({
-    from: piece.from,
-    to: piece.to,
-    status: outcome.status,
-    attempt: 0,
-  }));
+  move(state, touched, number, from, to, (piece) => {
+    if (isTerminal(piece.status)) throw new Error(`task ${number}.${piece.from} is over already`);
+    return { from: piece.from, to: piece.to, status: outcome.status, attempt: 0 };
+  });
   state.results += 1;
   touched.results.push({ position: state.results, number, from, to, attempt, node, outcome });
   const holder = state.nodes.get(node);

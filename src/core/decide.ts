@@ -4,6 +4,7 @@
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import type { Outcome, Specification } from "../common/models.ts";
+import { planted } from "./canary.ts";
 import type { Event, EventRun } from "./event.ts";
 import { formatTaskId } from "./ids.ts";
 import { piecesOf, type Segment } from "./segments.ts";
@@ -242,7 +243,10 @@ export function currentPieces(
 ): Segment[] {
   const submission = state.submissions.get(number);
   if (submission === undefined) return [];
-  return piecesOf(submission.segments, from, to, (piece) => piece.node === node && piece.attempt === attempt);
+  const current = (piece: Segment): boolean => piece.node === node && piece.attempt === attempt;
+  // A planted bug: a report of any attempt is taken for the current one's.
+  const any = (piece: Segment): boolean => piece.node !== undefined;
+  return piecesOf(submission.segments, from, to, planted("attempt_ignored") ? any : current);
 }
 
 /** Attempts that a node lost: back to waiting, or over when they took too many nodes with them, or were to be stopped. */

@@ -3,6 +3,7 @@
 // large messages and an idle one sends at once.
 
 import { LIMITS } from "../common/limits.ts";
+import { planted } from "../core/canary.ts";
 import type { Outcome } from "../common/models.ts";
 import type { PlainRun, Run, TaskResult, UpMessage } from "../communication/messages.ts";
 
@@ -116,6 +117,7 @@ export class Reporter {
     const message = { type: kind, seq, ...body } as Report;
     this.#sent.set(seq, { message, runs: runsOf(message), sent_ms: now_ms });
     this.#send(message);
+    if (planted("outbox_cleared_early")) this.#store.remove([seq]);
   }
 
   /** Sends everything again that is not acknowledged: a new leader, or a connection that came back. */

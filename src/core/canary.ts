@@ -1,0 +1,10 @@
+// Known bugs, planted on purpose, that the simulator has to find: one that misses them proves nothing. The release build
+// defines CLAW_CANARY away, so none of them is in the binary.
+
+declare const CLAW_CANARY: string | undefined;
+
+export type Canary = "attempt_ignored" | "promise_before_log" | "outbox_cleared_early" | "lost_assignment_forgotten";
+
+export function planted(name: Canary): boolean {
+  return typeof CLAW_CANARY === "string" && CLAW_CANARY === name;
+}
