@@ -14,6 +14,7 @@ import {
 import { join } from "node:path";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { checkServerVersion } from "./connection.ts";
+import { discard } from "./private.ts";
 
 declare const CLAW_NATS_VERSION: string | undefined;
 
@@ -45,7 +46,7 @@ export async function unpack(folder: string, version: string, blob: Blob): Promi
     }
     renameSync(draft, path);
   } catch (error) {
-    rmSync(draft, { force: true });
+    discard(draft);
     const full = (error as NodeJS.ErrnoException).code === "ENOSPC";
     throw new ClawError(full ? "disk_full" : "io", `cannot unpack nats-server: ${messageOf(error)}`, { cause: error });
   }

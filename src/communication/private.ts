@@ -8,8 +8,8 @@ import {
   openSync,
   readFileSync,
   renameSync,
-  rmSync,
   statSync,
+  unlinkSync,
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
@@ -27,10 +27,11 @@ export function createPrivate(path: string, text: string): void {
       linkSync(draft, path);
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code ?? "";
-      if (["EPERM", "ENOTSUP", "EOPNOTSUPP"].includes(code)) renameSync(draft, path); // there are no links here
+      if (["EPERM", "ENOTSUP", "EOPNOTSUPP"].includes(code))
+        renameSync(draft, path); // there are no links here
       else if (code !== "EEXIST") throw error;
     } finally {
-      rmSync(draft, { force: true });
+      discard(draft);
     }
   });
 }
@@ -40,7 +41,7 @@ function placed(path: string, text: string, durable: boolean, place: (draft: str
   const draft = `${path}.${process.pid}.new`;
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    rmSync(draft, { force: true });
+    discard(draft);
     const fd = openSync(draft, "wx", 0o600);
     try {
       writeSync(fd, text);
@@ -63,6 +64,15 @@ function discard(draft: string): void {
     rmSync(draft, { force: true });
   } catch {
     // there is none where even the folder is none
+  }
+}
+
+/** Removes what did not get its name. Where the path itself is wrong, even a forced removal throws. */
+export function discard(draft: string): void {
+  try {
+    unlinkSync(draft);
+  } catch {
+    // there is none
   }
 }
 
