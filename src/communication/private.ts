@@ -58,15 +58,6 @@ function placed(path: string, text: string, durable: boolean, place: (draft: str
   }
 }
 
-/** After a failure: a second one must not hide the first. */
-function discard(draft: string): void {
-  try {
-    rmSync(draft, { force: true });
-  } catch {
-    // there is none where even the folder is none
-  }
-}
-
 /** Removes what did not get its name. Where the path itself is wrong, even a forced removal throws. */
 export function discard(draft: string): void {
   try {
