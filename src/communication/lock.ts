@@ -57,13 +57,6 @@ export function tryLock(path: string): Lock | undefined {
   };
 }
 
-/** Whether somebody holds the lock of that file now. */
-export function isLocked(path: string): boolean {
-  const lock = tryLock(path);
-  lock?.release();
-  return lock === undefined;
-}
-
 function openFile(path: string): number {
   try {
     return openSync(path, "a+", 0o600);

@@ -12,7 +12,7 @@ const GIVE_UP_MS = 10_000;
 const POLL_MS = 2;
 
 /** Processes other than this one that hold the lock of that file. */
-export function holdersOf(path: string): number[] {
+function holdersOf(path: string): number[] {
   if (process.platform === "linux") return linuxHolders(path);
   const { stdout } = Bun.spawnSync(["lsof", "-t", path], { stderr: "ignore" });
   const pids = stdout.toString().split("\n").map(Number);

@@ -1,24 +1,12 @@
 import { afterEach, describe, expect, test } from "bun:test";
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { connect, type NatsConnection, StorageType } from "nats";
 import { ClawError } from "../../src/common/errors.ts";
-import { systemRuntime } from "../../src/common/runtime.ts";
 import { openConnection } from "../../src/communication/connection.ts";
 import { readCredentials } from "../../src/communication/credentials.ts";
-import { unpack } from "../../src/communication/embedded.ts";
 import { type Bench, openBench, serversOn, until } from "./server-bench.ts";
 
 const benches: Bench[] = [];
@@ -185,21 +173,6 @@ describe("a server of claw's own", () => {
   });
 });
 
-test("one that hangs is noticed, killed and replaced", async () => {
-  // Checks and patience fifty times as fast; everything else is real.
-  const hasty = { ...systemRuntime, after: (ms: number, action: () => void) => systemRuntime.after(ms / 50, action) };
-  const opened = bench({ runtime: hasty });
-  await opened.server.start();
-  const { pid } = opened.server;
-  process.kill(pid as number, "SIGSTOP");
-  expect((await opened.event("store_error")).message).toContain("no answer");
-  await opened.event("down");
-  await opened.event("up");
-  expect(opened.server.pid).not.toBe(pid as number);
-  expect(serversOn(opened.folder)).toEqual([opened.server.pid as number]);
-  await login(opened);
-}, 30_000);
-
 describe("one server a store", () => {
   test("a second coordinator is refused and told who is there", async () => {
     const first = bench();
@@ -258,27 +231,6 @@ async function orphanOf(opened: Bench): Promise<number> {
 }
 
 describe("which server", () => {
-  test("a packed one is unpacked once, whole, and replaces an earlier one", async () => {
-    const folder = mkdtempSync(join(tmpdir(), "claw-unpack-"));
-    try {
-      const program = "#!/bin/sh\necho packed\n";
-      const blob = new Blob([await Bun.zstdCompress(program)]);
-      mkdirSync(join(folder, "bin"));
-      writeFileSync(join(folder, "bin", "nats-server-2.14.9-1"), "an earlier one");
-      const path = await unpack(join(folder, "bin"), "2.15.2", blob);
-      expect(readFileSync(path, "utf8")).toBe(program);
-      expect(statSync(path).mode & 0o777).toBe(0o700);
-      expect(readdirSync(join(folder, "bin"))).toEqual([basename(path)]);
-      const { ino } = statSync(path);
-      expect(statSync(await unpack(join(folder, "bin"), "2.15.2", blob)).ino).toBe(ino);
-      const damaged = await failureOf(unpack(join(folder, "bin"), "2.15.3", new Blob(["no zstd"])));
-      expect(damaged.code).toBe("io");
-      expect(readdirSync(join(folder, "bin")).filter((name) => name.includes(".new"))).toEqual([]);
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
-  });
-
   test("an old one, or none, is refused with what to do", async () => {
     const folder = mkdtempSync(join(tmpdir(), "claw-server-"));
     const fake = join(folder, "nats-server");
