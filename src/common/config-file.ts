@@ -82,13 +82,13 @@ function oddities(
   at: (offset: number) => { file: string; line: number; column: number },
 ): Problem[] {
   const problems: Problem[] = [];
-  const refuse = (node: Node, message: string): void => {
-    problems.push({ ...at(node.range?.[0] ?? 0), message });
+  const refuse = (node: Node | null, message: string): void => {
+    problems.push({ ...at(node?.range?.[0] ?? 0), message });
   };
   visit(document, {
     Alias: (_, node) => refuse(node, `*${node.source} refers to another place: write the value itself`),
     Pair: (_, { key }) => {
-      if (!isScalar(key)) refuse(key as Node, "a name must be a word");
+      if (!isScalar(key)) refuse(key as Node | null, "a name must be a word");
       else if (typeof key.value !== "string") refuse(key, `a name must be a text: put ${String(key.value)} in quotes`);
     },
   });

@@ -2,7 +2,7 @@
 // what was meant; all of them at once. The parts: config-schema (what there is), config-file (YAML), config-text
 // (environment and flags), config-problem (how a mistake is said).
 
-import { writeFileSync } from "node:fs";
+import { existsSync, linkSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import coordinatorExample from "../../config/coordinator.yaml.example" with { type: "text" };
 import workerExample from "../../config/worker.yaml.example" with { type: "text" };
@@ -21,7 +21,7 @@ import {
 import { environmentSettings, flagOf, readText } from "./config-text.ts";
 import { ClawError } from "./errors.ts";
 import { type Environment, ensureFolder, type Paths } from "./paths.ts";
-import { redactText } from "./redact.ts";
+import { redactAddresses } from "./redact.ts";
 
 export type { ConfigRole, CoordinatorConfig, WorkerConfig } from "./config-schema.ts";
 
@@ -58,7 +58,7 @@ export function loadConfig(role: "coordinator", options: LoadOptions): Loaded<Co
 export function loadConfig(role: "worker", options: LoadOptions): Loaded<WorkerConfig>;
 export function loadConfig(role: ConfigRole, options: LoadOptions): Loaded<CoordinatorConfig | WorkerConfig>;
 export function loadConfig(role: ConfigRole, options: LoadOptions): Loaded<CoordinatorConfig | WorkerConfig> {
-  if (options.init === true && options.file === undefined) initConfig(role, options.paths.config_dir);
+  if (options.init === true && options.file === undefined) initWherePossible(role, options.paths.config_dir);
   const file = options.file ?? join(options.paths.config_dir, `${role}.yaml`);
   const text = readSettings(file);
   if (text === undefined && options.file !== undefined) {
@@ -136,18 +136,36 @@ function overlay(role: ConfigRole, options: LoadOptions): Overlay {
   return { values, problems, ignored };
 }
 
-/** Copies the example into place; a file that is there is left alone. */
+/** Copies the example into place, whole or not at all; a file that is there is left alone. */
 export function initConfig(role: ConfigRole, config_dir: string): { file: string; created: boolean } {
   const file = join(config_dir, `${role}.yaml`);
+  if (existsSync(file)) return { file, created: false };
   ensureFolder(config_dir);
+  const fresh = `${file}.new.${process.pid}`;
   try {
-    writeFileSync(file, EXAMPLES[role], { flag: "wx", mode: 0o600 });
+    writeFileSync(fresh, EXAMPLES[role], { mode: 0o600 });
+    linkSync(fresh, file); // unlike a rename it never replaces what somebody else put there meanwhile
     return { file, created: true };
   } catch (error) {
-    const code = (error as { code?: string }).code;
+    const code = codeOf(error);
     if (code === "EEXIST") return { file, created: false };
     throw new ClawError(code === "ENOSPC" ? "disk_full" : "io", `cannot write ${file} (${code})`, { cause: error });
+  } finally {
+    rmSync(fresh, { force: true });
   }
+}
+
+/** A folder that belongs to somebody else, such as root's /etc/claw, keeps nobody from starting with the defaults. */
+function initWherePossible(role: ConfigRole, config_dir: string): void {
+  try {
+    initConfig(role, config_dir);
+  } catch (error) {
+    if (!["EACCES", "EPERM", "EROFS"].includes(codeOf((error as Error).cause) ?? "")) throw error;
+  }
+}
+
+function codeOf(error: unknown): string | undefined {
+  return (error as { code?: string } | undefined)?.code;
 }
 
 export interface SettingRow {
@@ -162,8 +180,8 @@ export interface SettingRow {
 export function describeConfig(loaded: Loaded<unknown>): SettingRow[] {
   return [...loaded.values].map(([field, value]) => {
     const { source, detail } = loaded.sources.get(field) ?? { source: "default" as const };
-    const shown = typeof value === "string" ? redactText(value) : (value ?? null);
-    return { field, value: shown, source, ...(detail === undefined ? {} : { detail }) };
+    const shown = typeof value === "string" && field.endsWith("url") ? redactAddresses(value) : value;
+    return { field, value: shown ?? null, source, ...(detail === undefined ? {} : { detail }) };
   });
 }
 

@@ -51,6 +51,10 @@ export const LIMITS = {
   // Settings
   config_file_bytes: 64 * KiB, // the documented examples have 2; looking for names that stand twice is quadratic
   config_problems: 100, // named at once
+  // Logs
+  log_depth: 4, // of what is logged with a message
+  log_items: 32, // of a list or an object
+  log_text_chars: 8192,
   // Queries
   list_rows: 1000,
   watchers: 4096,

@@ -1,25 +1,44 @@
 // sd_notify: tells systemd that the service is ready or stopping, over a datagram socket. Neither Bun nor Node has those,
-// so libc is called.
+// so libc is called (tried: it works in the compiled binary), and where that cannot be, systemd's own program.
 
 import { dlopen, FFIType, ptr } from "bun:ffi";
 import type { Environment } from "./paths.ts";
 
 const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
-const PATH_BYTES = 108;
+const SOCK_CLOEXEC = 0o2_000_000;
+const PATH_BYTES = 108; // of sockaddr_un
+const PROGRAM_DEADLINE_MS = 2000;
+
+/** One way of sending: whether the message left; undefined when this way does not exist here. */
+type Send = (socket: string, state: string) => boolean | undefined;
 
 /** Sends `state` (READY=1, STOPPING=1, STATUS=…); false when nobody listens. Linux only, as systemd is. */
-export function notify(env: Environment, state: string): boolean {
-  const path = env["NOTIFY_SOCKET"];
-  if (path === undefined || path === "" || process.platform !== "linux") return false;
-  const name = Buffer.from(path.startsWith("@") ? `\0${path.slice(1)}` : path);
-  if (name.length >= PATH_BYTES) return false;
-  const address = Buffer.alloc(2 + name.length + (path.startsWith("@") ? 0 : 1));
-  address.writeUInt16LE(AF_UNIX, 0);
-  name.copy(address, 2);
+export function notify(
+  env: Environment,
+  state: string,
+  ways: readonly Send[] = [throughLibc, throughProgram],
+): boolean {
+  const socket = env["NOTIFY_SOCKET"];
+  if (socket === undefined || !/^[/@]./.test(socket) || process.platform !== "linux") return false;
+  for (const send of ways) {
+    const sent = send(socket, state);
+    if (sent !== undefined) return sent;
+  }
+  return false;
+}
+
+function throughLibc(socket: string, state: string): boolean | undefined {
+  const is_abstract = socket.startsWith("@");
+  const name = Buffer.from(is_abstract ? `\0${socket.slice(1)}` : socket);
+  // A name of the filesystem is ended by a zero, an abstract one by the length.
+  if (name.length + (is_abstract ? 0 : 1) > PATH_BYTES) return false;
   const libc = openLibc();
-  if (libc === undefined) return false;
-  const fd = libc.symbols.socket(AF_UNIX, SOCK_DGRAM, 0);
+  if (libc === undefined) return undefined;
+  const address = Buffer.alloc(2 + name.length + (is_abstract ? 0 : 1));
+  address.writeUInt16LE(AF_UNIX, 0); // the byte order of every machine that claw is built for
+  name.copy(address, 2);
+  const fd = libc.symbols.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return false;
   const body = Buffer.from(state);
   const sent = libc.symbols.sendto(fd, ptr(body), body.length, 0, ptr(address), address.length);
@@ -43,4 +62,16 @@ function openLibc() {
     }
   }
   return undefined;
+}
+
+/** Needs to speak for another process, hence `--pid`: the unit takes notice of its main process only. */
+export function throughProgram(socket: string, state: string): boolean | undefined {
+  const program = Bun.which("systemd-notify");
+  if (program === null) return undefined;
+  const { exitCode } = Bun.spawnSync([program, `--pid=${process.pid}`, state], {
+    env: { NOTIFY_SOCKET: socket },
+    stdio: ["ignore", "ignore", "ignore"],
+    timeout: PROGRAM_DEADLINE_MS,
+  });
+  return exitCode === 0;
 }

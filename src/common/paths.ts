@@ -2,7 +2,7 @@
 // and otherwise it is the XDG folders of the user.
 
 import { mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { basename, isAbsolute, join, resolve } from "node:path";
 import { ClawError } from "./errors.ts";
 
 export interface Paths {
@@ -36,25 +36,43 @@ export function resolvePaths(env: Environment, options: { profile?: string } = {
 function folders(env: Environment, profile: string | undefined): { config_dir: string; data_dir: string } {
   const home = nonEmpty(env["CLAW_HOME"]);
   if (home !== undefined) {
-    const base = profile === undefined ? home : join(home, profile);
+    // Absolute, because children that are started in other folders are given these paths.
+    const base = join(resolve(home), profile ?? "");
     return { config_dir: join(base, "config"), data_dir: join(base, "data") };
   }
-  const state = nonEmpty(env["STATE_DIRECTORY"]);
-  if (state !== undefined) return { config_dir: nonEmpty(env["CONFIGURATION_DIRECTORY"]) ?? "/etc/claw", data_dir: state };
   const name = profile === undefined ? "claw" : `claw-${profile}`;
+  const state = ownFolder(env["STATE_DIRECTORY"]);
+  if (state !== undefined) {
+    const config = ownFolder(env["CONFIGURATION_DIRECTORY"]) ?? "/etc/claw";
+    return { config_dir: join(config, profile ?? ""), data_dir: join(state, profile ?? "") };
+  }
   return {
-    config_dir: join(nonEmpty(env["XDG_CONFIG_HOME"]) ?? join(userHome(env), ".config"), name),
-    data_dir: join(nonEmpty(env["XDG_DATA_HOME"]) ?? join(userHome(env), ".local", "share"), name),
+    config_dir: join(absolute(env["XDG_CONFIG_HOME"]) ?? join(userHome(env), ".config"), name),
+    data_dir: join(absolute(env["XDG_DATA_HOME"]) ?? join(userHome(env), ".local", "share"), name),
   };
 }
 
 function userHome(env: Environment): string {
-  const home = nonEmpty(env["HOME"]);
+  const home = absolute(env["HOME"]);
   if (home !== undefined) return home;
-  throw new ClawError("bad_config", "neither CLAW_HOME nor HOME is set, so there is no place to keep anything", {
-    hint: "set CLAW_HOME to a folder",
-    field: "HOME",
-  });
+  throw new ClawError(
+    "bad_config",
+    "neither CLAW_HOME nor HOME names a folder, so there is no place to keep anything",
+    {
+      hint: "set CLAW_HOME to a folder",
+      field: "HOME",
+    },
+  );
+}
+
+/** systemd lists folders with colons between them. Another service's (one that calls `claw run`) are not ours to fill. */
+function ownFolder(list: string | undefined): string | undefined {
+  return list?.split(":").find((folder) => /^claw(-|$)/.test(basename(folder)));
+}
+
+/** A relative XDG folder is to be ignored, says its specification. */
+function absolute(path: string | undefined): string | undefined {
+  return path !== undefined && isAbsolute(path) ? path : undefined;
 }
 
 function nonEmpty(text: string | undefined): string | undefined {

@@ -30,12 +30,18 @@ export function parseSize(text: string): number {
   return Math.round(bytes);
 }
 
+/** The two largest units: for people; what was left out is not said. */
 export function formatDuration(ms: number): string {
-  if (ms < 1_000) return `${Math.round(ms)}ms`;
-  if (ms < 60_000) return `${trim(ms / 1_000)}s`;
+  if (ms < 999.5) return `${Math.round(ms)}ms`;
+  if (ms < 59_500) return `${trim(ms / 1_000)}s`;
   const parts: string[] = [];
   let left = Math.round(ms / 1_000);
-  for (const [unit, seconds] of [["d", 86_400], ["h", 3_600], ["m", 60], ["s", 1]] as const) {
+  for (const [unit, seconds] of [
+    ["d", 86_400],
+    ["h", 3_600],
+    ["m", 60],
+    ["s", 1],
+  ] as const) {
     const amount = Math.floor(left / seconds);
     left -= amount * seconds;
     if (amount > 0) parts.push(`${amount}${unit}`);
@@ -46,12 +52,12 @@ export function formatDuration(ms: number): string {
 export function formatSize(bytes: number): string {
   let value = bytes;
   for (const unit of ["", "K", "M", "G"]) {
-    if (value < 1024) return `${trim(value)}${unit}`;
+    if (Math.round(value) < 1024) return `${trim(value)}${unit}`;
     value /= 1024;
   }
   return `${trim(value)}T`;
 }
 
 function trim(value: number): string {
-  return value >= 10 || Number.isInteger(value) ? String(Math.round(value)) : value.toFixed(1);
+  return String(value >= 10 ? Math.round(value) : Number(value.toFixed(1)));
 }
