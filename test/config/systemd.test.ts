@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ERRORS } from "../../src/common/errors.ts";
+import { resolvePaths } from "../../src/common/paths.ts";
 
 const FOLDER = join(import.meta.dir, "../../config/systemd");
 const ROLES = ["coordinator", "worker"] as const;
@@ -64,10 +65,10 @@ describe.each(ROLES)("claw-%s.service", (role) => {
   });
 
   test("keeps everything in the folders that systemd makes for it, as a user that is not root", () => {
-    expect(service("StateDirectory")).toEqual(["claw"]);
+    expect(service("StateDirectory")).toEqual(service("User"));
     expect(service("StateDirectoryMode")).toEqual(["0700"]);
     expect(service("ConfigurationDirectory")).toEqual(["claw"]);
-    expect(service("User")).toEqual(["claw"]);
+    expect(service("User")).toEqual([role === "worker" ? "claw-worker" : "claw"]);
     expect(service("NoNewPrivileges")).toEqual(["yes"]);
   });
 
@@ -94,6 +95,18 @@ describe("the worker's unit", () => {
     expect(unit.get("Service.OOMPolicy")).toEqual(["continue"]);
     expect(unit.get("Service.TasksMax")).toEqual(["infinity"]);
     expect(unit.has("Service.ProtectControlGroups")).toBe(false);
+  });
+
+  test("keeps the coordinator's keys from tasks: another user, another folder", () => {
+    const coordinator = parseUnit(textOf("coordinator"));
+    for (const name of ["User", "Group", "StateDirectory"]) {
+      expect(unit.get(`Service.${name}`)).not.toEqual(coordinator.get(`Service.${name}`));
+    }
+  });
+
+  test("claw takes the folders that systemd makes for it", () => {
+    const env = { STATE_DIRECTORY: "/var/lib/claw-worker", CONFIGURATION_DIRECTORY: "/etc/claw" };
+    expect(resolvePaths(env)).toMatchObject({ data_dir: "/var/lib/claw-worker", config_dir: "/etc/claw" });
   });
 
   test("takes nothing from tasks that they may need", () => {
