@@ -213,6 +213,9 @@ function finish(
 ): void {
   move(state, touched, number, from, to, (piece) => {
     if (isTerminal(piece.status)) throw new Error(`task ${number}.${piece.from} is over already`);
+    if ((piece.node ?? "") !== node || (node !== "" && piece.attempt !== attempt)) {
+      throw new Error(`attempt ${attempt} of ${number}.${piece.from} on ${node} is not the current one`);
+    }
     return { from: piece.from, to: piece.to, status: outcome.status, attempt: 0 };
   });
   state.results += 1;

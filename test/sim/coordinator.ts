@@ -1,0 +1,167 @@
+// A coordinator in the simulation: the production leader, view and catching up, around it a shell that can crash between
+// any two of its effects.
+
+import type { ClawError } from "../../src/common/errors.ts";
+import type { CommandType, UpMessage } from "../../src/communication/messages.ts";
+import { Leader } from "../../src/coordinator/leader.ts";
+import { catchUp } from "../../src/coordinator/replica.ts";
+import { Queries } from "../../src/storage/queries.ts";
+import { View } from "../../src/storage/view.ts";
+import type { World } from "./world.ts";
+
+/** Thrown between two effects: everything that was only in memory is gone. */
+export class Crash extends Error {}
+
+export type Reply = (answer: object | ClawError) => void;
+
+export class SimCoordinator {
+  readonly #world: World;
+  readonly #path: string;
+  #view: View | undefined;
+  #leader: Leader | undefined;
+  #life = 0;
+  #settling = false;
+
+  constructor(world: World, path: string) {
+    this.#world = world;
+    this.#path = path;
+  }
+
+  get leader(): Leader | undefined {
+    return this.#leader;
+  }
+
+  get view(): View | undefined {
+    return this.#view;
+  }
+
+  async start(): Promise<void> {
+    this.#life += 1;
+    const life = this.#life;
+    const view = new View(this.#path);
+    this.#view = view;
+    await this.#begin(life, view);
+  }
+
+  async #begin(life: number, view: View): Promise<void> {
+    const { log, chance } = this.#world;
+    const { state, tail } = await catchUp(view, log);
+    if (life !== this.#life) return;
+    const queries = new Queries(view.database);
+    const nonce = chance.hex(8);
+    const term = { over: false };
+    const effect = (action: () => void): void => {
+      if (this.#world.crashNow()) throw new Crash();
+      action();
+    };
+    const open = () =>
+      new Leader(
+        state,
+        tail,
+        {
+          findIds: (ids) => queries.findIds(ids),
+          specification: (number) => view.specification(number),
+          inputs: (number, from, to) => view.inputs(number, from, to),
+        },
+        {
+          append: (batch) =>
+            effect(() => {
+              void log.append(batch.sequence, nonce, batch.payload).then((result) => {
+                if (life !== this.#life || term.over) return;
+                if (result === "stored") this.#guard(() => this.#leader?.stored(batch.sequence, this.#world.now()));
+                else {
+                  term.over = true;
+                  this.#leader = undefined;
+                  this.#world.clock.after(250, () => (life === this.#life ? this.#begin(life, view) : undefined));
+                }
+              });
+            }),
+          committed: (committed) => {
+            view.enqueue(committed.changes, {
+              stream_created: log.created,
+              sequence: committed.sequence,
+              hash: committed.hash,
+            });
+          },
+          reply: (token, answer) => effect(() => (token as Reply)(answer)),
+          send: (node, message) => effect(() => this.#world.down(node, message)),
+        },
+        {
+          name: "simulated",
+          cluster: "sim",
+          fresh_cluster_id: chance.hex(16),
+          heartbeat_ms: 1_000,
+          missed_heartbeats: 3,
+          abandoned_after_ms: 600_000,
+        },
+        this.#world.now(),
+      );
+    this.#guard(() => {
+      this.#leader = open();
+    });
+    const leader = this.#leader;
+    if (leader !== undefined) this.#tick(life, leader);
+  }
+
+  #tick(life: number, leader: Leader): void {
+    if (life !== this.#life || leader !== this.#leader) return;
+    this.#guard(() => {
+      leader.tick(this.#world.now());
+      if (this.#world.chance.once(3)) {
+        this.#view?.flush();
+        leader.flushed(this.#view?.flushed ?? 0);
+      }
+    });
+    this.#world.clock.after(500, () => this.#tick(life, leader));
+  }
+
+  command(type: CommandType, payload: object, who: string, reply: Reply): void {
+    this.#guard(() =>
+      this.#leader?.command(type, payload, who, reply, JSON.stringify(payload).length, this.#world.now()),
+    );
+    this.#settle();
+  }
+
+  up(node: string, message: UpMessage): void {
+    this.#guard(() => this.#leader?.up(node, message, JSON.stringify(message).length, this.#world.now()));
+    this.#settle();
+  }
+
+  #settle(): void {
+    if (this.#settling) return;
+    this.#settling = true;
+    this.#world.clock.after(0, () => {
+      this.#settling = false;
+      this.#guard(() => this.#leader?.settle(this.#world.now()));
+    });
+  }
+
+  #guard(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      if (!(error instanceof Crash)) throw error;
+      this.crash();
+    }
+  }
+
+  /** kill -9: the view keeps what was flushed, memory is gone; it starts again a moment later. */
+  crash(): void {
+    this.#life += 1;
+    this.#leader = undefined;
+    this.#view?.close();
+    this.#view = undefined;
+    this.#world.crashes += 1;
+    const life = this.#life;
+    this.#world.clock.after(this.#world.chance.between(50, 3_000), () =>
+      life === this.#life ? this.start() : undefined,
+    );
+  }
+
+  close(): void {
+    this.#life += 1;
+    this.#leader = undefined;
+    this.#view?.close();
+    this.#view = undefined;
+  }
+}

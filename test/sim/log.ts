@@ -1,0 +1,79 @@
+// The log as a fault-ridden server has it: requests that get lost or come late, acknowledgements that get lost, and the
+// fence, which never fails.
+
+import type { AppendResult, Log, LogEntry } from "../../src/communication/log.ts";
+import { Batch } from "../../src/core/event.ts";
+import type { Chance } from "./chance.ts";
+import type { Clock } from "./clock.ts";
+
+interface Stored extends LogEntry {
+  nonce: string;
+}
+
+export class SimLog implements Log {
+  readonly created = "simulated";
+  readonly entries: Stored[] = [];
+  /** Attempts whose end is in the log, as number.index.attempt. */
+  readonly concluded = new Set<string>();
+  /** Set while the faults last. */
+  faulty = true;
+  readonly #clock: Clock;
+  readonly #chance: Chance;
+
+  constructor(clock: Clock, chance: Chance) {
+    this.#clock = clock;
+    this.#chance = chance;
+  }
+
+  /** What the server does with a request, the moment it arrives. */
+  #store(sequence: number, nonce: string, payload: Uint8Array): boolean {
+    if (this.entries.length !== sequence - 1) return false;
+    this.entries.push({ sequence, nonce, payload });
+    this.#conclude(payload);
+    return true;
+  }
+
+  #conclude(payload: Uint8Array): void {
+    for (const event of Batch.parse(JSON.parse(new TextDecoder().decode(payload))).events) {
+      if (event.t === "ended") for (const { task } of event.results) this.concluded.add(task.join("."));
+      if (event.t !== "succeeded" && event.t !== "requeued") continue;
+      for (const [number, from, to, attempt] of event.runs) {
+        for (let index = from; index < to; index++) this.concluded.add(`${number}.${index}.${attempt}`);
+      }
+    }
+  }
+
+  append(sequence: number, nonce: string, payload: Uint8Array): Promise<AppendResult> {
+    return new Promise((resolve) => {
+      const lost = this.faulty && this.#chance.once(40);
+      const unheard = this.faulty && this.#chance.once(30);
+      const late = lost && this.#chance.once(2);
+      const arrive = (): void => {
+        this.#store(sequence, nonce, payload);
+      };
+      if (lost) {
+        // It may land long after everybody gave it up: the fence has to hold then.
+        if (late) this.#clock.after(this.#chance.between(1, 20_000), arrive);
+      } else {
+        this.#clock.after(this.#chance.between(0, 2), arrive);
+      }
+      const answer_ms = lost || unheard ? 5_000 : this.#chance.between(2, 6);
+      this.#clock.after(answer_ms, () => resolve(this.#look(sequence, nonce)));
+    });
+  }
+
+  #look(sequence: number, nonce: string): AppendResult {
+    const found = this.entries[sequence - 1];
+    if (found === undefined) return "unknown";
+    return found.nonce === nonce ? "stored" : "deposed";
+  }
+
+  last(): Promise<number> {
+    return Promise.resolve(this.entries.length);
+  }
+
+  async *read(sequence: number): AsyncIterable<LogEntry> {
+    const end = this.entries.length;
+    for (let at = sequence - 1; at < end; at++) yield this.entries[at]!;
+  }
+}

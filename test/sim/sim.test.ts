@@ -1,0 +1,53 @@
+// Seeds of the simulated cluster, and the planted bugs that it has to find.
+
+import { afterEach, expect, test } from "bun:test";
+import type { Canary } from "../../src/core/canary.ts";
+import { simulate } from "./world.ts";
+
+const SEEDS = 40;
+
+declare global {
+  var CLAW_CANARY: string | undefined;
+}
+
+afterEach(() => {
+  globalThis.CLAW_CANARY = undefined;
+});
+
+test("seeds with one worker: what was acknowledged is recorded once, and everything finishes", async () => {
+  for (let seed = 1; seed <= SEEDS; seed++) {
+    const { submissions, batches } = await simulate(seed, 1);
+    expect(submissions).toBe(12);
+    expect(batches).toBeGreaterThan(10);
+  }
+}, 120_000);
+
+test("seeds with three workers", async () => {
+  for (let seed = 1001; seed <= 1000 + SEEDS / 2; seed++) await simulate(seed, 3);
+}, 120_000);
+
+test("the same seed gives the same trace", async () => {
+  const first = await simulate(7, 2);
+  expect(await simulate(7, 2)).toEqual(first);
+  expect((await simulate(8, 2)).trace).not.toBe(first.trace);
+});
+
+const FOUND: Record<Canary, RegExp> = {
+  attempt_ignored: /is not the current one|is over already/,
+  promise_before_log: /is not in the (view|log)|expected/,
+  outbox_cleared_early: /left the outbox before it was logged/,
+  lost_assignment_forgotten: /does not finish/,
+};
+
+for (const [canary, message] of Object.entries(FOUND)) {
+  test(`finds the planted bug ${canary}`, async () => {
+    globalThis.CLAW_CANARY = canary;
+    let found = "";
+    for (let seed = 1; seed <= SEEDS && found === ""; seed++) {
+      await simulate(seed, 2).catch((error: unknown) => {
+        found = String(error);
+      });
+    }
+    expect(found).toMatch(message);
+  }, 120_000);
+}

@@ -1,0 +1,183 @@
+// A worker in the simulation: the production agent and outbox; its jobs are timers with an outcome.
+
+import type { NodeInfo, Outcome } from "../../src/common/models.ts";
+import type { DownMessage } from "../../src/communication/messages.ts";
+import { Outbox } from "../../src/storage/outbox.ts";
+import { Agent, keyOf } from "../../src/worker/agent.ts";
+import type { Job } from "../../src/worker/queue.ts";
+import { Crash } from "./coordinator.ts";
+import type { World } from "./world.ts";
+
+const INFO: NodeInfo = {
+  name: "sim",
+  machine: "sim",
+  os: "linux",
+  arch: "x64",
+  version: "0",
+  pid: 1,
+  capacity: { cpu_millis: 2_000, memory_mib: 4_096, gpus: 0, resources: {} },
+  tags: [],
+  attributes: {},
+  executors: ["command", "shell", "script", "noop"],
+};
+
+/** The production outbox, which says when a report leaves it before its tasks' ends are in the log. */
+class CheckedOutbox extends Outbox {
+  readonly #concluded: ReadonlySet<string>;
+
+  constructor(path: string, concluded: ReadonlySet<string>) {
+    super(path);
+    this.#concluded = concluded;
+  }
+
+  override remove(seqs: readonly number[]): void {
+    for (const row of this.all()) {
+      if (!seqs.includes(row.seq)) continue;
+      for (const key of attemptsIn(row.body)) {
+        if (!this.#concluded.has(key)) throw new Error(`the report of ${key} left the outbox before it was logged`);
+      }
+    }
+    super.remove(seqs);
+  }
+}
+
+function attemptsIn(body: string): string[] {
+  const { runs, released, results } = JSON.parse(body) as {
+    runs?: number[][];
+    released?: number[][];
+    results: { task: number[] }[];
+  };
+  const keys = results.map(({ task }) => task.join("."));
+  for (const [number, from, to, attempt] of [...(runs ?? []), ...(released ?? [])] as [
+    number,
+    number,
+    number,
+    number,
+  ][]) {
+    for (let index = from; index < to; index++) keys.push(`${number}.${index}.${attempt}`);
+  }
+  return keys;
+}
+
+export class SimWorker {
+  readonly id: string;
+  readonly #world: World;
+  readonly #path: string;
+  #agent: Agent | undefined;
+  #outbox: Outbox | undefined;
+  #life = 0;
+  #stopping = new Set<string>();
+  #used = 0;
+
+  constructor(world: World, id: string, path: string) {
+    this.#world = world;
+    this.id = id;
+    this.#path = path;
+  }
+
+  start(): void {
+    this.#life += 1;
+    const life = this.#life;
+    this.#used = 0;
+    this.#stopping = new Set();
+    const outbox = new CheckedOutbox(this.#path, this.#world.log.concluded);
+    this.#outbox = outbox;
+    const effect = (action: () => void): void => {
+      if (this.#world.crashNow()) throw new Crash();
+      action();
+    };
+    const world = {
+      send: (message: Parameters<World["up"]>[1]) => effect(() => this.#world.up(this.id, message)),
+      start: (job: Job) => effect(() => this.#run(life, job)),
+      stop: (job: Job) => {
+        this.#stopping.add(keyOf(job));
+      },
+      refused: (code: string) => {
+        throw new Error(`the cluster refused the worker: ${code}`);
+      },
+    };
+    this.#guard(() => {
+      this.#agent = new Agent(world, outbox, {
+        info: INFO,
+        incarnation: this.#world.chance.hex(8),
+        cluster_id: outbox.get("cluster_id"),
+      });
+      this.#agent.connected(this.#world.now());
+    });
+    this.#tick(life);
+  }
+
+  #run(life: number, job: Job): void {
+    const { chance, clock } = this.#world;
+    const key = keyOf(job);
+    this.#used += job.specification.needs.cpu_millis;
+    if (this.#used > INFO.capacity.cpu_millis) throw new Error(`${this.id} is over its capacity with ${key}`);
+    this.#world.executed(job);
+    const ran_ms = chance.once(10) ? chance.between(500, 8_000) : chance.between(1, 60);
+    const started_at = this.#world.now().wall_ms;
+    clock.after(0, () => {
+      if (life === this.#life) this.#guard(() => this.#agent?.started(job, started_at));
+    });
+    const end = (): void => {
+      if (life !== this.#life) return;
+      this.#used -= job.specification.needs.cpu_millis;
+      const times = { started_at, ended_at: this.#world.now().wall_ms };
+      const outcome: Outcome = this.#stopping.has(key)
+        ? { status: "cancelled", reason: "cancelled", ...times }
+        : chance.once(8)
+          ? { status: "failed", reason: "exit", exit_code: 1, ...times }
+          : { status: "completed", reason: "exit", exit_code: 0, ...times };
+      this.#guard(() => this.#agent?.ended(job, outcome, this.#world.now()));
+    };
+    clock.after(ran_ms, end);
+  }
+
+  #tick(life: number): void {
+    if (life !== this.#life) return;
+    let next_ms = 500;
+    this.#guard(() => {
+      next_ms = this.#agent?.tick(this.#world.now(), {}) ?? next_ms;
+    });
+    this.#world.clock.after(next_ms, () => this.#tick(life));
+  }
+
+  down(message: DownMessage): void {
+    this.#guard(() => {
+      this.#agent?.down(message, this.#world.now());
+      if (this.#agent?.cluster_id !== undefined) this.#outbox?.set("cluster_id", this.#agent.cluster_id);
+    });
+  }
+
+  #guard(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      if (!(error instanceof Crash)) throw error;
+      this.crash();
+    }
+  }
+
+  /** kill -9: its jobs die with it, the outbox stays. */
+  crash(): void {
+    this.#life += 1;
+    const life = this.#life;
+    this.#agent = undefined;
+    this.#outbox?.close();
+    this.#outbox = undefined;
+    this.#world.crashes += 1;
+    this.#world.clock.after(this.#world.chance.between(50, 3_000), () => {
+      if (life === this.#life) this.start();
+    });
+  }
+
+  get unacknowledged(): number {
+    return this.#agent?.unacknowledged ?? 0;
+  }
+
+  close(): void {
+    this.#life += 1;
+    this.#agent = undefined;
+    this.#outbox?.close();
+    this.#outbox = undefined;
+  }
+}

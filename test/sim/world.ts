@@ -1,0 +1,298 @@
+// The simulated world: one coordinator, one log, some workers and a client, joined by a bus that drops, repeats, delays
+// and reorders. `simulate` runs one seed: faults for a while, then peace, in which everything has to finish; then the
+// books are checked.
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ClawError } from "../../src/common/errors.ts";
+import type { Specification } from "../../src/common/models.ts";
+import { COMMANDS, type CommandType, DownMessage, UpMessage } from "../../src/communication/messages.ts";
+import { catchUp } from "../../src/coordinator/replica.ts";
+import { Batch } from "../../src/core/event.ts";
+import { isOver } from "../../src/core/state.ts";
+import { View } from "../../src/storage/view.ts";
+import type { Job } from "../../src/worker/queue.ts";
+import { canonical } from "./canonical.ts";
+import { Chance } from "./chance.ts";
+import { Clock } from "./clock.ts";
+import { SimCoordinator } from "./coordinator.ts";
+import { SimLog } from "./log.ts";
+import { SimWorker } from "./worker.ts";
+
+const FAULTS_MS = 60_000;
+const PEACE_MS = 400_000;
+
+export interface Outcome {
+  seed: number;
+  submissions: number;
+  tasks: number;
+  executions: number;
+  crashes: number;
+  batches: number;
+  /** The same seed gives the same trace. */
+  trace: string;
+}
+
+interface Wish {
+  type: CommandType;
+  payload: object;
+  done: (answer: object) => void;
+}
+
+export class World {
+  readonly chance: Chance;
+  readonly clock = new Clock();
+  readonly log: SimLog;
+  readonly coordinator: SimCoordinator;
+  readonly workers: SimWorker[];
+  crashes = 0;
+  executions = 0;
+  readonly acknowledged = new Map<number, number>();
+  readonly #folder: string;
+  readonly #trace = new Bun.CryptoHasher("sha256");
+  #peace = false;
+  #open = 0;
+  #tasks = 0;
+
+  constructor(seed: number, workers: number) {
+    this.chance = new Chance(seed);
+    this.#folder = mkdtempSync(join(tmpdir(), "claw-sim-"));
+    this.log = new SimLog(this.clock, this.chance);
+    this.coordinator = new SimCoordinator(this, join(this.#folder, "view.sqlite"));
+    this.workers = Array.from({ length: workers }, (_, at) => {
+      const id = `node_0000000${at}`;
+      return new SimWorker(this, id, join(this.#folder, `${id}.sqlite`));
+    });
+  }
+
+  now() {
+    return { wall_ms: 1_700_000_000_000 + this.clock.now_ms, monotonic_ms: this.clock.now_ms };
+  }
+
+  /** Whether the process that is acting dies here, between two of its effects. */
+  crashNow(): boolean {
+    return !this.#peace && this.chance.once(150);
+  }
+
+  executed(job: Job): void {
+    this.executions += 1;
+    this.#trace.update(`${this.clock.now_ms} ${job.number}.${job.index}.${job.attempt}\n`);
+  }
+
+  #copies(): number {
+    if (this.#peace) return 1;
+    const roll = this.chance.below(25);
+    if (roll === 0) return 0;
+    return roll === 1 ? 2 : 1;
+  }
+
+  #deliver(action: () => void): void {
+    const copies = this.#copies();
+    for (let copy = 0; copy < copies; copy++) {
+      const slow = !this.#peace && this.chance.once(20);
+      this.clock.after(slow ? this.chance.between(10, 2_000) : this.chance.between(0, 3), action);
+    }
+  }
+
+  up(node: string, message: UpMessage): void {
+    const text = JSON.stringify(message);
+    this.#deliver(() => this.coordinator.up(node, UpMessage.parse(JSON.parse(text))));
+  }
+
+  down(node: string, message: DownMessage): void {
+    const text = JSON.stringify(message);
+    const worker = this.workers.find((one) => one.id === node);
+    this.#deliver(() => worker?.down(DownMessage.parse(JSON.parse(text))));
+  }
+
+  /** Sends until it is answered; an answer in doubt is no answer. */
+  #wish(wish: Wish): void {
+    this.#open += 1;
+    let answered = false;
+    const text = JSON.stringify(wish.payload);
+    const parse = (): object => COMMANDS[wish.type].parse(JSON.parse(text));
+    const send = (): void => {
+      if (answered) return;
+      const reply = (answer: object | ClawError): void => {
+        this.#deliver(() => {
+          if (answered) return;
+          if (answer instanceof ClawError) {
+            if (answer.code === "not_leading" || answer.code === "unknown_outcome") return;
+            if (answer.code !== "id_taken" && answer.code !== "conflict") throw answer;
+          } else {
+            wish.done(answer);
+          }
+          answered = true;
+          this.#open -= 1;
+        });
+      };
+      this.#deliver(() => this.coordinator.command(wish.type, parse(), "client_sim", reply));
+      this.clock.after(this.chance.between(1_000, 3_000), send);
+    };
+    send();
+  }
+
+  #specification(): Specification {
+    const { chance } = this;
+    const noop = chance.once(4);
+    return {
+      type: "batch",
+      priority: chance.once(5) ? "high" : "normal",
+      needs: { executor: noop ? "noop" : "command", cpu_millis: chance.once(3) ? 1_000 : 250, memory_mib: 0, gpus: 0 },
+      argv: ["true"],
+    };
+  }
+
+  #submit(): void {
+    const { chance } = this;
+    const nonce = chance.hex(16);
+    const id = chance.u32();
+    const specifications = [this.#specification()];
+    const count = chance.between(1, 40);
+    this.#tasks += count;
+    const done = (answer: object): void => {
+      const { number } = answer as { number: number };
+      this.acknowledged.set(id, number);
+      if (chance.once(8)) {
+        const targets = [{ number, from: 0, to: chance.between(1, count) }];
+        this.clock.after(chance.between(0, 2_000), () =>
+          this.#wish({ type: "task.cancel", payload: { v: 1, targets }, done: () => undefined }),
+        );
+      }
+    };
+    const kind = chance.below(4);
+    if (kind < 2) {
+      const tasks = Array.from({ length: count }, (_, at) => [(id + at) >>> 0, 0]);
+      this.#wish({ type: "task.submit", payload: { v: 1, nonce, specifications, tasks }, done });
+    } else if (kind === 2) {
+      this.#wish({ type: "task.submit", payload: { v: 1, nonce, specifications, array: { id, count } }, done });
+    } else {
+      const array = { id, open: true };
+      this.#wish({
+        type: "task.submit",
+        payload: { v: 1, nonce, specifications, array },
+        done: (answer) => {
+          done(answer);
+          this.#extend(id, nonce, 0, count);
+        },
+      });
+    }
+  }
+
+  #extend(id: number, nonce: string, offset: number, count: number): void {
+    const part = Math.min(count - offset, this.chance.between(1, 20));
+    const inputs = Array.from({ length: part }, (_, at) => `input ${offset + at}`);
+    const last = offset + part === count;
+    const payload = { v: 1, id, nonce, offset, inputs, ...(last ? { close: { total: count } } : {}) };
+    this.#wish({
+      type: "task.extend",
+      payload,
+      done: () => {
+        if (!last) this.#extend(id, nonce, offset + part, count);
+      },
+    });
+  }
+
+  #everythingOver(): boolean {
+    const state = this.coordinator.leader?.state;
+    if (this.#open > 0 || this.coordinator.leader?.serving !== true || state === undefined) return false;
+    if (this.workers.some((worker) => worker.unacknowledged > 0)) return false;
+    return [...state.submissions.values()].every(isOver);
+  }
+
+  async run(seed: number): Promise<Outcome> {
+    await this.coordinator.start();
+    for (const worker of this.workers) worker.start();
+    for (let wave = 0; wave < 12; wave++) this.clock.after(this.chance.below(FAULTS_MS), () => this.#submit());
+    while (await this.#step(FAULTS_MS)) {
+      // faults
+    }
+    this.#peace = true;
+    this.log.faulty = false;
+    while (!this.#everythingOver()) {
+      if (!(await this.#step(FAULTS_MS + PEACE_MS)))
+        throw new Error(`seed ${seed}: it does not finish: ${this.#unfinished()}`);
+    }
+    await this.#audit(seed);
+    return {
+      seed,
+      submissions: this.acknowledged.size,
+      tasks: this.#tasks,
+      executions: this.executions,
+      crashes: this.crashes,
+      batches: this.log.entries.length,
+      trace: this.#trace.digest("hex").slice(0, 16),
+    };
+  }
+
+  async #step(until_ms: number): Promise<boolean> {
+    const went_on = await this.clock.step(until_ms);
+    // Promises of the log and of catching up settle before the next thing happens.
+    for (let turn = 0; turn < 8; turn++) await Promise.resolve();
+    return went_on;
+  }
+
+  #unfinished(): string {
+    const state = this.coordinator.leader?.state;
+    const counts = state === undefined ? "no leader" : JSON.stringify(state.totals);
+    return `${this.#open} wishes open, ${counts}, unacknowledged ${this.workers.map((worker) => worker.unacknowledged)}`;
+  }
+
+  /** Nothing acknowledged is missing, nothing is recorded twice, and the view equals the fold of the log from nothing. */
+  async #audit(seed: number): Promise<void> {
+    const fresh = new View(":memory:");
+    await catchUp(fresh, this.log);
+    for (const [id, number] of this.acknowledged) {
+      const row = fresh.database.query<{ number: number }, [number]>("SELECT number FROM ids WHERE id = ?").get(id);
+      if (row?.number !== number) throw new Error(`seed ${seed}: the acknowledged submission ${id} is not in the log`);
+    }
+    this.coordinator.view?.flush();
+    const live = this.coordinator.view;
+    if (live === undefined) throw new Error("the coordinator has no view");
+    const [wanted, found] = [canonical(fresh), canonical(live)];
+    if (wanted !== found) throw new Error(`seed ${seed}: the view differs from the fold of the log`);
+    for (const { number, tasks, recorded } of recordedOf(fresh)) {
+      if (tasks !== recorded)
+        throw new Error(`seed ${seed}: submission ${number}: ${recorded} results of ${tasks} tasks`);
+    }
+    checkEpochs(seed, this.log);
+    fresh.close();
+  }
+
+  close(): void {
+    this.coordinator.close();
+    for (const worker of this.workers) worker.close();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+function recordedOf(view: View): { number: number; tasks: number; recorded: number }[] {
+  return view.database
+    .query<{ number: number; tasks: number; recorded: number }, []>(
+      `SELECT number, count AS tasks, (SELECT COALESCE(SUM(past - first), 0) FROM results r WHERE r.number = s.number)
+       AS recorded FROM submissions s`,
+    )
+    .all();
+}
+
+function checkEpochs(seed: number, log: SimLog): void {
+  let epoch = 0;
+  for (const { payload, sequence } of log.entries) {
+    const batch = Batch.parse(JSON.parse(new TextDecoder().decode(payload)));
+    if (batch.epoch < epoch) throw new Error(`seed ${seed}: epoch ${batch.epoch} after ${epoch} at ${sequence}`);
+    epoch = batch.epoch;
+  }
+}
+
+/** Runs one seed to its end; throws what it found, with the seed in the message. */
+export async function simulate(seed: number, workers = 1): Promise<Outcome> {
+  const world = new World(seed, workers);
+  try {
+    return await world.run(seed);
+  } catch (error) {
+    throw new Error(`seed ${seed}: ${error instanceof Error ? error.stack : String(error)}`);
+  } finally {
+    world.close();
+  }
+}
