@@ -2,7 +2,7 @@
 // out of all proportion is refused, with the place.
 
 import { closeSync, openSync, readSync } from "node:fs";
-import { type Document, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, visit } from "yaml";
+import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from "yaml";
 import { ConfigError, type Locate, type Problem } from "./config-problem.ts";
 import { messageOf } from "./errors.ts";
 import { LIMITS } from "./limits.ts";
@@ -44,7 +44,7 @@ export function readSettings(file: string): string | undefined {
 /** Reads the text of a file, whose sections may be empty: `nats:` with nothing but comments under it. */
 export function parseSettings(text: string, file: string, sections: readonly string[]): SettingsText {
   const lines = new LineCounter();
-  const at = (offset: number) => {
+  const at: At = (offset) => {
     const { line, col } = lines.linePos(offset);
     return { file, line: Math.max(1, line), column: Math.max(1, col) };
   };
@@ -69,30 +69,28 @@ export function parseSettings(text: string, file: string, sections: readonly str
   if (!isMap(contents)) {
     return refused([{ ...at(contents.range[0]), message: "settings stand by name, a line each: `listen: 127.0.0.1`" }]);
   }
-  const problems = oddities(document, at);
+  const problems = oddities(contents, at);
   if (problems.length > 0) return refused(problems);
   const tree = document.toJS() as Record<string, unknown>;
   for (const path of sections) if (tree[path] === null) delete tree[path];
   return { tree, problems: [], locate };
 }
 
+type At = (offset: number) => { file: string; line: number; column: number };
+
 /** What YAML allows and settings do not need: it only ever surprises. */
-function oddities(
-  document: Document,
-  at: (offset: number) => { file: string; line: number; column: number },
-): Problem[] {
-  const problems: Problem[] = [];
-  const refuse = (node: Node | null, message: string): void => {
-    problems.push({ ...at(node?.range?.[0] ?? 0), message });
-  };
-  visit(document, {
-    Alias: (_, node) => refuse(node, `*${node.source} refers to another place: write the value itself`),
-    Pair: (_, { key }) => {
-      if (!isScalar(key)) refuse(key as Node | null, "a name must be a word");
-      else if (typeof key.value !== "string") refuse(key, `a name must be a text: put ${String(key.value)} in quotes`);
-    },
+function oddities(node: unknown, at: At, depth = 0): Problem[] {
+  const refuse = (odd: Node | null, message: string): Problem => ({ ...at(odd?.range?.[0] ?? 0), message });
+  if (isAlias(node)) return [refuse(node, `*${node.source} refers to another place: write the value itself`)];
+  if (!isMap(node) && !isSeq(node)) return [];
+  if (depth === LIMITS.config_depth) return [refuse(node, "this is nested too deeply for a setting")];
+  if (isSeq(node)) return node.items.flatMap((item) => oddities(item, at, depth + 1));
+  return node.items.flatMap(({ key, value }) => {
+    const below = oddities(value, at, depth + 1);
+    if (isScalar(key) && typeof key.value === "string") return below;
+    const words = isScalar(key) ? `a name must be a text: put ${String(key.value)} in quotes` : "a name must be a word";
+    return [refuse(key as Node | null, words), ...below];
   });
-  return problems;
 }
 
 /** Where the deepest part of a path that the file has begins. */

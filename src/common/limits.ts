@@ -51,6 +51,7 @@ export const LIMITS = {
   // Settings
   config_file_bytes: 64 * KiB, // the documented examples have 2; looking for names that stand twice is quadratic
   config_problems: 100, // named at once
+  config_depth: 8, // the deepest setting has 3
   // Logs
   log_depth: 4, // of what is logged with a message
   log_items: 32, // of a list or an object

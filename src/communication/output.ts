@@ -35,7 +35,13 @@ export class OutputPublisher {
   }
 
   /** False when it could not be kept: no broker, or no room. */
-  async publish(number: number, index: number, attempt: number, stream: OutputStream, bytes: Uint8Array): Promise<boolean> {
+  async publish(
+    number: number,
+    index: number,
+    attempt: number,
+    stream: OutputStream,
+    bytes: Uint8Array,
+  ): Promise<boolean> {
     if (this.#connection.isClosed()) return false;
     const subject = subjects.output(this.#cluster, this.#node, number, index, attempt);
     try {

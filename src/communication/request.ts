@@ -2,12 +2,12 @@
 // that restarts, or hands over, is waited for instead of failing what a person asked.
 
 import type { NatsConnection } from "nats";
+import type { z } from "zod";
 import { ClawError, messageOf, type WireError } from "../common/errors.ts";
 import { type Runtime, sleep } from "../common/runtime.ts";
 import type { COMMANDS, CommandAnswers, CommandType } from "./messages.ts";
 import type { QueryAnswers, QueryRequest, QueryType } from "./queries.ts";
 import { subjects } from "./subjects.ts";
-import type { z } from "zod";
 
 const REQUEST_MS = 10_000;
 const FIRST_PAUSE_MS = 100;

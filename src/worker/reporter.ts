@@ -3,9 +3,9 @@
 // large messages and an idle one sends at once.
 
 import { LIMITS } from "../common/limits.ts";
-import { planted } from "../core/canary.ts";
 import type { Outcome } from "../common/models.ts";
 import type { PlainRun, Run, TaskResult, UpMessage } from "../communication/messages.ts";
+import { planted } from "../core/canary.ts";
 
 /** The durable side; `storage/outbox` in production and in the simulator. */
 export interface ReportStore {

@@ -1,8 +1,8 @@
-import { machineHash } from "../../src/common/machine.ts";
 import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
+import { machineHash } from "../../src/common/machine.ts";
 import { NodeInfo } from "../../src/common/models.ts";
 import { countGpus, cpuLimitMillis, discoverNode, memoryLimitMib } from "../../src/worker/discover.ts";
 import { LoadMeter } from "../../src/worker/metrics.ts";

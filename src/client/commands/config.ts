@@ -1,16 +1,8 @@
 // `config init|check|show`: settings without starting anything.
 
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-import {
-  checkConfig,
-  initConfig,
-  type Loaded,
-  loadConfig,
-  type Problem,
-  problemText,
-  type Source,
-} from "../../common/config.ts";
+import { existsSync } from "node:fs";
+import { describeConfig, initConfig, type Loaded, loadConfig, type SettingRow } from "../../common/config.ts";
+import { ConfigError, type Problem, problemText } from "../../common/config-problem.ts";
 import type { ConfigRole } from "../../common/config-schema.ts";
 import { ClawError, ERRORS } from "../../common/errors.ts";
 import { resolvePaths } from "../../common/paths.ts";
@@ -60,73 +52,60 @@ async function init(io: Io, roles: readonly ConfigRole[], options: ConfigOptions
   return 0;
 }
 
+/** Every problem of the files, the environment included: what `claw --role …` would refuse. */
 async function check(io: Io, roles: readonly ConfigRole[], options: ConfigOptions): Promise<number> {
   const problems: Problem[] = [];
   const files: string[] = [];
+  const ignored = new Set<string>();
   for (const role of roles) {
-    const file = options.config ?? join(pathsOf(io, options).config_dir, `${role}.yaml`);
-    if (options.config !== undefined && !existsSync(file)) throw new ClawError("not_found", `there is no file ${file}`);
-    if (!existsSync(file)) continue;
-    files.push(file);
-    problems.push(...checkConfig(role, readFileSync(file, "utf8"), file));
+    try {
+      const loaded = load(io, role, options);
+      if (existsSync(loaded.file)) files.push(loaded.file);
+      for (const name of loaded.ignored) ignored.add(name);
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      problems.push(...error.problems);
+    }
   }
-  if (options.json === true) await io.out(`${JSON.stringify({ ok: problems.length === 0, files, problems })}\n`);
-  else if (problems.length > 0) io.err(`${problems.map(problemText).join("\n")}\n`);
-  else await io.out(files.length === 0 ? "no settings files: the defaults hold\n" : `${files.join("\n")}\nall good\n`);
+  if (options.json === true) {
+    const report = { ok: problems.length === 0, files, problems, ignored: [...ignored] };
+    await io.out(`${JSON.stringify(report)}\n`);
+  } else {
+    for (const name of ignored) io.err(`claw: ${name} is no setting and means nothing here\n`);
+    if (problems.length > 0) io.err(`${problems.map(problemText).join("\n")}\n`);
+    else
+      await io.out(files.length === 0 ? "no settings files: the defaults hold\n" : `${files.join("\n")}\nall good\n`);
+  }
   return problems.length === 0 ? 0 : ERRORS.bad_config.exit;
 }
 
-interface Row {
+interface Row extends SettingRow {
   role: ConfigRole;
-  field: string;
-  value: unknown;
-  source: Source;
 }
 
 async function show(io: Io, roles: readonly ConfigRole[], options: ConfigOptions): Promise<number> {
-  const rows = roles.flatMap((role) => rowsOf(io, role, options));
+  const rows = roles.flatMap((role): Row[] => describeConfig(load(io, role, options)).map((row) => ({ role, ...row })));
   await printRows(
     io,
     options.json === true ? "json" : "table",
     rows,
     [
-      { title: "ROLE", value: (row) => row.role },
-      { title: "FIELD", value: (row) => row.field },
-      {
-        title: "VALUE",
-        value: (row) =>
-          row.value === undefined ? "-" : typeof row.value === "string" ? row.value : JSON.stringify(row.value),
-      },
-      {
-        title: "FROM",
-        value: ({ source }) => (source.detail === undefined ? source.source : `${source.source} ${source.detail}`),
-      },
+      { title: "ROLE", value: ({ role }) => role },
+      { title: "FIELD", value: ({ field }) => field },
+      { title: "VALUE", value: ({ value }) => valueText(value) },
+      { title: "FROM", value: ({ source, detail }) => (detail === undefined ? source : `${source} ${detail}`) },
     ],
-    {
-      id: (row) => row.field,
-      json: ({ role, field, value, source }) => ({ role, field, value: value ?? null, ...source }),
-      empty: "",
-    },
+    { id: ({ field }) => field, json: (row) => row, empty: "there are no settings" },
   );
   return 0;
 }
 
-function rowsOf(io: Io, role: ConfigRole, options: ConfigOptions): Row[] {
-  const load = {
-    paths: pathsOf(io, options),
-    env: io.env,
-    ...(options.config === undefined ? {} : { file: options.config }),
-  };
-  const loaded: Loaded<unknown> = role === "coordinator" ? loadConfig("coordinator", load) : loadConfig("worker", load);
-  return [...loaded.sources].map(([field, source]) => ({
-    role,
-    field,
-    value: hidden(loaded.values.get(field)),
-    source,
-  }));
+function valueText(value: unknown): string {
+  if (value === null) return "-";
+  return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-/** Passwords in URLs are nobody's business on a screen. */
-function hidden(value: unknown): unknown {
-  return typeof value === "string" ? value.replace(/(\w+:\/\/[^:/@\s]+):[^@/\s]+@/, "$1:***@") : value;
+function load(io: Io, role: ConfigRole, options: ConfigOptions): Loaded<unknown> {
+  const file = options.config === undefined ? {} : { file: options.config };
+  return loadConfig(role, { paths: pathsOf(io, options), env: io.env, ...file });
 }
