@@ -50,9 +50,11 @@ function table<T>(rows: readonly T[], columns: readonly Column<T>[]): string {
   return `${[line(columns.map((column) => column.title)), ...cells.map(line)].join("\n")}\n`;
 }
 
+const CONTROL = /\p{Cc}/gu;
+
 /** Control characters of a task's name must not reach the terminal. */
 export function printable(text: string): string {
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (character) => JSON.stringify(character).slice(1, -1));
+  return text.replace(CONTROL, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** `1 task`, `3 tasks`. */

@@ -86,11 +86,6 @@ export function loadConfig(role: ConfigRole, options: LoadOptions): Loaded<Coord
   return { config, file, values, sources, ignored };
 }
 
-/** Every problem of a file's text. */
-export function checkConfig(role: ConfigRole, text: string, file: string): Problem[] {
-  return judge(role, text, file).problems;
-}
-
 /** No two fields depend on each other, so a file is judged by itself, and so is what comes on top of it. */
 function judge(role: ConfigRole, text: string, file: string) {
   const settings = parseSettings(text, file, sectionsOf(role));

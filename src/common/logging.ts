@@ -11,7 +11,7 @@ import { ClawError } from "./errors.ts";
 import { LIMITS } from "./limits.ts";
 import { isSecretName, redactText } from "./redact.ts";
 import type { Runtime } from "./runtime.ts";
-import { isoTime } from "./runtime.ts";
+import { blockFor, isoTime } from "./runtime.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 export type LogFormat = "auto" | "json" | "pretty";
@@ -118,7 +118,7 @@ function shorten(text: string): string {
  * Writes whole lines and never fails: a closed pipe, a full disk or a reader that sleeps costs lines, and the next one
  * that gets through says how many.
  */
-export function lineWriter(write: (bytes: Uint8Array) => number): (line: string) => void {
+function lineWriter(write: (bytes: Uint8Array) => number): (line: string) => void {
   let lost = 0;
   return (line) => {
     const note = lost === 0 ? "" : `${JSON.stringify({ level: "warn", message: `${lost} log lines were lost` })}\n`;
@@ -135,7 +135,7 @@ function writeAll(write: (bytes: Uint8Array) => number, bytes: Uint8Array): bool
     } catch (error) {
       // A pipe that another process made non-blocking is full: its reader gets a moment.
       if ((error as { code?: string }).code !== "EAGAIN" || waits++ >= MOST_WAITS) return false;
-      Bun.sleepSync(WAIT_MS);
+      blockFor(WAIT_MS);
     }
   }
   return true;

@@ -21,7 +21,7 @@ export const TASK_STATUSES = [
   "timeout",
 ] as const;
 export type TaskStatus = (typeof TASK_STATUSES)[number];
-export const TERMINAL_STATUSES = ["completed", "failed", "cancelled", "timeout"] as const;
+const TERMINAL_STATUSES = ["completed", "failed", "cancelled", "timeout"] as const;
 export type TerminalStatus = (typeof TERMINAL_STATUSES)[number];
 
 export function isTerminal(status: TaskStatus): status is TerminalStatus {
@@ -62,7 +62,7 @@ export const TYPE_PRESETS: Record<TaskType, { cpu_millis: number; priority: Prio
 };
 
 /** A script that the client bundled; the content stands in the object store under its hash. */
-export const Script = z.strictObject({
+const Script = z.strictObject({
   name: z.string().min(1).max(255),
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
   size_bytes: count.max(LIMITS.script_bytes),

@@ -39,6 +39,11 @@ export function sleep(runtime: Runtime, delay_ms: number): Promise<void> {
   });
 }
 
+/** Stops the whole process for a moment: only where a call must not return before it is done. */
+export function blockFor(delay_ms: number): void {
+  Bun.sleepSync(delay_ms);
+}
+
 /** A random unsigned 32-bit integer. */
 export function randomU32(runtime: Runtime): number {
   const bytes = runtime.random_bytes(4);

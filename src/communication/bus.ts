@@ -31,7 +31,7 @@ function encode(message: object): Uint8Array {
 }
 
 /** Parses one message; throws a typed rejection that names the field. */
-export function parseMessage<T>(schema: z.ZodType<T>, data: Uint8Array): T {
+function parseMessage<T>(schema: z.ZodType<T>, data: Uint8Array): T {
   if (data.length > LIMITS.message_bytes) {
     throw new ClawError("too_large", `a message of ${data.length} bytes, at most ${LIMITS.message_bytes}`);
   }

@@ -4,6 +4,8 @@
 import { type Authenticator, type ConnectionOptions, connect, type NatsConnection } from "nats";
 import { ClawError, messageOf } from "../common/errors.ts";
 
+export type { NatsConnection } from "nats";
+
 export interface ConnectOptions {
   /** One or more URLs, separated by commas; may carry user and password. */
   url: string;

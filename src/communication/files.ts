@@ -5,7 +5,7 @@ import { type NatsConnection, type ObjectStore, StorageType } from "nats";
 import { ClawError } from "../common/errors.ts";
 import { subjects } from "./subjects.ts";
 
-export function hashOf(bytes: Uint8Array): string {
+function hashOf(bytes: Uint8Array): string {
   return new Bun.CryptoHasher("sha256").update(bytes).digest("hex");
 }
 

@@ -44,7 +44,7 @@ export async function openLog(
   cluster: string,
   replicas: number,
   domain?: string,
-): Promise<NatsLog> {
+): Promise<Log> {
   const options = domain === undefined ? {} : { domain };
   const manager = await connection.jetstreamManager({ ...options, timeout: 10_000 });
   const name = subjects.logStream(cluster);
@@ -73,7 +73,7 @@ export async function openLog(
   );
 }
 
-export class NatsLog implements Log {
+class NatsLog implements Log {
   readonly created: string;
   readonly #jetstream: JetStreamClient;
   readonly #manager: JetStreamManager;

@@ -6,7 +6,7 @@ import { z } from "zod";
 import { LIMITS } from "../common/limits.ts";
 import { NodeInfo, Outcome, Specification } from "../common/models.ts";
 
-export const WIRE_VERSION = 1;
+const WIRE_VERSION = 1;
 
 const integer = z.int().min(0);
 const attempt = z.int().min(1).max(1_000_000);
@@ -35,7 +35,7 @@ const runs = <T extends z.ZodType>(of: T, most: number) => z.array(of).max(most)
 
 // ---- worker → leader, on claw.<c>.node.<id>.up -----------------------------------------------------------------
 
-export const NodeRegister = z.strictObject({
+const NodeRegister = z.strictObject({
   type: z.literal("node.register"),
   v: z.literal(WIRE_VERSION),
   /** The cluster that this worker belongs to; absent until it was welcomed once. */
@@ -48,7 +48,7 @@ export const NodeRegister = z.strictObject({
 
 /** Short names: at most 149 bytes as sent, subject and all. i incarnation, n attempts held, h their hash, c % of all
  * processors busy, m MiB of memory free. */
-export const NodeHeartbeat = z.strictObject({
+const NodeHeartbeat = z.strictObject({
   type: z.literal("node.heartbeat"),
   i: z.string().regex(/^[0-9a-f]{8}$/),
   n: integer,
@@ -57,14 +57,14 @@ export const NodeHeartbeat = z.strictObject({
   m: integer.optional(),
 });
 
-export const NodeShutdown = z.strictObject({
+const NodeShutdown = z.strictObject({
   type: z.literal("node.shutdown"),
   incarnation,
   reason: z.string().max(256),
 });
 
 /** Answer to `node.control {action: "list"}`: everything that the worker holds, in parts. */
-export const NodeHeld = z.strictObject({
+const NodeHeld = z.strictObject({
   type: z.literal("node.held"),
   incarnation,
   /** The list that this is a part of, and whether it is the last part. */
@@ -73,13 +73,13 @@ export const NodeHeld = z.strictObject({
   held: runs(Run, LIMITS.held_runs_per_message),
 });
 
-export const TaskStart = z.strictObject({
+const TaskStart = z.strictObject({
   type: z.literal("task.start"),
   incarnation,
   runs: runs(StartRun, LIMITS.report_items_per_message),
 });
 
-export const TaskProgress = z.strictObject({
+const TaskProgress = z.strictObject({
   type: z.literal("task.progress"),
   incarnation,
   task: z.tuple([integer, integer, attempt]),
@@ -88,7 +88,7 @@ export const TaskProgress = z.strictObject({
 });
 
 /** Successes. `seq` is the outbox row: it is sent again until `report.ack` names it. */
-export const TaskComplete = z.strictObject({
+const TaskComplete = z.strictObject({
   type: z.literal("task.complete"),
   seq: integer,
   runs: runs(PlainRun, LIMITS.report_items_per_message),
@@ -96,7 +96,7 @@ export const TaskComplete = z.strictObject({
 });
 
 /** Everything that did not succeed, and what is given back unstarted. */
-export const TaskFail = z.strictObject({
+const TaskFail = z.strictObject({
   type: z.literal("task.fail"),
   seq: integer,
   results: runs(TaskResult, LIMITS.report_items_per_message),
@@ -128,14 +128,14 @@ export const AssignItem = z.strictObject({
 });
 export type AssignItem = z.infer<typeof AssignItem>;
 
-export const TaskAssign = z.strictObject({
+const TaskAssign = z.strictObject({
   type: z.literal("task.assign"),
   incarnation,
   specifications: z.array(Specification),
   items: z.array(AssignItem).max(LIMITS.assign_runs_per_message),
 });
 
-export const TaskCancel = z.strictObject({
+const TaskCancel = z.strictObject({
   type: z.literal("task.cancel"),
   incarnation,
   runs: runs(Run, LIMITS.assign_runs_per_message),
@@ -143,7 +143,7 @@ export const TaskCancel = z.strictObject({
   reason: z.enum(["cancelled", "superseded"]),
 });
 
-export const NodeControl = z.strictObject({
+const NodeControl = z.strictObject({
   type: z.literal("node.control"),
   incarnation,
   action: z.discriminatedUnion("kind", [
@@ -163,7 +163,7 @@ export const NodeControl = z.strictObject({
   ]),
 });
 
-export const ReportAck = z.strictObject({
+const ReportAck = z.strictObject({
   type: z.literal("report.ack"),
   seqs: z.array(integer),
 });
@@ -221,7 +221,7 @@ export const TaskCancelCommand = z.strictObject({
 });
 export type TaskCancelCommand = z.infer<typeof TaskCancelCommand>;
 
-export const CredentialsExport = z.strictObject({
+const CredentialsExport = z.strictObject({
   v: z.literal(WIRE_VERSION),
   role: z.enum(["worker", "client"]),
 });

@@ -7,14 +7,14 @@ import { subjects } from "./subjects.ts";
 
 export type OutputStream = "stdout" | "stderr";
 
-export function encodeChunk(stream: OutputStream, bytes: Uint8Array): Uint8Array {
+function encodeChunk(stream: OutputStream, bytes: Uint8Array): Uint8Array {
   const chunk = new Uint8Array(bytes.length + 1);
   chunk[0] = stream === "stdout" ? 1 : 2;
   chunk.set(bytes, 1);
   return chunk;
 }
 
-export function decodeChunk(chunk: Uint8Array): { stream: OutputStream; bytes: Uint8Array } {
+function decodeChunk(chunk: Uint8Array): { stream: OutputStream; bytes: Uint8Array } {
   const [kind] = chunk;
   if (kind !== 1 && kind !== 2) throw new ClawError("bad_request", `an output chunk of unknown kind ${kind}`);
   return { stream: kind === 1 ? "stdout" : "stderr", bytes: chunk.subarray(1) };

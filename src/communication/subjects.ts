@@ -1,21 +1,6 @@
 // Names on the wire (design, section 7). Who sends is part of the subject, so the broker's permissions hold each to its
 // own. `c` is the cluster's name.
 
-import { ClawError } from "../common/errors.ts";
-import { LIMITS } from "../common/limits.ts";
-
-const CLUSTER = /^[a-z0-9][a-z0-9-]*$/;
-
-export function checkClusterName(name: string): string {
-  if (name.length > LIMITS.cluster_name_chars || !CLUSTER.test(name)) {
-    throw new ClawError("bad_config", `'${name}' is no cluster name`, {
-      hint: `lower-case letters, digits and hyphens, at most ${LIMITS.cluster_name_chars}`,
-      field: "cluster",
-    });
-  }
-  return name;
-}
-
 export const subjects = {
   command: (c: string, who: string, type: string) => `claw.${c}.client.${who}.cmd.${type}`,
   query: (c: string, who: string, type: string) => `claw.${c}.client.${who}.query.${type}`,

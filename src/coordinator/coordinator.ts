@@ -3,7 +3,6 @@
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import type { NatsConnection } from "nats";
 import type { CoordinatorConfig } from "../common/config.ts";
 import { ClawError } from "../common/errors.ts";
 import type { Logger } from "../common/logging.ts";
@@ -13,6 +12,7 @@ import type { Service } from "../common/service.ts";
 import { VERSION } from "../common/version.ts";
 import { type Broker, openBroker } from "../communication/broker.ts";
 import { CoordinatorBus, type Request } from "../communication/bus.ts";
+import type { NatsConnection } from "../communication/connection.ts";
 import { removeEndpoint, writeEndpoint } from "../communication/endpoint.ts";
 import { openLog } from "../communication/log.ts";
 import type { CommandType } from "../communication/messages.ts";

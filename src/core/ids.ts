@@ -39,7 +39,3 @@ export function parseTaskRef(text: string): TaskRef {
     ...(index === undefined ? {} : { index: Number(index) }),
   };
 }
-
-export function formatNodeId(digits: string): string {
-  return `node_${digits}`;
-}

@@ -33,10 +33,10 @@ export interface Placement {
 }
 
 /** Work that a node is given ahead, in milliseconds of its own speed. */
-export const PREFETCH_MS = 30;
+const PREFETCH_MS = 30;
 
 /** Why a node can never take a task with these needs as it is now; undefined where it could, were it idle. */
-export function misfit(needs: Needs, node: Pick<NodeLoad, "id" | "info">): string | undefined {
+function misfit(needs: Needs, node: Pick<NodeLoad, "id" | "info">): string | undefined {
   const { info } = node;
   if (needs.node !== undefined && needs.node !== node.id && needs.node !== info.name) return `is not ${needs.node}`;
   if (!info.executors.includes(needs.executor)) return `does not run ${needs.executor} tasks`;

@@ -6,7 +6,6 @@ import {
   type Needs,
   type NodeInfo,
   type NodeStatus,
-  PRIORITIES,
   type Priority,
   type Specification,
   type TaskCounts,
@@ -115,10 +114,6 @@ export function addUse(used: Used, needs: Needs, count: number): void {
   for (const [name, amount] of Object.entries(needs.resources ?? {})) {
     used.resources[name] = (used.resources[name] ?? 0) + amount * count;
   }
-}
-
-export function priorityRank(priority: Priority): number {
-  return PRIORITIES.indexOf(priority);
 }
 
 /** Id and index by which people know a member. */

@@ -7,7 +7,7 @@ import type { Specification } from "../common/models.ts";
 import type { Changes, InputsRow, NodeRow, SubmissionRow } from "../core/changes.ts";
 import { openDatabase, storageError } from "./database.ts";
 
-export const VIEW_VERSION = 1;
+const VIEW_VERSION = 1;
 
 const SCHEMA = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

@@ -3,7 +3,6 @@
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import type { NatsConnection } from "nats";
 import type { WorkerConfig } from "../common/config.ts";
 import { ClawError, messageOf } from "../common/errors.ts";
 import type { Logger } from "../common/logging.ts";
@@ -12,7 +11,7 @@ import { type Runtime, randomHex, type Timer } from "../common/runtime.ts";
 import type { Service } from "../common/service.ts";
 import { connectOptions } from "../communication/broker.ts";
 import { WorkerBus } from "../communication/bus.ts";
-import { openConnection } from "../communication/connection.ts";
+import { type NatsConnection, openConnection } from "../communication/connection.ts";
 import { type Credentials, localNodeId, readCredentials } from "../communication/credentials.ts";
 import { FileStore } from "../communication/files.ts";
 import { OutputPublisher } from "../communication/output.ts";

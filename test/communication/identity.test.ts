@@ -76,7 +76,7 @@ describe("an identity", () => {
     const readers = children.map(({ stdout }) => stdout.getReader());
     for (const reader of readers) await reader.read();
     for (const { stdin } of children) {
-      stdin.write("go\n");
+      await stdin.write("go\n");
       await stdin.end();
     }
     const accounts = await Promise.all(

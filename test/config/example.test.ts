@@ -4,8 +4,8 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "yaml";
-import { checkConfig } from "../../src/common/config.ts";
 import { fieldsOf, SCHEMAS } from "../../src/common/config-schema.ts";
+import { problemsOf } from "./check.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 
@@ -26,14 +26,14 @@ for (const role of ["coordinator", "worker"] as const) {
     const uncommented = text.replace(/^( *)#(?=[a-z_]+:)/gm, "$1");
 
     test("is valid as it is, and says nothing but defaults", () => {
-      expect(checkConfig(role, text, file)).toEqual([]);
+      expect(problemsOf(role, text)).toEqual([]);
       const sections = Object.values(parse(text) as Record<string, unknown>);
       expect(sections.every((value) => value === null)).toBe(true);
     });
 
     test("is valid with every setting uncommented", () => {
       expect(uncommented).not.toBe(text);
-      expect(checkConfig(role, uncommented, file)).toEqual([]);
+      expect(problemsOf(role, uncommented)).toEqual([]);
     });
 
     test("has every setting, with its real default", () => {

@@ -1,12 +1,12 @@
 // What is wrong with a settings file, told with its place and what was meant.
 
 import { describe, expect, test } from "bun:test";
-import { checkConfig } from "../../src/common/config.ts";
 import { ConfigError, problemText } from "../../src/common/config-problem.ts";
 import { LIMITS } from "../../src/common/limits.ts";
+import { problemsOf } from "./check.ts";
 
 const check = (text: string, role: "coordinator" | "worker" = "coordinator"): string[] =>
-  checkConfig(role, text, "c.yaml").map(problemText);
+  problemsOf(role, text).map(problemText);
 
 describe("what is refused", () => {
   const cases: [string, string, string[]][] = [
@@ -136,7 +136,7 @@ describe("what is out of all proportion", () => {
   });
 
   test("of many problems the first hundred are named, and how many there are", () => {
-    const many = checkConfig("worker", Array.from({ length: 150 }, (_, at) => `x${at}y: 1`).join("\n"), "c.yaml");
+    const many = problemsOf("worker", Array.from({ length: 150 }, (_, at) => `x${at}y: 1`).join("\n"));
     expect(many).toHaveLength(150);
     const lines = new ConfigError(many).message.split("\n");
     expect(lines).toHaveLength(LIMITS.config_problems + 1);
