@@ -40,7 +40,3 @@ export function without(runs: readonly EventRun[], others: readonly EventRun[]):
   }
   return runs.flatMap((run) => uncovered(run, by_task.get(`${run[0]}/${run[3]}`) ?? []));
 }
-
-export function runsOverlap(a: EventRun, b: EventRun): boolean {
-  return sameTask(a, b) && a[1] < b[2] && b[1] < a[2];
-}

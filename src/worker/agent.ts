@@ -3,11 +3,11 @@
 
 import { LIMITS } from "../common/limits.ts";
 import type { Capacity, Needs, NodeInfo, Outcome } from "../common/models.ts";
-import type { AssignItem, DownMessage, Run, UpMessage } from "../communication/messages.ts";
-import { Held } from "../core/held.ts";
+import type { DownMessage, Run, UpMessage } from "../communication/messages.ts";
 import { fits } from "../core/place.ts";
-import { runsOverlap, uncovered, without } from "../core/runs.ts";
+import { uncovered, without } from "../core/runs.ts";
 import { addUse, emptyUsed } from "../core/state.ts";
+import { Holding } from "./holding.ts";
 import { firstJob, type Job, type QueuedRun, queuedRun, runOf } from "./queue.ts";
 import { Reporter, type ReportStore } from "./reporter.ts";
 
@@ -53,7 +53,7 @@ export class Agent {
   readonly #world: AgentWorld;
   readonly #options: AgentOptions;
   readonly #reporter: Reporter;
-  readonly #held = new Held();
+  readonly #held = new Holding();
   readonly #running = new Map<string, Running>();
   readonly #used = emptyUsed();
   #queue: QueuedRun[] = [];
@@ -70,7 +70,7 @@ export class Agent {
     this.#reporter = new Reporter(store, (message) => {
       if (this.#mode === "welcome" || this.#mode === "leaving") world.send(message);
     });
-    for (const run of this.#reporter.runs) this.#held.add(...run);
+    for (const run of this.#reporter.runs) this.#held.add(run);
   }
 
   get mode(): Mode {
@@ -113,7 +113,7 @@ export class Agent {
   down(message: DownMessage, now: AgentNow): void {
     switch (message.type) {
       case "report.ack":
-        for (const run of this.#reporter.acknowledged(message.seqs)) this.#held.remove(...run);
+        for (const run of this.#reporter.acknowledged(message.seqs)) this.#held.remove(run);
         break;
       case "node.control":
         this.#control(message, now);
@@ -157,7 +157,7 @@ export class Agent {
   /** Everything that this node holds, in parts that fit a message. */
   #list(list: number): void {
     const { incarnation } = this.#options;
-    const runs = this.#heldRuns();
+    const { runs } = this.#held;
     const most = LIMITS.held_runs_per_message;
     for (let at = 0; at === 0 || at < runs.length; at += most) {
       const last = at + most >= runs.length;
@@ -165,36 +165,22 @@ export class Agent {
     }
   }
 
-  #heldRuns(): Run[] {
-    return [
-      ...this.#queue.map(runOf),
-      ...[...this.#running.values()].map(({ job }): Run => [job.number, job.index, job.index + 1, job.attempt]),
-      ...this.#reporter.runs,
-    ];
-  }
-
   #assign(message: Extract<DownMessage, { type: "task.assign" }>, now: AgentNow): void {
     for (const item of message.items) {
       const specification = message.specifications[item.spec];
       if (specification === undefined) continue;
-      for (const run of this.#news(item)) {
-        this.#held.add(...run);
+      // A message may come twice: only what is not held already counts.
+      for (const run of this.#held.news(item.run)) {
+        this.#held.add(run);
         this.#queue.push(queuedRun(item, run, specification, now.monotonic_ms));
       }
     }
   }
 
-  /** The part of an assignment that is not held already: a message may come twice. */
-  #news(item: AssignItem): Run[] {
-    const [number, from, to, attempt] = item.run;
-    const mine = this.#heldRuns().filter((run) => runsOverlap(run, [number, from, to, attempt]));
-    return mine.length === 0 ? [item.run] : uncovered(item.run, mine);
-  }
-
   #cancel(message: Extract<DownMessage, { type: "task.cancel" }>): void {
     for (const run of message.runs) {
       for (const gone of this.#takeQueued(run)) {
-        if (message.reason === "superseded") this.#held.remove(...gone);
+        if (message.reason === "superseded") this.#held.remove(gone);
         else this.#reporter.release(gone);
       }
       for (const running of this.#running.values()) {
@@ -277,7 +263,7 @@ export class Agent {
     this.#running.delete(keyOf(job));
     addUse(this.#used, job.specification.needs, -1);
     const { number, index, attempt } = job;
-    if (running.superseded) this.#held.remove(number, index, index + 1, attempt);
+    if (running.superseded) this.#held.remove([number, index, index + 1, attempt]);
     else this.#reporter.result(number, index, attempt, outcome);
     this.settle(now);
   }
