@@ -13,16 +13,23 @@ const attempt = z.int().min(1).max(1_000_000);
 const incarnation = z.string().regex(/^[0-9a-f]{16}$/);
 const taskId = z.int().min(0).max(0xffff_ffff);
 const nonce = z.string().regex(/^[0-9a-f]{32}$/);
+/** `to` is excluded, so an empty run, or one that goes backwards, is nobody's. */
+const BACKWARD = "a run ends before it begins";
+
+function forward([, from, to]: readonly [number, number, number, ...number[]]): boolean {
+  return from < to;
+}
+
 const input = z.string().max(LIMITS.input_bytes);
 
 /** [submission, from, to, attempt] */
-export const Run = z.tuple([integer, integer, integer, attempt]);
+export const Run = z.tuple([integer, integer, integer, attempt]).refine(forward, BACKWARD);
 export type Run = z.infer<typeof Run>;
 
 /** [submission, from, to, attempt, started_at] in wall milliseconds of the node */
-const StartRun = z.tuple([integer, integer, integer, attempt, integer]);
+const StartRun = z.tuple([integer, integer, integer, attempt, integer]).refine(forward, BACKWARD);
 /** [submission, from, to, attempt, started_at, ended_at]: plain successes that have nothing else to tell */
-const PlainRun = z.tuple([integer, integer, integer, attempt, integer, integer]);
+const PlainRun = z.tuple([integer, integer, integer, attempt, integer, integer]).refine(forward, BACKWARD);
 export type PlainRun = z.infer<typeof PlainRun>;
 
 const TaskResult = z.strictObject({
@@ -30,6 +37,24 @@ const TaskResult = z.strictObject({
   outcome: Outcome,
 });
 export type TaskResult = z.infer<typeof TaskResult>;
+
+/** Whether each attempt is named once: two ends of one are none. */
+function disjoint(parts: readonly (readonly (readonly number[])[])[]): boolean {
+  const ends = new Map<string, number>();
+  const ranges = parts.flat().sort((a, b) => (a[1] ?? 0) - (b[1] ?? 0));
+  for (const [number, from = 0, to = 0, one] of ranges) {
+    const key = `${number}/${one}`;
+    if ((ends.get(key) ?? 0) > from) return false;
+    ends.set(key, to);
+  }
+  return true;
+}
+
+function tasksOf(results: readonly TaskResult[]): Run[] {
+  return results.map(({ task: [number, index, one] }) => [number, index, index + 1, one]);
+}
+
+const TWICE = "it names an attempt twice";
 
 const runs = <T extends z.ZodType>(of: T, most: number) => z.array(of).max(most);
 
@@ -73,11 +98,13 @@ const NodeHeld = z.strictObject({
   held: runs(Run, LIMITS.held_runs_per_message),
 });
 
-const TaskStart = z.strictObject({
-  type: z.literal("task.start"),
-  incarnation,
-  runs: runs(StartRun, LIMITS.report_items_per_message),
-});
+const TaskStart = z
+  .strictObject({
+    type: z.literal("task.start"),
+    incarnation,
+    runs: runs(StartRun, LIMITS.report_items_per_message),
+  })
+  .refine(({ runs }) => disjoint([runs]), TWICE);
 
 const TaskProgress = z.strictObject({
   type: z.literal("task.progress"),
@@ -88,20 +115,24 @@ const TaskProgress = z.strictObject({
 });
 
 /** Successes. `seq` is the outbox row: it is sent again until `report.ack` names it. */
-const TaskComplete = z.strictObject({
-  type: z.literal("task.complete"),
-  seq: integer,
-  runs: runs(PlainRun, LIMITS.report_items_per_message),
-  results: runs(TaskResult, LIMITS.report_items_per_message),
-});
+const TaskComplete = z
+  .strictObject({
+    type: z.literal("task.complete"),
+    seq: integer,
+    runs: runs(PlainRun, LIMITS.report_items_per_message),
+    results: runs(TaskResult, LIMITS.report_items_per_message),
+  })
+  .refine(({ runs, results }) => disjoint([runs, tasksOf(results)]), TWICE);
 
 /** Everything that did not succeed, and what is given back unstarted. */
-const TaskFail = z.strictObject({
-  type: z.literal("task.fail"),
-  seq: integer,
-  results: runs(TaskResult, LIMITS.report_items_per_message),
-  released: runs(Run, LIMITS.report_items_per_message),
-});
+const TaskFail = z
+  .strictObject({
+    type: z.literal("task.fail"),
+    seq: integer,
+    results: runs(TaskResult, LIMITS.report_items_per_message),
+    released: runs(Run, LIMITS.report_items_per_message),
+  })
+  .refine(({ results, released }) => disjoint([tasksOf(results), released]), TWICE);
 
 export const UpMessage = z.discriminatedUnion("type", [
   NodeRegister,
@@ -211,11 +242,13 @@ export const TaskCancelCommand = z.strictObject({
   v: z.literal(WIRE_VERSION),
   targets: z
     .array(
-      z.strictObject({
-        number: integer,
-        from: integer,
-        to: integer.optional(),
-      }),
+      z
+        .strictObject({
+          number: integer,
+          from: integer,
+          to: integer.optional(),
+        })
+        .refine(({ from, to }) => to === undefined || from < to, BACKWARD),
     )
     .max(LIMITS.list_rows),
 });

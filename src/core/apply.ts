@@ -29,8 +29,7 @@ export function apply(state: State, event: Event, touched: Touched): void {
       applyExtended(state, event, touched);
       return;
     case "closed": {
-      const submission = submissionOf(state, event.number);
-      submission.open = false;
+      openSubmission(state, event.number).open = false;
       touched.submissions.add(event.number);
       return;
     }
@@ -48,9 +47,7 @@ export function apply(state: State, event: Event, touched: Touched): void {
       applyAssigned(state, event, touched);
       return;
     case "started":
-      for (const [number, from, to] of event.runs) {
-        move(state, touched, number, from, to, (piece) => ({ ...piece, status: "running" }));
-      }
+      applyStarted(state, event, touched);
       return;
     case "succeeded":
       applySucceeded(state, event, touched);
@@ -65,8 +62,11 @@ export function apply(state: State, event: Event, touched: Touched): void {
       finish(state, touched, event.number, event.from, event.to, 0, "", event.outcome);
       return;
     case "stopping":
-      for (const [number, from, to] of event.runs) {
-        move(state, touched, number, from, to, (piece) => ({ ...piece, stopping: true }));
+      for (const [number, from, to, attempt] of event.runs) {
+        move(state, touched, number, from, to, (piece) => {
+          requireCurrent(piece, number, attempt, event.node);
+          return { ...piece, stopping: true };
+        });
       }
       return;
   }
@@ -76,6 +76,20 @@ function submissionOf(state: State, number: number): Submission {
   const submission = state.submissions.get(number);
   if (submission === undefined) throw new Error(`no live submission ${number}`);
   return submission;
+}
+
+function openSubmission(state: State, number: number): Submission {
+  const submission = submissionOf(state, number);
+  if (!submission.open) throw new Error(`submission ${number} is closed`);
+  return submission;
+}
+
+/** Only the attempt that stands may change anything; whoever made the event had to know. */
+function requireCurrent(piece: Segment, number: number, attempt: number, node: string): void {
+  if (isTerminal(piece.status)) throw new Error(`task ${number}.${piece.from} is over already`);
+  if (piece.node !== node || piece.attempt !== attempt) {
+    throw new Error(`attempt ${attempt} of ${number}.${piece.from} on ${node} is not the current one`);
+  }
 }
 
 function nodeOf(state: State, id: string): Node {
@@ -113,7 +127,7 @@ function applySubmitted(state: State, event: EventOf<"submitted">, touched: Touc
 }
 
 function applyExtended(state: State, event: EventOf<"extended">, touched: Touched): void {
-  const submission = submissionOf(state, event.number);
+  const submission = openSubmission(state, event.number);
   if (event.offset !== submission.count) throw new Error(`inputs at ${event.offset}, not ${submission.count}`);
   if (event.inputs.length > 0) {
     touched.inputs.push({ number: event.number, offset: event.offset, inputs: event.inputs });
@@ -172,6 +186,16 @@ function applyAssigned(state: State, event: EventOf<"assigned">, touched: Touche
   }
 }
 
+function applyStarted(state: State, event: EventOf<"started">, touched: Touched): void {
+  for (const [number, from, to, attempt] of event.runs) {
+    move(state, touched, number, from, to, (piece) => {
+      requireCurrent(piece, number, attempt, event.node);
+      if (piece.status !== "scheduled") throw new Error(`task ${number}.${piece.from} runs already`);
+      return { ...piece, status: "running" };
+    });
+  }
+}
+
 function applySucceeded(state: State, event: EventOf<"succeeded">, touched: Touched): void {
   for (const [number, from, to, attempt, started_at, ended_at] of event.runs) {
     const outcome: Outcome = { status: "completed", reason: "exit", exit_code: 0, started_at, ended_at, inline: true };
@@ -190,7 +214,10 @@ function applyRequeued(state: State, event: EventOf<"requeued">, touched: Touche
   const { node, reason, at } = event;
   for (const [number, from, to, attempt] of event.runs) {
     const lost = reason === "lost" ? 1 : 0;
-    move(state, touched, number, from, to, (piece) => waiting(piece, lost));
+    move(state, touched, number, from, to, (piece) => {
+      requireCurrent(piece, number, attempt, node);
+      return waiting(piece, lost);
+    });
     if (reason !== "released") touched.attempts.push({ number, from, to, attempt, node, reason, at });
   }
 }
@@ -212,10 +239,8 @@ function finish(
   outcome: Outcome,
 ): void {
   move(state, touched, number, from, to, (piece) => {
-    if (isTerminal(piece.status)) throw new Error(`task ${number}.${piece.from} is over already`);
-    if ((piece.node ?? "") !== node || (node !== "" && piece.attempt !== attempt)) {
-      throw new Error(`attempt ${attempt} of ${number}.${piece.from} on ${node} is not the current one`);
-    }
+    if (node !== "") requireCurrent(piece, number, attempt, node);
+    else if (piece.status !== "pending") throw new Error(`task ${number}.${piece.from} does not wait`);
     return { from: piece.from, to: piece.to, status: outcome.status, attempt: 0 };
   });
   state.results += 1;
@@ -238,10 +263,12 @@ function move(
 ): void {
   const submission = submissionOf(state, number);
   let taken = 0;
+  let moved = 0;
   changeRange(submission.segments, from, to, (piece) => {
     const { from: start, to: end, status, node, attempt } = piece;
     const next = change(piece);
     const size = end - start;
+    moved += size;
     recount(submission, state, status, next.status, size);
     if (node !== undefined && next.node === undefined) holdLess(state, submission, node, start, end, attempt);
     if (node === undefined && next.node !== undefined) holdMore(state, submission, next.node, start, end, next.attempt);
@@ -251,6 +278,7 @@ function move(
     }
     return next;
   });
+  if (moved !== to - from) throw new Error(`submission ${number} has no members ${from} to ${to}`);
   const { counts } = submission;
   if (taken > 0) state.ready.take(submission.group, submission.priority, number, taken, counts.pending === 0);
   if (counts.scheduled + counts.running > 0) state.active.add(number);

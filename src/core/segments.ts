@@ -92,7 +92,7 @@ export function piecesOf(
 ): Segment[] {
   const found: Segment[] = [];
   const first = segmentAt(segments, from);
-  if (first < 0) return found;
+  if (first < 0 || from >= to) return found;
   for (let at = first; at < segments.length; at++) {
     const segment = segments[at];
     if (segment === undefined || segment.from >= to) break;
