@@ -57,6 +57,7 @@ export const LIMITS = {
   log_items: 32, // of a list or an object
   log_text_chars: 8192,
   // Queries
+  recent_specifications: 4096, // kept in memory beside the view
   list_rows: 1000,
   watchers: 4096,
   wait_ms: 20_000,

@@ -3,8 +3,9 @@
 // witness: it keeps the log's identity, its last sequence and the hash of the last batch.
 
 import type { Database, Statement } from "bun:sqlite";
+import { LIMITS } from "../common/limits.ts";
 import type { Specification } from "../common/models.ts";
-import type { Changes, InputsRow, NodeRow, SubmissionRow } from "../core/changes.ts";
+import type { Changes, InputsRow, NewSubmission, NodeRow, SubmissionRow } from "../core/changes.ts";
 import { openDatabase, storageError } from "./database.ts";
 
 const VIEW_VERSION = 1;
@@ -67,6 +68,8 @@ export class View {
   readonly database: Database;
   readonly #put: Statements;
   #queue: Enqueued[] = [];
+  /** Specifications that the file may not have yet, and the newest beside them: most are assigned soon. */
+  readonly #recent = new Map<number, Specification>();
   #flushed = 0;
 
   constructor(path: string) {
@@ -79,6 +82,7 @@ export class View {
   /** Takes an acknowledged batch's changes; they reach the file with the next flush. */
   enqueue(changes: Changes, witness: Witness): void {
     this.#queue.push({ changes, witness });
+    for (const { number, specification } of changes.submitted) this.#recent.set(number, specification);
   }
 
   /** The log sequence that the file has. */
@@ -102,17 +106,29 @@ export class View {
     }
     this.#flushed = queue.at(-1)?.witness.sequence ?? this.#flushed;
     this.#queue = [];
+    for (const number of this.#recent.keys()) {
+      if (this.#recent.size <= LIMITS.recent_specifications) break;
+      this.#recent.delete(number);
+    }
   }
 
   #write(queue: readonly Enqueued[]): void {
     const submissions = new Map<number, SubmissionRow>();
     const nodes = new Map<string, NodeRow>();
     for (const { changes } of queue) {
-      this.#writeNew(changes);
       for (const [number, row] of changes.submissions) submissions.set(number, row);
       for (const [id, row] of changes.nodes) nodes.set(id, row);
     }
-    for (const row of submissions.values()) this.#writeSubmission(row);
+    for (const { changes } of queue) {
+      for (const made of changes.submitted) {
+        const row = submissions.get(made.number);
+        if (row === undefined) throw new Error(`submission ${made.number} was made without a row`);
+        this.#writeSubmitted(made, row);
+        submissions.delete(made.number);
+      }
+      this.#writeAdded(changes);
+    }
+    for (const row of submissions.values()) this.#put.submission.run(...columnsOf(row), row.number);
     for (const row of nodes.values()) this.#put.node.run(row.id, JSON.stringify(row));
     const last = queue.at(-1);
     if (last === undefined) return;
@@ -120,22 +136,18 @@ export class View {
     this.#put.meta.run("witness", JSON.stringify(last.witness));
   }
 
-  #writeNew(changes: Changes): void {
-    for (const made of changes.submitted) {
-      const { specification: spec } = made;
-      this.#put.submitted.run(
-        made.number,
-        made.nonce,
-        made.by,
-        made.at,
-        made.array ? 1 : 0,
-        JSON.stringify(made.ids),
-        JSON.stringify(spec),
-        spec.name ?? null,
-        spec.priority,
-      );
-      for (const [member, id] of made.ids.entries()) this.#put.id.run(id, made.number, member);
-    }
+  #writeSubmitted(made: NewSubmission, row: SubmissionRow): void {
+    const { number, nonce, by, at, array, ids, specification: spec } = made;
+    this.#put.submitted.run(
+      ...[number, nonce, by, at, array ? 1 : 0, JSON.stringify(ids)],
+      ...[JSON.stringify(spec), spec.name ?? null, spec.priority],
+      ...columnsOf(row),
+    );
+    for (const [member, id] of ids.entries()) this.#put.id.run(id, number, member);
+  }
+
+  /** What is only ever added. */
+  #writeAdded(changes: Changes): void {
     for (const row of changes.inputs) {
       this.#put.inputs.run(row.number, row.offset, row.inputs.length, JSON.stringify(row.inputs));
     }
@@ -146,25 +158,6 @@ export class View {
     for (const row of changes.attempts) {
       this.#put.attempt.run(row.number, row.from, row.attempt, row.to, row.node, row.reason, row.at);
     }
-  }
-
-  #writeSubmission(row: SubmissionRow): void {
-    const { counts } = row;
-    this.#put.submission.run(
-      row.count,
-      row.open ? 1 : 0,
-      row.extended_at,
-      row.live ? 1 : 0,
-      JSON.stringify(row.segments),
-      counts.pending,
-      counts.scheduled,
-      counts.running,
-      counts.completed,
-      counts.failed,
-      counts.cancelled,
-      counts.timeout,
-      row.number,
-    );
   }
 
   witness(): Witness {
@@ -178,10 +171,8 @@ export class View {
 
   /** The specification of a submission that was enqueued or flushed. */
   specification(number: number): Specification {
-    for (const { changes } of this.#queue) {
-      const made = changes.submitted.find((submission) => submission.number === number);
-      if (made !== undefined) return made.specification;
-    }
+    const recent = this.#recent.get(number);
+    if (recent !== undefined) return recent;
     const row = this.database
       .query<{ specification: string }, [number]>("SELECT specification FROM submissions WHERE number = ?")
       .get(number);
@@ -216,12 +207,19 @@ export class View {
   }
 }
 
+/** The changing columns, in the table's order. */
+function columnsOf({ count, open, extended_at, live, segments, counts }: SubmissionRow): (number | string)[] {
+  const { pending, scheduled, running, completed, failed, cancelled, timeout } = counts;
+  return [
+    ...[count, open ? 1 : 0, extended_at, live ? 1 : 0, JSON.stringify(segments)],
+    ...[pending, scheduled, running, completed, failed, cancelled, timeout],
+  ];
+}
+
 function prepare(database: Database): Statements {
   return {
     meta: database.prepare("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"),
-    submitted: database.prepare(
-      `INSERT INTO submissions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, '[]', 0, 0, 0, 0, 0, 0, 0)`,
-    ),
+    submitted: database.prepare(`INSERT INTO submissions VALUES (${Array(21).fill("?").join(", ")})`),
     submission: database.prepare(
       `UPDATE submissions SET count = ?, open = ?, extended_at = ?, live = ?, segments = ?, pending = ?, scheduled = ?,
        running = ?, completed = ?, failed = ?, cancelled = ?, timeout = ? WHERE number = ?`,
