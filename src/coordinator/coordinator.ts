@@ -135,6 +135,8 @@ export class Coordinator implements Service {
     const { config, paths } = this.#options;
     const broker = this.#required(this.#broker);
     const creds = broker.localCredentials("client");
+    // A worker on this machine that is started by itself looks for its own beside them.
+    broker.localCredentials("worker");
     const http_url = this.#http?.url;
     writeEndpoint(paths.data_dir, {
       version: 1,
@@ -267,13 +269,26 @@ export class Coordinator implements Service {
         broker: { managed: broker.managed, version: broker.version, sync: broker.managed ? "always" : "as configured" },
         nodes: { total: nodes.length, online },
         tasks: { ...state.totals },
-        notes: broker.managed
-          ? [
-              "the log lives on this machine only: when it is down, the cluster waits; point nats.url at a NATS cluster to change that",
-            ]
-          : [],
+        notes: this.#notes(broker),
       },
     };
+  }
+
+  /** What an operator should know. */
+  #notes(broker: Broker): string[] {
+    const dropped = this.#bus?.dropped ?? 0;
+    const notes: string[] = [];
+    if (broker.managed) {
+      notes.push(
+        "the log lives on this machine only: when it is down, the cluster waits; point nats.url at a NATS cluster to change that",
+      );
+    }
+    if (dropped > 0) {
+      notes.push(
+        `messages that could not be read were dropped (${dropped}): the coordinator's log names their senders`,
+      );
+    }
+    return notes;
   }
 
   async stop(): Promise<void> {
