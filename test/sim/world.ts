@@ -198,7 +198,10 @@ export class World {
     const state = this.coordinator.leader?.state;
     if (this.#open > 0 || this.coordinator.leader?.serving !== true || state === undefined) return false;
     if (this.workers.some((worker) => worker.unacknowledged > 0)) return false;
-    return [...state.submissions.values()].every(isOver);
+    if (![...state.submissions.values()].every(isOver)) return false;
+    // The view is compared with the log at an equal sequence: a last append may still wait for its acknowledgement.
+    this.coordinator.view?.flush();
+    return this.coordinator.view?.witness().sequence === this.log.entries.length;
   }
 
   async run(seed: number): Promise<Outcome> {
