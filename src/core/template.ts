@@ -9,10 +9,14 @@ const REPLACEMENT = /\{(?:\.|\/\.|\/\/|\/|#)?\}/g;
 /** Never special to sh, wherever they stand: GNU parallel's own list. Everything else is quoted. */
 const PLAIN = /^[-_.+a-zA-Z0-9/]+$/;
 
-/** `text` as one word of sh; left as it is when that is safe, so that commands stay readable in `claw show`. */
+/**
+ * `text` as one word of sh; left as it is when that is safe, so that commands stay readable in `claw show`. To the
+ * letter what GNU parallel writes: inside quotes of the template's own every other way to quote shows.
+ */
 export function quoteForShell(text: string): string {
   if (PLAIN.test(text)) return text;
-  return `'${text.replaceAll(/'+/g, (quotes) => `'"${quotes}"'`)}'`;
+  if (text === "") return "''";
+  return `'${text.replaceAll("'", `'"'"'`)}'`.replace(/^''/, "").replace(/''$/, "");
 }
 
 function withoutExtension(path: string): string {
