@@ -104,7 +104,7 @@ async function script({ words, cwd }: Typed, files: () => FileStore): Promise<Pi
     });
     throw new ClawError("bad_request", `${file} cannot be bundled:\n${problems.join("\n")}`, { field: file });
   }
-  const bytes = await output.bytes();
+  const bytes = new Uint8Array(await output.arrayBuffer());
   const sha256 = await files().put(bytes);
   return { argv, script: { name: basename(file), sha256, size_bytes: bytes.length } };
 }

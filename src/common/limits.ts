@@ -19,6 +19,7 @@ export const LIMITS = {
   label_chars: 256,
   name_chars: 128,
   script_bytes: 32 * MiB,
+  file_chunk_bytes: 128 * KiB,
   argument_bytes: 131_071, // Linux refuses a longer single argument (MAX_ARG_STRLEN)
   // The log
   batch_bytes: 768 * KiB,

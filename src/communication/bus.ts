@@ -6,6 +6,7 @@ import type { z } from "zod";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import { COMMANDS, type CommandType, DownMessage, UpMessage } from "./messages.ts";
+import { inboxPrefix } from "./permissions.ts";
 import { QUERIES, type QueryType } from "./queries.ts";
 import { senderOf, subjects } from "./subjects.ts";
 
@@ -94,14 +95,14 @@ export class CoordinatorBus {
       const type = rest.slice("cmd.".length);
       if (!Object.hasOwn(COMMANDS, type)) throw new ClawError("unsupported", `there is no command ${type}`);
       const payload = parseMessage(COMMANDS[type as CommandType] as z.ZodType<unknown>, message.data);
-      handlers.command(type as CommandType, payload, who, message.data.length, requestOf(message));
+      handlers.command(type as CommandType, payload, who, message.data.length, requestOf(message, who));
     });
     this.#listen(subjects.allQueries(c), (message) => {
       const { who, rest } = senderOf(message.subject);
       const type = rest.slice("query.".length);
       if (!Object.hasOwn(QUERIES, type)) throw new ClawError("unsupported", `there is no query ${type}`);
       const payload = parseMessage(QUERIES[type as QueryType] as z.ZodType<unknown>, message.data);
-      handlers.query(type as QueryType, payload, who, requestOf(message));
+      handlers.query(type as QueryType, payload, who, requestOf(message, who));
     });
   }
 
@@ -116,8 +117,9 @@ export class CoordinatorBus {
           handle(message);
         } catch (thrown) {
           if (!(thrown instanceof ClawError)) throw thrown;
-          this.#dropped.drop(senderOf(message.subject).who, thrown);
-          if (message.reply !== undefined && message.reply !== "") requestOf(message).respond(thrown);
+          const { who } = senderOf(message.subject);
+          this.#dropped.drop(who, thrown);
+          requestOf(message, who).respond(thrown);
         }
       },
     });
@@ -135,9 +137,16 @@ export class CoordinatorBus {
   }
 }
 
-function requestOf(message: Msg): Request {
+/**
+ * Answers go to the sender's own inbox, or to the one that everybody shares where a foreign NATS knows no identities, and
+ * nowhere else: the coordinator may publish everything, so whoever chose another subject would borrow that power.
+ */
+function requestOf(message: Msg, who: string): Request {
+  const reply = message.reply ?? "";
+  const answerable = reply.startsWith(`${inboxPrefix(who)}.`) || reply.startsWith("_INBOX.");
   return {
     respond(answer) {
+      if (!answerable) return;
       const body = answer instanceof ClawError ? { ok: false, error: answer.toWire() } : { ok: true, ...answer };
       message.respond(encode(body));
     },

@@ -1,9 +1,43 @@
-// Files by their hash in the object store: a script is sent once, whatever number of tasks run it.
+// Files by their hash: a script is sent once, whatever number of tasks run it. A stream that takes each subject once holds
+// them in chunks, so what is stored can be neither replaced nor removed by who may store, and reading one needs nothing
+// but its name. (NATS's own object store wants readers to make consumers, and writers to purge.)
 
 import { renameSync, rmSync } from "node:fs";
-import { type NatsConnection, type ObjectStore, StorageType } from "nats";
-import { ClawError } from "../common/errors.ts";
+import {
+  DiscardPolicy,
+  headers,
+  type JetStreamManager,
+  type Msg,
+  type NatsConnection,
+  RetentionPolicy,
+  StorageType,
+} from "nats";
+import { ClawError, messageOf } from "../common/errors.ts";
+import { LIMITS } from "../common/limits.ts";
 import { subjects } from "./subjects.ts";
+
+const TIMEOUT_MS = 10_000;
+/** On the first chunk: how many there are. */
+const CHUNKS = "Claw-Chunks";
+const NOT_FOUND = 404;
+/** The code of this refusal is the one of every store that fails; only its words tell it from a full disk. */
+const STORED_ALREADY = /per subject/;
+
+/** Makes the stream where it is missing. */
+export async function openFiles(manager: JetStreamManager, cluster: string, replicas: number): Promise<void> {
+  await manager.streams.add({
+    name: subjects.fileStream(cluster),
+    subjects: [subjects.allFiles(cluster)],
+    storage: StorageType.File,
+    retention: RetentionPolicy.Limits,
+    discard: DiscardPolicy.New,
+    discard_new_per_subject: true,
+    max_msgs_per_subject: 1,
+    deny_delete: true,
+    allow_direct: true,
+    num_replicas: replicas,
+  });
+}
 
 function hashOf(bytes: Uint8Array): string {
   return new Bun.CryptoHasher("sha256").update(bytes).digest("hex");
@@ -11,37 +45,66 @@ function hashOf(bytes: Uint8Array): string {
 
 export class FileStore {
   readonly #connection: NatsConnection;
-  readonly #bucket: string;
-  readonly #domain: string | undefined;
-  #store: Promise<ObjectStore> | undefined;
+  readonly #cluster: string;
+  readonly #options: { domain?: string; timeout: number };
 
   constructor(connection: NatsConnection, cluster: string, domain?: string) {
     this.#connection = connection;
-    this.#bucket = subjects.filesBucket(cluster);
-    this.#domain = domain;
-  }
-
-  #open(): Promise<ObjectStore> {
-    const jetstream = this.#connection.jetstream(this.#domain === undefined ? {} : { domain: this.#domain });
-    this.#store ??= jetstream.views.os(this.#bucket, { storage: StorageType.File });
-    return this.#store;
+    this.#cluster = cluster;
+    this.#options = { timeout: TIMEOUT_MS, ...(domain === undefined ? {} : { domain }) };
   }
 
   /** Sends a file unless it is there; returns its hash. */
   async put(bytes: Uint8Array): Promise<string> {
-    const name = hashOf(bytes);
-    const store = await this.#open();
-    const known = await store.info(name);
-    if (known !== null && known.size === bytes.length && !known.deleted) return name;
-    await store.putBlob({ name, options: { max_chunk_size: 128 * 1024 } }, bytes);
-    return name;
+    if (bytes.length > LIMITS.script_bytes) {
+      throw new ClawError("too_large", `a file of ${bytes.length} bytes, at most ${LIMITS.script_bytes}`);
+    }
+    const sha256 = hashOf(bytes);
+    const count = Math.max(1, Math.ceil(bytes.length / LIMITS.file_chunk_bytes));
+    // The first chunk comes last: a file whose first chunk is there is whole.
+    if ((await this.#chunk(sha256, 0)) !== undefined) return sha256;
+    for (let at = count - 1; at >= 0; at--) {
+      await this.#store(
+        sha256,
+        at,
+        bytes.subarray(at * LIMITS.file_chunk_bytes).subarray(0, LIMITS.file_chunk_bytes),
+        count,
+      );
+    }
+    return sha256;
+  }
+
+  async #store(sha256: string, at: number, chunk: Uint8Array, count: number): Promise<void> {
+    const marks = headers();
+    marks.set(CHUNKS, String(count));
+    try {
+      const subject = subjects.fileChunk(this.#cluster, sha256, at);
+      await this.#connection.jetstream(this.#options).publish(subject, chunk, { headers: marks });
+    } catch (error) {
+      // Somebody sends the same file just now, or broke off when he did.
+      if (STORED_ALREADY.test((error as { api_error?: { description?: string } }).api_error?.description ?? "")) return;
+      throw new ClawError("broker", `cannot store the file: ${messageOf(error)}`, { cause: error });
+    }
+  }
+
+  /** The chunk's name is part of the request's subject, so that a permission can be for files alone. */
+  async #chunk(sha256: string, at: number): Promise<Msg | undefined> {
+    const { domain } = this.#options;
+    const api = domain === undefined ? "$JS.API" : `$JS.${domain}.API`;
+    const name = subjects.fileChunk(this.#cluster, sha256, at);
+    const subject = `${api}.DIRECT.GET.${subjects.fileStream(this.#cluster)}.${name}`;
+    try {
+      const message = await this.#connection.request(subject, "", { timeout: TIMEOUT_MS });
+      return message.headers?.code === NOT_FOUND ? undefined : message;
+    } catch (error) {
+      throw new ClawError("broker", `cannot read the file ${sha256}: ${messageOf(error)}`, { cause: error });
+    }
   }
 
   /** Writes the file with this hash to `path`, whole or not at all. */
   async fetch(sha256: string, path: string): Promise<void> {
-    const store = await this.#open();
-    const bytes = await store.getBlob(sha256);
-    if (bytes === null) throw new ClawError("not_found", `the file ${sha256} is not in the cluster's store`);
+    const bytes = await this.#read(sha256);
+    if (bytes === undefined) throw new ClawError("not_found", `the file ${sha256} is not in the cluster's store`);
     if (hashOf(bytes) !== sha256) throw new ClawError("io", `the file ${sha256} came damaged from the store`);
     const draft = `${path}.${process.pid}.new`;
     try {
@@ -51,5 +114,21 @@ export class FileStore {
       rmSync(draft, { force: true });
       throw new ClawError("io", `cannot write ${path}`, { cause: error });
     }
+  }
+
+  async #read(sha256: string): Promise<Uint8Array | undefined> {
+    const first = await this.#chunk(sha256, 0);
+    if (first === undefined) return undefined;
+    const count = Math.min(
+      Number(first.headers?.get(CHUNKS)),
+      Math.ceil(LIMITS.script_bytes / LIMITS.file_chunk_bytes),
+    );
+    const chunks = [first.data];
+    for (let at = 1; at < count; at++) {
+      const chunk = await this.#chunk(sha256, at);
+      if (chunk === undefined) return undefined;
+      chunks.push(chunk.data);
+    }
+    return Buffer.concat(chunks);
   }
 }

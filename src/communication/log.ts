@@ -13,7 +13,7 @@ import {
 } from "nats";
 import { ClawError, messageOf } from "../common/errors.ts";
 import type { Runtime } from "../common/runtime.ts";
-import { sleep } from "../common/runtime.ts";
+import { randomHex, sleep } from "../common/runtime.ts";
 import { subjects } from "./subjects.ts";
 
 /** What became of an append. `deposed`: another writer has this place. `unknown`: nobody could say. */
@@ -38,6 +38,13 @@ export interface Log {
 const APPEND_TIMEOUT_MS = 5_000;
 const LOOK_FOR_MS = 10_000;
 
+/**
+ * The log's subject ends in 128 random bits that only its stream knows. A permission cannot do it: whoever may ask
+ * anything at all names the subject of the answer, and no broker checks whether he could have published there himself.
+ * So one request with `reply: claw.<c>.log` would have put its answer into the log, and every leader would have stopped.
+ */
+const SECRET_BYTES = 16;
+
 export async function openLog(
   connection: NatsConnection,
   runtime: Runtime,
@@ -50,7 +57,7 @@ export async function openLog(
   const name = subjects.logStream(cluster);
   const wanted: Partial<StreamConfig> & { name: string; subjects: string[] } = {
     name,
-    subjects: [subjects.log(cluster)],
+    subjects: [subjects.log(cluster, randomHex(runtime, SECRET_BYTES))],
     storage: StorageType.File,
     retention: RetentionPolicy.Limits,
     discard: DiscardPolicy.New,
@@ -68,7 +75,7 @@ export async function openLog(
     manager,
     runtime,
     name,
-    subjects.log(cluster),
+    info.config.subjects[0] ?? "",
     info.created,
   );
 }

@@ -1,4 +1,6 @@
-// What each kind of identity may say and hear (design, sections 7 and 8): exactly its own subjects.
+// What each kind of identity may say and hear (design, sections 7 and 8): exactly its own subjects. What a permission
+// cannot hold is where an answer goes: whoever may ask names that subject freely. So nothing of worth may be open to
+// whoever knows its name (log.ts), nobody is answered outside his inbox (bus.ts), and few may ask the broker anything.
 
 import type { Permissions } from "./jwt.ts";
 import { subjects } from "./subjects.ts";
@@ -9,14 +11,10 @@ export function inboxPrefix(id: string): string {
   return `_INBOX_${id}`;
 }
 
-/** Reading one stream through consumers of one's own. */
-function readStream(stream: string): string[] {
+/** Following one stream through consumers of one's own: pulled, so that nothing is sent to where it was not asked for. */
+function followStream(stream: string): string[] {
   return [
     `$JS.API.STREAM.INFO.${stream}`,
-    `$JS.API.STREAM.MSG.GET.${stream}`,
-    `$JS.API.DIRECT.GET.${stream}`,
-    `$JS.API.DIRECT.GET.${stream}.>`,
-    `$JS.API.CONSUMER.CREATE.${stream}`,
     `$JS.API.CONSUMER.CREATE.${stream}.>`,
     `$JS.API.CONSUMER.INFO.${stream}.*`,
     `$JS.API.CONSUMER.DELETE.${stream}.*`,
@@ -24,12 +22,8 @@ function readStream(stream: string): string[] {
   ];
 }
 
-/** STREAM.NAMES: the package of NATS asks which stream has a subject before it reads an object. */
-const READER = ["$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.ACK.>", "$JS.FC.>"];
-
 export function permissionsOf(role: Role, cluster: string, id: string): Permissions {
-  const files = subjects.filesBucket(cluster);
-  const read_files = readStream(`OBJ_${files}`);
+  const read_files = `$JS.API.DIRECT.GET.${subjects.fileStream(cluster)}.${subjects.allFiles(cluster)}`;
   const inbox = `${inboxPrefix(id)}.>`;
   switch (role) {
     case "coordinator":
@@ -37,7 +31,7 @@ export function permissionsOf(role: Role, cluster: string, id: string): Permissi
     case "worker": {
       const own = `claw.${cluster}.node.${id}`;
       return {
-        pub: { allow: [`${own}.up`, `${own}.out.>`, ...READER, ...read_files] },
+        pub: { allow: [`${own}.up`, `${own}.out.>`, read_files] },
         sub: { allow: [`${own}.down`, `${own}.in.>`, inbox] },
       };
     }
@@ -49,12 +43,9 @@ export function permissionsOf(role: Role, cluster: string, id: string): Permissi
             `${own}.cmd.>`,
             `${own}.query.>`,
             `claw.${cluster}.node.*.in.>`,
-            ...READER,
-            ...readStream(subjects.outputStream(cluster)),
-            ...read_files,
-            `$O.${files}.>`,
-            // Two that send the same file at once: the package of NATS purges the chunks of the earlier one.
-            `$JS.API.STREAM.PURGE.OBJ_${files}`,
+            ...followStream(subjects.outputStream(cluster)),
+            subjects.allFiles(cluster),
+            read_files,
           ],
         },
         sub: { allow: [inbox, `claw.${cluster}.event.>`] },

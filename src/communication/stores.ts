@@ -1,6 +1,7 @@
 // The streams beside the log: tasks' output (best effort, limited in size and age) and files (scripts by their hash).
 
 import { DiscardPolicy, type NatsConnection, nanos, RetentionPolicy, StorageType } from "nats";
+import { openFiles } from "./files.ts";
 import { subjects } from "./subjects.ts";
 
 export interface OutputLimits {
@@ -38,8 +39,5 @@ export async function openStores(
   else if (known.config.max_bytes !== wanted.max_bytes || known.config.max_age !== wanted.max_age) {
     await manager.streams.update(name, wanted);
   }
-  const files = subjects.filesBucket(cluster);
-  await connection.jetstream(options).views.os(files, { storage: StorageType.File });
-  // The package leaves its own name of this field in the request, which the server refuses.
-  if (replicas > 1) await manager.streams.update(`OBJ_${files}`, { num_replicas: replicas });
+  await openFiles(manager, cluster, replicas);
 }

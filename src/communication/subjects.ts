@@ -13,11 +13,14 @@ export const subjects = {
     `claw.${c}.node.${node}.out.${number}.${index}.${attempt}`,
   outputOfTask: (c: string, number: number, index: number) => `claw.${c}.node.*.out.${number}.${index}.>`,
   allOutput: (c: string) => `claw.${c}.node.*.out.>`,
-  log: (c: string) => `claw.${c}.log`,
+  /** `secret` is known to the log's stream alone: see log.ts. */
+  log: (c: string, secret: string) => `claw.${c}.log.${secret}`,
   logStream: (c: string) => `CLAW_${c}_LOG`,
   outputStream: (c: string) => `CLAW_${c}_OUT`,
   leaseBucket: (c: string) => `claw_${c}_lease`,
-  filesBucket: (c: string) => `claw_${c}_files`,
+  fileChunk: (c: string, sha256: string, at: number) => `claw.${c}.file.${sha256}.${at}`,
+  allFiles: (c: string) => `claw.${c}.file.>`,
+  fileStream: (c: string) => `CLAW_${c}_FILES`,
 } as const;
 
 /** The sender's part of a subject of ours: node or client id, and what follows it. */

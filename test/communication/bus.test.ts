@@ -27,10 +27,12 @@ const LARGEST: UpMessage = {
 
 let bench: Bench;
 let connection: NatsConnection;
+/** Asks in the name of client_1. */
+let client: NatsConnection;
 const buses: { stop(): void }[] = [];
 
-async function join(url = bench.server.url): Promise<NatsConnection> {
-  const { authenticator, inbox_prefix } = readCredentials(bench.identity.localCredentials("coordinator"));
+async function join(url = bench.server.url, inbox_prefix = "_INBOX_test"): Promise<NatsConnection> {
+  const { authenticator } = readCredentials(bench.identity.localCredentials("coordinator"));
   return await openConnection({ url, name: "test", authenticator, inbox_prefix, timeout_ms: 5_000 });
 }
 
@@ -38,6 +40,7 @@ beforeAll(async () => {
   bench = openBench();
   await bench.server.start();
   connection = await join();
+  client = await join(bench.server.url, "_INBOX_client_1");
 });
 
 afterEach(() => {
@@ -45,6 +48,7 @@ afterEach(() => {
 });
 
 afterAll(async () => {
+  await client.close();
   await connection.close();
   await bench.close();
 });
@@ -101,14 +105,14 @@ describe("the coordinator's side", () => {
   test("answers a request that it cannot read with what is wrong with it", async () => {
     const { bus, dropped } = await coordinator();
     const ask = async (type: string, payload: string) => {
-      const answer = await connection.request(subjects.command(CLUSTER, "client_1", type), payload, { timeout: 5_000 });
+      const answer = await client.request(subjects.command(CLUSTER, "client_1", type), payload, { timeout: 5_000 });
       return answer.json() as { ok: boolean; error: { code: string; field?: string; message: string } };
     };
     const { ok, error } = await ask("credentials.export", '{"v":1,"role":"king"}');
     expect([ok, error.code, error.field]).toEqual([false, "bad_request", "role"]);
     expect((await ask("no.such", "{}")).error.code).toBe("unsupported");
     expect((await ask("toString", "{}")).error.code).toBe("unsupported");
-    const query = await connection.request(subjects.query(CLUSTER, "client_1", "no.such"), "{}", { timeout: 5_000 });
+    const query = await client.request(subjects.query(CLUSTER, "client_1", "no.such"), "{}", { timeout: 5_000 });
     expect(query.json<{ error: { code: string } }>().error.code).toBe("unsupported");
     expect([bus.dropped, dropped.length]).toEqual([4, 1]);
   });
@@ -127,10 +131,10 @@ describe("the coordinator's side", () => {
       },
     });
     const command = subjects.command(CLUSTER, "client_1", "credentials.export");
-    const answer = await connection.request(command, payload, { timeout: 5_000 });
+    const answer = await client.request(command, payload, { timeout: 5_000 });
     expect(answer.json<object>()).toEqual({ ok: true, creds: "c", id: "i" });
-    const query = subjects.query(CLUSTER, "client_2", "task.resolve");
-    const refusal = await connection.request(query, '{"refs":["x"]}', { timeout: 5_000 });
+    const query = subjects.query(CLUSTER, "client_1", "task.resolve");
+    const refusal = await client.request(query, '{"refs":["x"]}', { timeout: 5_000 });
     expect(refusal.json<{ ok: boolean; error: object }>()).toMatchObject({
       ok: false,
       error: { code: "not_found", message: "no such thing", field: "refs" },
@@ -142,7 +146,7 @@ describe("the coordinator's side", () => {
       payload.length,
       "task.resolve",
       { refs: ["x"] },
-      "client_2",
+      "client_1",
     ]);
   });
 

@@ -1,12 +1,19 @@
 // Each permission is tried against a real server: what an identity needs works, and its neighbour's is refused.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { type NatsConnection, StorageType } from "nats";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join as joinPath } from "node:path";
+import type { NatsConnection } from "nats";
+import { systemRuntime } from "../../src/common/runtime.ts";
+import { CoordinatorBus } from "../../src/communication/bus.ts";
 import { openConnection } from "../../src/communication/connection.ts";
 import { authenticatorOf, parseCreds, readCredentials } from "../../src/communication/credentials.ts";
 import { FileStore } from "../../src/communication/files.ts";
+import { type Log, openLog } from "../../src/communication/log.ts";
 import { followOutput, type OutputChunk, OutputPublisher } from "../../src/communication/output.ts";
 import type { Role } from "../../src/communication/permissions.ts";
+import { openStores } from "../../src/communication/stores.ts";
 import { subjects } from "../../src/communication/subjects.ts";
 import { type Bench, CLUSTER, openBench, until } from "./server-bench.ts";
 
@@ -18,6 +25,9 @@ interface Peer {
 
 let bench: Bench;
 let coordinator: NatsConnection;
+let log: Log;
+/** What nobody but the log's stream knows. */
+let log_subject = "";
 let worker: Peer;
 let neighbour: Peer;
 let client: Peer;
@@ -54,13 +64,11 @@ beforeAll(async () => {
   await bench.server.start();
   const own = readCredentials(bench.identity.localCredentials("coordinator"));
   coordinator = await openConnection({ url: bench.server.url, name: "c", ...own, timeout_ms: 5_000 });
-  await coordinator.jetstream().views.os(subjects.filesBucket(CLUSTER), { storage: StorageType.File });
+  await openStores(coordinator, CLUSTER, { total_bytes: 1 << 26, max_age_ms: 3_600_000 }, 1);
+  log = await openLog(coordinator, systemRuntime, CLUSTER, 1);
   const manager = await coordinator.jetstreamManager();
-  const output = { name: subjects.outputStream(CLUSTER), subjects: [subjects.allOutput(CLUSTER)] };
-  await manager.streams.add({ ...output, storage: StorageType.File });
-  const log = { name: subjects.logStream(CLUSTER), subjects: [subjects.log(CLUSTER)], storage: StorageType.File };
-  await manager.streams.add(log);
-  await coordinator.jetstream().publish(subjects.log(CLUSTER), "the first event");
+  log_subject = (await manager.streams.info(subjects.logStream(CLUSTER))).config.subjects[0]!;
+  expect(await log.append(1, "n", new TextEncoder().encode("the first event"))).toBe("stored");
   [worker, neighbour, client, stranger] = [
     await join("worker"),
     await join("worker"),
@@ -114,7 +122,7 @@ describe("a worker", () => {
     expect(await publishes(worker, subjects.down(CLUSTER, neighbour.id))).toBe(false);
     expect(await publishes(worker, subjects.down(CLUSTER, worker.id))).toBe(false);
     expect(await publishes(worker, subjects.command(CLUSTER, worker.id, "task.submit"))).toBe(false);
-    expect(await publishes(worker, subjects.log(CLUSTER))).toBe(false);
+    expect(await publishes(worker, log_subject)).toBe(false);
     expect(await publishes(worker, `claw.${CLUSTER}.event.task`)).toBe(false);
     expect(await publishes(worker, `claw.other.node.${worker.id}.up`)).toBe(false);
   });
@@ -134,8 +142,15 @@ describe("a worker", () => {
     for (const api of ["STREAM.INFO", "STREAM.MSG.GET", "STREAM.PURGE", "STREAM.DELETE", "CONSUMER.CREATE"]) {
       expect(await publishes(worker, `$JS.API.${api}.${subjects.logStream(CLUSTER)}`)).toBe(false);
     }
-    expect(await publishes(worker, `$JS.API.STREAM.DELETE.OBJ_${subjects.filesBucket(CLUSTER)}`)).toBe(false);
-    expect(await publishes(worker, `$O.${subjects.filesBucket(CLUSTER)}.C.x`)).toBe(false);
+    for (const stream of [subjects.fileStream(CLUSTER), subjects.outputStream(CLUSTER)]) {
+      for (const api of ["STREAM.INFO", "STREAM.MSG.GET", "STREAM.PURGE", "STREAM.DELETE", "CONSUMER.CREATE"]) {
+        expect(await publishes(worker, `$JS.API.${api}.${stream}`)).toBe(false);
+      }
+      expect(await publishes(worker, `$JS.API.CONSUMER.CREATE.${stream}.name.filter`)).toBe(false);
+    }
+    expect(await publishes(worker, `$JS.API.DIRECT.GET.${subjects.outputStream(CLUSTER)}`)).toBe(false);
+    expect(await publishes(worker, subjects.fileChunk(CLUSTER, "a", 0))).toBe(false);
+    expect(await publishes(worker, "$JS.API.INFO")).toBe(false);
     expect(await publishes(worker, "$SYS.REQ.SERVER.PING")).toBe(false);
   });
 });
@@ -150,7 +165,7 @@ describe("a client", () => {
     expect(await publishes(client, subjects.up(CLUSTER, worker.id))).toBe(false);
     expect(await publishes(client, subjects.down(CLUSTER, worker.id))).toBe(false);
     expect(await publishes(client, subjects.output(CLUSTER, worker.id, 1, 2, 3))).toBe(false);
-    expect(await publishes(client, subjects.log(CLUSTER))).toBe(false);
+    expect(await publishes(client, log_subject)).toBe(false);
   });
 
   test("hears events and its own answers only", async () => {
@@ -166,29 +181,73 @@ describe("a client", () => {
     for (const api of ["STREAM.INFO", "STREAM.MSG.GET", "STREAM.PURGE", "STREAM.DELETE", "CONSUMER.CREATE"]) {
       expect(await publishes(client, `$JS.API.${api}.${subjects.logStream(CLUSTER)}`)).toBe(false);
     }
-    for (const stream of [subjects.outputStream(CLUSTER), `OBJ_${subjects.filesBucket(CLUSTER)}`]) {
-      expect(await publishes(client, `$JS.API.STREAM.DELETE.${stream}`)).toBe(false);
-      expect(await publishes(client, `$JS.API.STREAM.UPDATE.${stream}`)).toBe(false);
+    for (const stream of [subjects.outputStream(CLUSTER), subjects.fileStream(CLUSTER)]) {
+      for (const api of ["STREAM.DELETE", "STREAM.UPDATE", "STREAM.PURGE", "STREAM.MSG.DELETE"]) {
+        expect(await publishes(client, `$JS.API.${api}.${stream}`)).toBe(false);
+      }
     }
+    expect(await publishes(client, `$JS.API.CONSUMER.CREATE.${subjects.fileStream(CLUSTER)}.name`)).toBe(false);
+    expect(await publishes(client, "$JS.API.STREAM.CREATE.OWN")).toBe(false);
+    expect(await publishes(client, "$JS.API.STREAM.LIST")).toBe(false);
   });
 });
 
 describe("what passes through the streams", () => {
-  test("a file goes from a client to a worker, and again when it is sent twice at once", async () => {
+  test("a file goes from a client to a worker, once, however often it is sent", async () => {
+    const folder = mkdtempSync(joinPath(tmpdir(), "claw-files-"));
+    try {
+      const bytes = crypto.getRandomValues(new Uint8Array(60_000));
+      const many = Buffer.concat(Array.from({ length: 5 }, () => bytes));
+      const before = [client.refusals.length, stranger.refusals.length, worker.refusals.length];
+      for (const file of [bytes, many, new Uint8Array(0)]) {
+        const names = await Promise.all(
+          [client, stranger, client].map((peer) => new FileStore(peer.connection, CLUSTER).put(file)),
+        );
+        expect(new Set(names).size).toBe(1);
+        const path = joinPath(folder, names[0]!);
+        await new FileStore(worker.connection, CLUSTER).fetch(names[0]!, path);
+        expect(Buffer.compare(readFileSync(path), file)).toBe(0);
+      }
+      expect([client.refusals.length, stranger.refusals.length, worker.refusals.length]).toEqual(before);
+      const { state } = await (await coordinator.jetstreamManager()).streams.info(subjects.fileStream(CLUSTER));
+      expect(state.messages).toBe(1 + 3 + 1);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  test("a file that was not sent whole is sent to its end by the next who has it", async () => {
     const bytes = crypto.getRandomValues(new Uint8Array(300_000 / 5));
-    const name = await new FileStore(client.connection, CLUSTER).put(bytes);
-    expect(await new FileStore(stranger.connection, CLUSTER).put(bytes)).toBe(name);
-    const store = await worker.connection.jetstream().views.os(subjects.filesBucket(CLUSTER));
-    expect(Buffer.compare((await store.getBlob(name))!, bytes)).toBe(0);
-    // Two that find it missing at the same time: the later one replaces it.
-    const other = await stranger.connection.jetstream().views.os(subjects.filesBucket(CLUSTER));
-    await other.putBlob({ name }, bytes);
-    expect(Buffer.compare((await store.getBlob(name))!, bytes)).toBe(0);
-    expect(
-      [...client.refusals, ...stranger.refusals].filter(
-        (refusal) => /OBJ_|\$O/.test(refusal) && !/DELETE|UPDATE/.test(refusal),
-      ),
-    ).toEqual([]);
+    const many = Buffer.concat(Array.from({ length: 5 }, () => bytes));
+    const sha256 = new Bun.CryptoHasher("sha256").update(many).digest("hex");
+    await client.connection.jetstream().publish(subjects.fileChunk(CLUSTER, sha256, 2), many.subarray(2 * 128 * 1024));
+    const path = joinPath(tmpdir(), `claw-file-${sha256}`);
+    const reader = new FileStore(worker.connection, CLUSTER);
+    const missing = await reader.fetch(sha256, path).catch((error: { code: string }) => error.code);
+    expect(missing).toBe("not_found");
+    await new FileStore(stranger.connection, CLUSTER).put(many);
+    try {
+      await reader.fetch(sha256, path);
+      expect(Buffer.compare(readFileSync(path), many)).toBe(0);
+    } finally {
+      rmSync(path, { force: true });
+    }
+  });
+
+  test("a file that stands there can be neither replaced nor passed off as another", async () => {
+    const store = new FileStore(client.connection, CLUSTER);
+    const sha256 = await store.put(new TextEncoder().encode("console.log(1)"));
+    const again = await client.connection
+      .jetstream()
+      .publish(subjects.fileChunk(CLUSTER, sha256, 0), "evil")
+      .then(() => "taken")
+      .catch((error: { api_error: { description: string } }) => error.api_error.description);
+    expect(again).toContain("per subject");
+    const squatted = "f".repeat(64);
+    await client.connection.jetstream().publish(subjects.fileChunk(CLUSTER, squatted, 0), "evil");
+    const path = joinPath(tmpdir(), `claw-file-${squatted}`);
+    const error = await new FileStore(worker.connection, CLUSTER).fetch(squatted, path).catch((e: Error) => e.message);
+    expect(error).toContain("damaged");
   });
 
   test("output goes from a worker to a client, which follows it", async () => {
@@ -208,5 +267,82 @@ describe("what passes through the streams", () => {
       "the consumer's end",
     );
     expect(left).toBe(true);
+  });
+});
+
+describe("an answer that is sent elsewhere", () => {
+  const PAUSE = "the answers";
+
+  /** Waits until everything that the server had to do for a peer before is done. */
+  async function settled({ connection }: Peer): Promise<void> {
+    await connection.flush();
+    await until(async () => ((await log.last()) >= 1 ? true : undefined), PAUSE);
+    await coordinator.flush();
+  }
+
+  test("by the broker does not reach the log, whose subject nobody knows", async () => {
+    const output = subjects.outputStream(CLUSTER);
+    expect(log_subject).toMatch(new RegExp(`^claw\\.${CLUSTER}\\.log\\.[0-9a-f]{32}$`));
+    for (const reply of [`claw.${CLUSTER}.log`, `claw.${CLUSTER}.log.x`, subjects.logStream(CLUSTER)]) {
+      client.connection.publish(`$JS.API.STREAM.INFO.${output}`, "", { reply });
+      worker.connection.publish(
+        `$JS.API.DIRECT.GET.${subjects.fileStream(CLUSTER)}.${subjects.fileChunk(CLUSTER, "f".repeat(64), 0)}`,
+        "",
+        { reply },
+      );
+    }
+    await settled(client);
+    await settled(worker);
+    expect(await log.last()).toBe(1);
+  });
+
+  test("by the broker neither purges nor deletes the log, whatever the message is that it carries", async () => {
+    const output = subjects.outputStream(CLUSTER);
+    const stream = subjects.logStream(CLUSTER);
+    const text = '{"keep":0}';
+    await worker.connection.jetstream().publish(subjects.output(CLUSTER, worker.id, 9, 9, 1), text);
+    await worker.connection.jetstream().publish(subjects.output(CLUSTER, worker.id, 9, 9, 1), "");
+    for (const api of ["PURGE", "DELETE"]) {
+      const deliver_subject = `$JS.API.STREAM.${api}.${stream}`;
+      const config = { name: `push${api}`, deliver_subject, ack_policy: "none", deliver_policy: "all" };
+      const create = `$JS.API.CONSUMER.CREATE.${output}.push${api}`;
+      await client.connection.request(create, JSON.stringify({ stream_name: output, config }), { timeout: 5_000 });
+      client.connection.publish(`$JS.API.STREAM.INFO.${output}`, "", { reply: deliver_subject });
+    }
+    await settled(client);
+    expect(await log.last()).toBe(1);
+    const manager = await coordinator.jetstreamManager();
+    expect((await manager.streams.info(stream)).state.first_seq).toBe(1);
+    for (const api of ["PURGE", "DELETE"]) await manager.consumers.delete(output, `push${api}`);
+  });
+
+  test("by the coordinator goes to nobody", async () => {
+    const bus = new CoordinatorBus(coordinator, CLUSTER, () => undefined);
+    const asked: string[] = [];
+    bus.serve({
+      command: (type, _, who, __, request) => {
+        asked.push(`${type} ${who}`);
+        request.respond({ creds: "secret" });
+      },
+      query: () => undefined,
+      up: () => undefined,
+    });
+    const stolen = coordinator.subscribe("stolen.>");
+    const inbox = client.connection.subscribe(`_INBOX_${client.id}.own`);
+    await Promise.all([coordinator.flush(), client.connection.flush()]);
+    const command = subjects.command(CLUSTER, client.id, "credentials.export");
+    const payload = JSON.stringify({ v: 1, role: "worker" });
+    for (const reply of ["stolen.a", log_subject, `_INBOX_${stranger.id}.x`, `_INBOX_${client.id}.own`]) {
+      client.connection.publish(command, payload, { reply });
+    }
+    client.connection.publish(command, "unreadable", { reply: "stolen.b" });
+    await until(() => (inbox.getReceived() === 1 ? true : undefined), "the one answer");
+    bus.stop();
+    await settled(client);
+    expect(asked).toHaveLength(4);
+    expect(stolen.getReceived()).toBe(0);
+    expect(await log.last()).toBe(1);
+    stolen.unsubscribe();
+    inbox.unsubscribe();
   });
 });
