@@ -79,7 +79,7 @@ export class Launcher {
   }
 
   #attempt(job: Job, { folder, tmp }: TaskFolders): RunningAttempt {
-    const { runtime, node_id, node_name, incarnation, default_grace_ms, output } = this.#options;
+    const { runtime, node_id, node_name, incarnation, default_grace_ms, output, logger } = this.#options;
     const { number, index, attempt, task_id, specification, input } = job;
     return this.#executors[specification.needs.executor].start(
       {
@@ -97,7 +97,11 @@ export class Launcher {
         output_caps: this.#caps,
         publish: (stream, chunk) => output.publish(number, index, attempt, stream, chunk),
       },
-      { started: (started_at) => this.#options.onStarted(job, started_at) },
+      {
+        started: (started_at) => this.#options.onStarted(job, started_at),
+        stuck: (pids) =>
+          logger.warn("processes that SIGKILL does not end keep their task's room", { task: task_id, pids }),
+      },
     );
   }
 

@@ -13,11 +13,6 @@ export interface ProcessRow {
   attempt(): string | undefined;
 }
 
-export interface ProcessIdentity {
-  boot_id: string;
-  start_time: string;
-}
-
 const linux = process.platform === "linux";
 const VARIABLE = "CLAW_ATTEMPT=";
 
@@ -103,16 +98,4 @@ export function listByPs(): ProcessRow[] {
     rows.push({ pid: Number(pid), pgid: Number(pgid), key: `${pid}:${started}`, attempt: () => attempt });
   }
   return rows;
-}
-
-/** What tells a process from a later one with the same pid; undefined when it is gone. */
-export function processIdentity(pid: number): ProcessIdentity | undefined {
-  if (!linux) {
-    const row = listByPs().find((other) => other.pid === pid);
-    return row === undefined ? undefined : { boot_id: "", start_time: row.key };
-  }
-  const row = rowOf(pid);
-  const boot_id = readOrNothing("/proc/sys/kernel/random/boot_id")?.trim();
-  if (row === undefined || boot_id === undefined) return undefined;
-  return { boot_id, start_time: row.key.slice(row.key.indexOf(":") + 1) };
 }

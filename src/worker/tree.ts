@@ -15,15 +15,19 @@ export interface Tree {
   leaderGone?: () => boolean;
 }
 
-/** What ending came to: `left` are processes that even SIGKILL did not end in time (stuck in the kernel). */
+/** What ending came to: `stuck` are processes that even SIGKILL did not end in time (in the kernel's hands), `left`
+ * those of them that nobody waited for. */
 export interface EndReport {
-  ended: number;
-  killed: boolean;
+  stuck: ProcessRow[];
   left: ProcessRow[];
 }
 
+/** Told once which processes SIGKILL does not end; says whether to wait until they are gone all the same. */
+type WhenStuck = (stuck: ProcessRow[]) => "wait" | "leave";
+
 const FIRST_POLL_MS = 2;
 const LONGEST_POLL_MS = 100;
+const STUCK_POLL_MS = 1_000;
 
 export function marker(node_id: string, incarnation: string, task: { number: number; index: number; attempt: number }) {
   return `${node_id}/${incarnation}/${task.number}.${task.index}.${task.attempt}`;
@@ -59,35 +63,51 @@ function groupExists(pgid: number): boolean {
   }
 }
 
-/** SIGTERM, grace, SIGKILL, until nothing is left or `tree_end_ms` are over. */
-export async function endTree(runtime: Runtime, tree: Tree, grace_ms: number): Promise<EndReport> {
+function signalAll(tree: Tree, members: ReturnType<typeof membersOf>, told: Set<string>, kill: boolean): void {
+  const { group, escaped } = members;
+  const wants = (row: ProcessRow): boolean => kill || !told.has(row.key);
+  const name = kill ? "SIGKILL" : "SIGTERM";
+  // The group as a whole first: one call that no fork can slip past.
+  if (tree.pgid !== undefined && group.some(wants)) signal(-tree.pgid, name);
+  for (const row of escaped.filter(wants)) signal(row.pid, name);
+  for (const row of [...group, ...escaped]) told.add(row.key);
+}
+
+/** SIGTERM, grace, SIGKILL, until nothing is left; `tree_end_ms` later `whenStuck` decides about what still is. */
+export async function endTree(
+  runtime: Runtime,
+  tree: Tree,
+  grace_ms: number,
+  whenStuck: WhenStuck,
+): Promise<EndReport> {
   const began = runtime.monotonic_ms();
   const told = new Set<string>();
-  let killed = false;
   let interval_ms = FIRST_POLL_MS;
+  let stuck: ProcessRow[] = [];
+  let empty_looks = 0;
   for (;;) {
-    const { group, escaped } = membersOf(tree);
-    const left = [...group, ...escaped];
+    const members = membersOf(tree);
+    const left = [...members.group, ...members.escaped];
+    // A list is no snapshot: who forked and ended while it was made shows its child in the next one.
+    empty_looks = left.length === 0 ? empty_looks + 1 : 0;
+    if (empty_looks === 2 || (empty_looks === 1 && told.size === 0)) return { stuck, left };
+    if (left.length === 0) continue;
     const passed_ms = runtime.monotonic_ms() - began;
-    if (left.length === 0 || passed_ms > grace_ms + LIMITS.tree_end_ms) {
-      return { ended: told.size - left.length, killed, left };
+    signalAll(tree, members, told, passed_ms >= grace_ms);
+    if (stuck.length === 0 && passed_ms > grace_ms + LIMITS.tree_end_ms) {
+      stuck = left;
+      if (whenStuck(left) === "leave") return { stuck, left };
     }
-    const kill = passed_ms >= grace_ms;
-    const fresh = left.filter((row) => !told.has(row.key));
-    for (const row of left) told.add(row.key);
-    killed ||= kill;
-    // The group as a whole first: one call that no fork can slip past.
-    if (group.length > 0 && tree.pgid !== undefined && (kill || group.some((row) => fresh.includes(row)))) {
-      signal(-tree.pgid, kill ? "SIGKILL" : "SIGTERM");
-    }
-    for (const row of escaped) if (kill || fresh.includes(row)) signal(row.pid, kill ? "SIGKILL" : "SIGTERM");
-    const until_kill_ms = kill ? LONGEST_POLL_MS : Math.max(1, grace_ms - passed_ms);
+    const until_kill_ms = passed_ms >= grace_ms ? STUCK_POLL_MS : Math.max(1, grace_ms - passed_ms);
     await sleep(runtime, Math.min(interval_ms, until_kill_ms));
-    interval_ms = Math.min(interval_ms * 2, LONGEST_POLL_MS);
+    interval_ms = stuck.length > 0 ? STUCK_POLL_MS : Math.min(interval_ms * 2, LONGEST_POLL_MS);
   }
 }
 
-/** Ends whatever earlier lives of this node left running; gives the attempts it ended. Call before taking work. */
+/**
+ * Ends whatever earlier lives of this node left running; gives the attempts it ended. Call before taking work. A process
+ * that cannot be ended does not keep the whole node away: it is told in `left`.
+ */
 export async function sweepEarlierLives(
   runtime: Runtime,
   node_id: string,
@@ -100,6 +120,8 @@ export async function sweepEarlierLives(
     if (attempt?.startsWith(`${node_id}/`) && !attempt.startsWith(`${node_id}/${incarnation}/`)) earlier.add(attempt);
   }
   const attempts = [...earlier];
-  const reports = await Promise.all(attempts.map((attempt) => endTree(runtime, { marker: attempt }, grace_ms)));
+  const reports = await Promise.all(
+    attempts.map((attempt) => endTree(runtime, { marker: attempt }, grace_ms, () => "leave")),
+  );
   return { attempts, left: reports.flatMap((report) => report.left) };
 }

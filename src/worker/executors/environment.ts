@@ -1,22 +1,12 @@
 // What a task sees of its surroundings: a few harmless variables of the worker, the caller's own, and claw's four. The
 // worker's other variables are never passed on: credentials live there.
 
+import { isReserved } from "../../common/variables.ts";
 import { marker } from "../tree.ts";
 import type { AttemptContext } from "./executor.ts";
 
 const SANE_PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 const PASSED_ON = /^(?:HOME|USER|LOGNAME|SHELL|TZ|LANG|LC_[A-Z_]+)$/;
-
-/**
- * What a caller may not set: variables that change which code runs on the node, as on OpenClaw's nodes. (claw's own are
- * set last, so nobody can hide a process from its node.)
- */
-const DROPPED = /^(?:PATH|LD_.*|DYLD_.*|NODE_OPTIONS|BUN_OPTIONS|BUN_BE_BUN|BASH_ENV)$/;
-
-/** The caller's variables that a node will not take, so that a client can say so. */
-export function droppedVariables(env: Record<string, string>): string[] {
-  return Object.keys(env).filter((name) => DROPPED.test(name));
-}
 
 /** The worker's own PATH first, then the folders that every system has. */
 function searchPath(worker_env: Record<string, string | undefined> = process.env): string {
@@ -41,7 +31,8 @@ export function attemptEnvironment(
 ): Record<string, string> {
   const environment: Record<string, string> = { ...base };
   for (const [name, value] of Object.entries(attempt.specification.env ?? {})) {
-    if (!DROPPED.test(name)) environment[name] = value;
+    // claw's own are set last, so that nobody can hide a process from its node.
+    if (!isReserved(name)) environment[name] = value;
   }
   environment["TMPDIR"] = attempt.tmp;
   environment["CLAW_TASK_ID"] = attempt.task_id;

@@ -28,6 +28,8 @@ export interface AttemptContext {
 export interface AttemptEvents {
   /** The process runs; called once, not at all when it could not be started. */
   started(started_at: number, pid: number | undefined): void;
+  /** SIGKILL does not end these processes: the attempt is not over before they are gone. Called once at most. */
+  stuck?(pids: readonly number[]): void;
 }
 
 export type StopReason = "cancelled" | "timeout" | "superseded";

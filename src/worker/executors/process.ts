@@ -9,7 +9,7 @@ import type { Outcome } from "../../common/models.ts";
 import type { Timer } from "../../common/runtime.ts";
 import { OutputPump } from "../output.ts";
 import type { ProcessRow } from "../processes.ts";
-import { endTree, hasLeftovers, marker, type Tree } from "../tree.ts";
+import { type EndReport, endTree, hasLeftovers, marker, type Tree } from "../tree.ts";
 import { attemptEnvironment, baseEnvironment } from "./environment.ts";
 import type { AttemptContext, AttemptEvents, RunningAttempt, StopReason } from "./executor.ts";
 import { findProgram, type StartProblem, spawnProblem } from "./program.ts";
@@ -43,7 +43,7 @@ class ProcessAttempt implements RunningAttempt {
   #mode: "preparing" | "running" | "ending" | "over" = "preparing";
   #child: Child | undefined;
   #stop_reason: StopReason | undefined;
-  #ended: Promise<ProcessRow[]> | undefined;
+  #ended: Promise<EndReport> | undefined;
   #exited = false;
 
   constructor(attempt: AttemptContext, events: AttemptEvents, plan: () => Plan | Promise<Plan>) {
@@ -121,7 +121,7 @@ class ProcessAttempt implements RunningAttempt {
     timer?.cancel();
     own_pids.delete(child.pid);
     const ended_at = this.#attempt.runtime.wall_ms();
-    const left = await this.#treeGone(child.pid);
+    const ended = await this.#treeGone(child.pid);
     const output = await this.#pump.finish();
     this.#mode = "over";
     const signal = child.signalCode;
@@ -131,16 +131,16 @@ class ProcessAttempt implements RunningAttempt {
       ...this.#verdict(child.exitCode === 0),
       ...(signal === null ? { exit_code: child.exitCode ?? 0 } : { signal: String(signal) }),
       started_at: this.#started_at,
-      ended_at: left === undefined ? ended_at : this.#attempt.runtime.wall_ms(),
+      ended_at: ended === undefined ? ended_at : this.#attempt.runtime.wall_ms(),
       ...(usage === undefined ? {} : { cpu_ms: Math.round(Number(usage.cpuTime.total) / 1000) }),
       ...(peak_memory_mib === undefined ? {} : { peak_memory_mib }),
       ...output,
-      ...(left === undefined || left.length === 0 ? {} : { message: leftMessage(left) }),
+      ...(ended === undefined || ended.stuck.length === 0 ? {} : { message: stuckMessage(ended.stuck) }),
     };
   }
 
-  /** Processes that could not be ended; undefined when there was nothing to end. */
-  async #treeGone(pid: number): Promise<ProcessRow[] | undefined> {
+  /** Undefined when there was nothing to end. */
+  async #treeGone(pid: number): Promise<EndReport | undefined> {
     if (this.#ended !== undefined) return await this.#ended;
     if (!hasLeftovers(pid, this.#marker, own_pids)) return undefined;
     return await this.#endTree(pid, LIMITS.leftover_grace_ms);
@@ -151,10 +151,13 @@ class ProcessAttempt implements RunningAttempt {
     return marker(node_id, incarnation, task);
   }
 
-  async #endTree(pgid: number, grace_ms: number): Promise<ProcessRow[]> {
+  /** However long it takes: what is not gone still uses what the attempt was given. */
+  #endTree(pgid: number, grace_ms: number): Promise<EndReport> {
     const tree: Tree = { pgid, marker: this.#marker, leaderGone: () => this.#exited };
-    const report = await endTree(this.#attempt.runtime, tree, grace_ms);
-    return report.left;
+    return endTree(this.#attempt.runtime, tree, grace_ms, (stuck) => {
+      this.#events.stuck?.(stuck.map((row) => row.pid));
+      return "wait";
+    });
   }
 
   #startTimeout(): Timer | undefined {
@@ -199,9 +202,9 @@ function planProblem(error: unknown): PlanProblem {
   return { reason: reasons[error.code] ?? "spawn", message: `${error.message}${hint}`.slice(0, 4096) };
 }
 
-function leftMessage(left: readonly ProcessRow[]): string {
-  const pids = left.slice(0, 20).map((row) => row.pid);
-  return `${left.length} of its processes could not be ended, not even by SIGKILL: ${pids.join(", ")}`;
+function stuckMessage(stuck: readonly ProcessRow[]): string {
+  const pids = stuck.slice(0, 20).map((row) => row.pid);
+  return `SIGKILL did not end ${stuck.length} of its processes for a long while: ${pids.join(", ")}`;
 }
 
 export function startProcess(
