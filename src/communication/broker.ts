@@ -9,6 +9,7 @@ import type { Runtime } from "../common/runtime.ts";
 import { openConnection } from "./connection.ts";
 import { type Credentials, readCredentials } from "./credentials.ts";
 import { Identity } from "./identity.ts";
+import { ownFolder } from "./lock.ts";
 import { NatsServerChild } from "./server.ts";
 
 export interface Broker {
@@ -67,9 +68,11 @@ async function openOwn({ runtime, config, paths, logger }: BrokerOptions): Promi
   };
 }
 
-async function openForeign({ config }: BrokerOptions, url: string): Promise<Broker> {
+async function openForeign({ config, runtime, paths }: BrokerOptions, url: string): Promise<Broker> {
   const { creds } = config.nats;
   const credentials = creds === undefined ? undefined : readCredentials(creds);
+  // Elsewhere the server's supervisor holds it.
+  const own = await ownFolder(runtime, paths.coordinator_dir);
   let version = "";
   return {
     url: url.replace(/\/\/[^@/]*@/, "//"),
@@ -84,7 +87,10 @@ async function openForeign({ config }: BrokerOptions, url: string): Promise<Brok
     },
     localCredentials: () => creds,
     issue: () => undefined,
-    close: () => Promise.resolve(),
+    close: () => {
+      own.release();
+      return Promise.resolve();
+    },
   };
 }
 

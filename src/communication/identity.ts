@@ -97,7 +97,8 @@ resolver_preload: {
 
 function makeKeys(folder: string, path: string): void {
   const store = join(folder, "jetstream");
-  if (existsSync(store)) {
+  // Looked for in this order: whoever makes both makes the keys first, and may be doing it just now.
+  if (existsSync(store) && !existsSync(path)) {
     throw new ClawError(
       "bad_config",
       `there is no ${path}, and what ${store} holds cannot be reached with other keys`,

@@ -2,8 +2,10 @@
 // inherits with the descriptor. Bun has no call for it; libc has.
 
 import { dlopen, FFIType } from "bun:ffi";
-import { closeSync, openSync, rmSync } from "node:fs";
+import { closeSync, ftruncateSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { join } from "node:path";
 import { ClawError, messageOf } from "../common/errors.ts";
+import { type Runtime, sleep } from "../common/runtime.ts";
 
 export interface Lock {
   /** To be handed to a child: it then holds the same lock, and the file stays locked until both have let go. */
@@ -14,6 +16,8 @@ export interface Lock {
 
 const LOCK_EX = 2;
 const LOCK_NB = 4;
+/** A coordinator that was just killed may still hold its lock for a moment. */
+const DYING_MS = 300;
 
 type Flock = (fd: number, operation: number) => number;
 let flock: Flock | undefined;
@@ -55,6 +59,25 @@ export function tryLock(path: string): Lock | undefined {
       held = false;
     },
   };
+}
+
+/** Only one coordinator a folder: its view, its keys and its server are one process's at a time. */
+export async function ownFolder(runtime: Runtime, folder: string): Promise<Lock> {
+  const path = join(folder, "coordinator.lock");
+  const until_ms = runtime.monotonic_ms() + DYING_MS;
+  for (;;) {
+    const lock = tryLock(path);
+    if (lock !== undefined) {
+      ftruncateSync(lock.fd);
+      writeSync(lock.fd, `${process.pid}\n`);
+      return lock;
+    }
+    if (runtime.monotonic_ms() > until_ms) {
+      const pid = readFileSync(path, "utf8").trim();
+      throw new ClawError("already_running", `a coordinator (pid ${pid}) already uses ${folder}`);
+    }
+    await sleep(runtime, 10);
+  }
 }
 
 function openFile(path: string): number {

@@ -1,14 +1,14 @@
 // The nats-server that the coordinator runs as a child. One server a store, whatever is killed when: the child inherits
 // the locked descriptor of the store, and while somebody holds that lock no second server is started on it.
 
-import { closeSync, ftruncateSync, mkdirSync, readFileSync, realpathSync, statfsSync, writeSync } from "node:fs";
+import { closeSync, mkdirSync, realpathSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { type Runtime, sleep, type Timer } from "../common/runtime.ts";
 import type { Service } from "../common/service.ts";
 import { serverExecutable } from "./embedded.ts";
 import type { Identity } from "./identity.ts";
-import { type Lock, tryLock } from "./lock.ts";
+import { type Lock, ownFolder } from "./lock.ts";
 import { takeStoreLock } from "./orphan.ts";
 import { freePort, ServerFiles } from "./server-files.ts";
 import { ServerWatch } from "./watch.ts";
@@ -51,8 +51,6 @@ const LONGEST_PAUSE_MS = 5_000;
 const FAILING_RESTARTS = 4;
 /** A port that was free may be gone by the time that the server binds it. */
 const START_TRIES = 3;
-/** A coordinator that was just killed may still hold its lock for a moment. */
-const DYING_MS = 300;
 
 type Mode = "stopped" | "starting" | "up" | "restarting" | "stopping";
 
@@ -118,7 +116,7 @@ export class NatsServerChild implements Service {
   async #startOnce(): Promise<void> {
     const { data_dir, runtime } = this.#options;
     mkdirSync(data_dir, { recursive: true, mode: 0o700 });
-    this.#own = await this.#ownFolder();
+    this.#own = await ownFolder(runtime, data_dir);
     this.#executable = await serverExecutable(join(data_dir, "bin"), this.#options.executable);
     const path = join(realpathSync(data_dir), "jetstream.lock");
     this.#store = await takeStoreLock(runtime, path, () => this.#mode === "starting");
@@ -126,26 +124,6 @@ export class NatsServerChild implements Service {
     this.#failures = 0;
     this.#beUp();
     this.#watchHealth();
-  }
-
-  /** Only one coordinator a folder. */
-  async #ownFolder(): Promise<Lock> {
-    const { data_dir, runtime } = this.#options;
-    const path = join(data_dir, "coordinator.lock");
-    const until_ms = runtime.monotonic_ms() + DYING_MS;
-    for (;;) {
-      const lock = tryLock(path);
-      if (lock !== undefined) {
-        ftruncateSync(lock.fd);
-        writeSync(lock.fd, `${process.pid}\n`);
-        return lock;
-      }
-      if (runtime.monotonic_ms() > until_ms) {
-        const pid = readFileSync(path, "utf8").trim();
-        throw new ClawError("already_running", `a coordinator (pid ${pid}) already uses ${data_dir}`);
-      }
-      await sleep(runtime, 10);
-    }
   }
 
   async #launchOnSomePort(): Promise<void> {
@@ -244,8 +222,10 @@ export class NatsServerChild implements Service {
   async #checkHealth(): Promise<void> {
     const watch = this.#watch;
     if (this.#mode !== "up" || watch === undefined) return;
-    const health = await watch.health();
-    if (this.#mode !== "up" || watch !== this.#watch) return;
+    let health = await watch.health();
+    // Was it only the connection that broke, as when the machine slept? A healthy server is not restarted for that.
+    if (health === undefined && watch.closed) health = await this.#askAnew(watch);
+    if (this.#mode !== "up" || health === "replaced") return;
     this.#silent_checks = health === undefined ? this.#silent_checks + 1 : 0;
     if (health === "ok" || (health === undefined && this.#silent_checks < SILENT_CHECKS)) return;
     if (health !== undefined && /no space left/i.test(health) && this.#room() < ROOM_BYTES) {
@@ -256,6 +236,19 @@ export class NatsServerChild implements Service {
     }
     this.#tell("store_error", `it is not healthy (${health ?? "no answer"}); restarting it`);
     await this.#end();
+  }
+
+  /** `replaced` when somebody else put another watch in place meanwhile. */
+  async #askAnew(silent: ServerWatch): Promise<string | undefined> {
+    const fresh = await ServerWatch.open(this.url, this.#options.identity.watcher()).catch(() => undefined);
+    const health = await fresh?.health();
+    if (this.#mode !== "up" || this.#watch !== silent || health === undefined) {
+      await fresh?.close();
+      return this.#watch === silent ? undefined : "replaced";
+    }
+    this.#watch = fresh;
+    await silent.close();
+    return health;
   }
 
   #room(): number {

@@ -24,6 +24,11 @@ export class ServerWatch {
     return this.#connection.info?.version ?? "";
   }
 
+  /** Not because the server is silent: its connection ended. */
+  get closed(): boolean {
+    return this.#connection.isClosed();
+  }
+
   /** `ok`, what is wrong, or undefined when it does not answer. */
   async health(): Promise<string | undefined> {
     try {

@@ -1,9 +1,14 @@
 // A server that is not well: it hangs, or its disk is full.
 
 import { describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { connect } from "nats";
+import { systemRuntime } from "../../src/common/runtime.ts";
+import { authenticatorOf } from "../../src/communication/credentials.ts";
+import { userJwt } from "../../src/communication/jwt.ts";
+import { createKey, keyOfSeed } from "../../src/communication/nkey.ts";
 import { findServer, openBench, serversOn, until } from "./server-bench.ts";
 import { impatientRuntime } from "./trouble.ts";
 
@@ -13,7 +18,50 @@ const canMount =
   Bun.which("unshare") !== null &&
   Bun.spawnSync([...NAMESPACE, 'mount -t tmpfs -o size=1m none "$0"', tmpdir()], { stderr: "ignore" }).exitCode === 0;
 
+/** A connection that may do everything that the system account may: for the tests to do what goes wrong by itself. */
+async function operator({ folder, server }: ReturnType<typeof openBench>) {
+  const seeds = JSON.parse(readFileSync(join(folder, "identity.json"), "utf8")) as { system: string };
+  const user = createKey("user");
+  const everything = { pub: {}, sub: {} };
+  const jwt = userJwt(
+    keyOfSeed("account", seeds.system)!,
+    user.public_key,
+    "test",
+    everything,
+    systemRuntime.wall_ms(),
+  );
+  return await connect({ servers: server.url, authenticator: authenticatorOf(jwt, user), reconnect: false });
+}
+
 describe("a server in trouble", () => {
+  test("whose watcher lost its connection is asked anew, and not restarted", async () => {
+    const bench = openBench({ runtime: impatientRuntime });
+    await bench.server.start();
+    const system = await operator(bench);
+    try {
+      const id = system.info!.server_id;
+      const watcher = async (): Promise<number | undefined> => {
+        const answer = await system.request(`$SYS.REQ.SERVER.${id}.CONNZ`, "{}", { timeout: 5_000 });
+        const { data } = answer.json<{ data: { connections: { cid: number; name?: string }[] } }>();
+        return data.connections.find(({ name }) => name === "claw watcher")?.cid;
+      };
+      const { pid } = bench.server;
+      for (let round = 0; round < 4; round++) {
+        const cid = await until(watcher, "the watcher");
+        await system.request(`$SYS.REQ.SERVER.${id}.KICK`, JSON.stringify({ cid }), { timeout: 5_000 });
+        await until(async () => {
+          const now = await watcher();
+          return now !== undefined && now !== cid ? true : undefined;
+        }, "a new watcher");
+      }
+      expect(bench.events).toEqual([]);
+      expect(bench.server.pid).toBe(pid!);
+    } finally {
+      await system.close();
+      await bench.close();
+    }
+  }, 30_000);
+
   test("that hangs is ended and replaced", async () => {
     const bench = openBench({ runtime: impatientRuntime });
     try {
