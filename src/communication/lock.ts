@@ -2,7 +2,7 @@
 // inherits with the descriptor. Bun has no call for it; libc has.
 
 import { dlopen, FFIType } from "bun:ffi";
-import { closeSync, ftruncateSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { closeSync, ftruncateSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { type Runtime, sleep } from "../common/runtime.ts";
@@ -63,6 +63,7 @@ export function tryLock(path: string): Lock | undefined {
 
 /** Only one coordinator a folder: its view, its keys and its server are one process's at a time. */
 export async function ownFolder(runtime: Runtime, folder: string): Promise<Lock> {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
   const path = join(folder, "coordinator.lock");
   const until_ms = runtime.monotonic_ms() + DYING_MS;
   for (;;) {

@@ -1,7 +1,7 @@
 // The nats-server that the coordinator runs as a child. One server a store, whatever is killed when: the child inherits
 // the locked descriptor of the store, and while somebody holds that lock no second server is started on it.
 
-import { closeSync, mkdirSync, realpathSync, statfsSync } from "node:fs";
+import { closeSync, realpathSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { type Runtime, sleep, type Timer } from "../common/runtime.ts";
@@ -115,7 +115,6 @@ export class NatsServerChild implements Service {
 
   async #startOnce(): Promise<void> {
     const { data_dir, runtime } = this.#options;
-    mkdirSync(data_dir, { recursive: true, mode: 0o700 });
     this.#own = await ownFolder(runtime, data_dir);
     this.#executable = await serverExecutable(join(data_dir, "bin"), this.#options.executable);
     const path = join(realpathSync(data_dir), "jetstream.lock");
