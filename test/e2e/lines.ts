@@ -22,7 +22,7 @@ export const LINES = [
   "\\",
   "$(echo bad)",
   "`echo bad`",
-  "$NO_SUCH ${NO_SUCH} $?",
+  "$NO_SUCH $(NO_SUCH) $?",
   "~",
   "~root/x",
   "*",
