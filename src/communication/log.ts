@@ -35,8 +35,15 @@ export interface Log {
   readonly created: string;
 }
 
-const APPEND_TIMEOUT_MS = 5_000;
-const LOOK_FOR_MS = 10_000;
+/** How long it waits for the broker. */
+export interface LogPatience {
+  append_ms: number;
+  /** One question, and all of them together, about what became of an append. */
+  ask_ms: number;
+  look_ms: number;
+}
+
+const PATIENCE: LogPatience = { append_ms: 5_000, ask_ms: 10_000, look_ms: 10_000 };
 
 /**
  * The log's subject ends in 128 random bits that only its stream knows. A permission cannot do it: whoever may ask
@@ -51,9 +58,10 @@ export async function openLog(
   cluster: string,
   replicas: number,
   domain?: string,
+  patience: LogPatience = PATIENCE,
 ): Promise<Log> {
   const options = domain === undefined ? {} : { domain };
-  const manager = await connection.jetstreamManager({ ...options, timeout: 10_000 });
+  const manager = await connection.jetstreamManager({ ...options, timeout: patience.ask_ms });
   const name = subjects.logStream(cluster);
   const wanted: Partial<StreamConfig> & { name: string; subjects: string[] } = {
     name,
@@ -71,9 +79,10 @@ export async function openLog(
     return await manager.streams.add(wanted);
   });
   return new NatsLog(
-    connection.jetstream({ ...options, timeout: APPEND_TIMEOUT_MS }),
+    connection.jetstream({ ...options, timeout: patience.append_ms }),
     manager,
     runtime,
+    patience.look_ms,
     name,
     info.config.subjects[0] ?? "",
     info.created,
@@ -85,6 +94,7 @@ class NatsLog implements Log {
   readonly #jetstream: JetStreamClient;
   readonly #manager: JetStreamManager;
   readonly #runtime: Runtime;
+  readonly #look_ms: number;
   readonly #stream: string;
   readonly #subject: string;
 
@@ -92,6 +102,7 @@ class NatsLog implements Log {
     jetstream: JetStreamClient,
     manager: JetStreamManager,
     runtime: Runtime,
+    look_ms: number,
     stream: string,
     subject: string,
     created: string,
@@ -99,6 +110,7 @@ class NatsLog implements Log {
     this.#jetstream = jetstream;
     this.#manager = manager;
     this.#runtime = runtime;
+    this.#look_ms = look_ms;
     this.#stream = stream;
     this.#subject = subject;
     this.created = created;
@@ -119,7 +131,7 @@ class NatsLog implements Log {
 
   /** What stands at `sequence`? Ours: it was stored. Another's: deposed. Nothing, or no answer for long: unknown. */
   async #look(sequence: number, msgID: string): Promise<AppendResult> {
-    const until_ms = this.#runtime.monotonic_ms() + LOOK_FOR_MS;
+    const until_ms = this.#runtime.monotonic_ms() + this.#look_ms;
     while (this.#runtime.monotonic_ms() < until_ms) {
       try {
         const message = await this.#manager.streams.getMessage(this.#stream, { seq: sequence });

@@ -1,13 +1,17 @@
 // A TCP proxy in front of a server, for what only shows on the wire: it counts the bytes that a client sends, and can
-// hold back what the server says, which then looks like an answer that was lost.
+// keep to itself what either side says. `heal` drops what it kept and ends the connections: clients come anew.
 
 import { connect, createServer, type Server, type Socket } from "node:net";
 
 export interface Proxy {
   readonly port: number;
   upstream_bytes(): number;
-  /** What the server says no longer gets through, until `heal`, which ends the connections so that clients come anew. */
+  /** The server's words no longer get through: what looks like answers that are lost. */
   deafen(): void;
+  /** The client's words no longer get through: what looks like requests that are lost. */
+  mute(): void;
+  /** Bytes of the client that did not get through. */
+  held(): number;
   heal(): void;
   close(): void;
 }
@@ -15,22 +19,28 @@ export interface Proxy {
 export async function countingProxy(target: number): Promise<Proxy> {
   const sockets = new Set<Socket>();
   let upstream = 0;
+  let held = 0;
   let deaf = false;
+  let muted = false;
   const server: Server = createServer((client) => {
     const broker = connect(target, "127.0.0.1");
-    for (const [from, to] of [
+    client.on("data", (bytes) => {
+      if (muted) held += bytes.length;
+      else broker.write(bytes);
+      upstream += bytes.length;
+    });
+    broker.on("data", (bytes) => {
+      if (!deaf) client.write(bytes);
+    });
+    for (const [one, other] of [
       [client, broker],
       [broker, client],
     ] as const) {
-      sockets.add(from);
-      from.on("data", (bytes) => {
-        if (from === client) upstream += bytes.length;
-        if (from === client || !deaf) to.write(bytes);
-      });
-      from.on("error", () => undefined);
-      from.on("close", () => {
-        sockets.delete(from);
-        to.destroy();
+      sockets.add(one);
+      one.on("error", () => undefined);
+      one.on("close", () => {
+        sockets.delete(one);
+        other.destroy();
       });
     }
   });
@@ -46,8 +56,14 @@ export async function countingProxy(target: number): Promise<Proxy> {
     deafen: () => {
       deaf = true;
     },
+    mute: () => {
+      muted = true;
+      held = 0;
+    },
+    held: () => held,
     heal: () => {
       deaf = false;
+      muted = false;
       drop();
     },
     close: () => {
