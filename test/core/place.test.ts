@@ -1,0 +1,224 @@
+// Placing: what it may never do, whatever is asked, and what it does with simple cases.
+
+import { describe, expect, test } from "bun:test";
+import { LIMITS } from "../../src/common/limits.ts";
+import type { Capacity, Needs } from "../../src/common/models.ts";
+import { fits, type NodeLoad, obstacle, type Placement, place, type WaitingLane } from "../../src/core/place.ts";
+import { addUse, emptyUsed } from "../../src/core/state.ts";
+import type { Chance } from "../sim/chance.ts";
+import { forSeeds } from "./seeds.ts";
+
+function needsOf(more: Partial<Needs> = {}): Needs {
+  return { cpu_millis: 1_000, memory_mib: 0, gpus: 0, executor: "command", ...more };
+}
+
+function nodeOf(id: string, capacity: Partial<Capacity> = {}, more: Partial<NodeLoad> = {}): NodeLoad {
+  return {
+    id,
+    info: {
+      name: `name-${id}`,
+      machine: id,
+      os: "linux",
+      arch: "x64",
+      version: "0",
+      pid: 1,
+      capacity: { cpu_millis: 4_000, memory_mib: 8_192, gpus: 0, resources: {}, ...capacity },
+      tags: ["ssd"],
+      attributes: {},
+      executors: ["command", "noop"],
+    },
+    open: true,
+    used: emptyUsed(),
+    held: 0,
+    full: false,
+    ...more,
+  };
+}
+
+const countOn = (placements: readonly Placement[], node: string, lane?: number): number =>
+  placements
+    .filter((placement) => placement.node === node && (lane === undefined || placement.lane === lane))
+    .reduce((sum, { count }) => sum + count, 0);
+
+function randomNeeds(chance: Chance): Needs {
+  return needsOf({
+    cpu_millis: chance.once(5) ? 0 : chance.between(1, 3_000),
+    memory_mib: chance.once(2) ? 0 : chance.between(1, 4_000),
+    gpus: chance.once(5) ? 1 : 0,
+    executor: chance.once(8) ? "script" : "command",
+    ...(chance.once(4) ? { resources: { licence: chance.between(1, 3) } } : {}),
+    ...(chance.once(5) ? { tags: ["ssd"] } : {}),
+    ...(chance.once(8) ? { node: chance.once(2) ? "a" : "name-b" } : {}),
+  });
+}
+
+function randomNode(chance: Chance, id: string): NodeLoad {
+  const capacity = {
+    cpu_millis: chance.between(0, 16_000),
+    memory_mib: chance.between(0, 16_000),
+    gpus: chance.below(3),
+    resources: chance.once(2) ? { licence: chance.below(5) } : {},
+  };
+  const node = nodeOf(id, capacity, { open: !chance.once(6), full: chance.once(4) });
+  if (chance.once(2)) {
+    node.used.cpu_millis = chance.between(0, 20_000); // prefetched work counts too, so it may be over
+    node.held = chance.below(50);
+  }
+  return node;
+}
+
+describe("whatever is asked", () => {
+  test("no node gets more than it has free, none that does not fit, none that takes no work, no lane more than it has", () => {
+    forSeeds(400, (chance) => {
+      const lanes: WaitingLane[] = Array.from({ length: chance.between(1, 6) }, () => ({
+        needs: randomNeeds(chance),
+        waiting: chance.between(1, 60),
+      }));
+      const nodes = ["a", "b", "c", "d"].slice(0, chance.between(1, 4)).map((id) => randomNode(chance, id));
+      const before = JSON.stringify([lanes, nodes]);
+      const placements = place(lanes, nodes);
+      expect(JSON.stringify([lanes, nodes])).toBe(before);
+      for (const [at, { waiting }] of lanes.entries()) {
+        const placed = placements.filter(({ lane }) => lane === at).reduce((sum, { count }) => sum + count, 0);
+        expect(placed).toBeLessThanOrEqual(waiting);
+      }
+      for (const node of nodes) {
+        const mine = placements.filter((placement) => placement.node === node.id);
+        if (!node.open) expect(mine).toEqual([]);
+        const used = structuredClone(node.used);
+        for (const { lane, count } of mine) {
+          const { needs } = lanes[lane]!;
+          expect(count).toBeGreaterThan(0);
+          expect(needs.executor).not.toBe("script");
+          expect([undefined, node.id, node.info.name]).toContain(needs.node);
+          addUse(used, needs, count);
+          const { capacity } = node.info;
+          if (needs.cpu_millis > 0) expect(used.cpu_millis).toBeLessThanOrEqual(capacity.cpu_millis);
+          if (needs.memory_mib > 0) expect(used.memory_mib).toBeLessThanOrEqual(capacity.memory_mib);
+          if (needs.gpus > 0) expect(used.gpus).toBeLessThanOrEqual(capacity.gpus);
+          if (needs.resources)
+            expect(used.resources["licence"]!).toBeLessThanOrEqual(capacity.resources["licence"] ?? 0);
+        }
+      }
+      // Nothing that could start is left: the lane that still waits finds an obstacle on every node.
+      for (const [at, lane] of lanes.entries()) {
+        const placed = placements
+          .filter((placement) => placement.lane === at)
+          .reduce((sum, { count }) => sum + count, 0);
+        if (placed === lane.waiting) continue;
+        for (const node of nodes) {
+          const used = structuredClone(node.used);
+          for (const placement of placements) {
+            if (placement.node === node.id) addUse(used, lanes[placement.lane]!.needs, placement.count);
+          }
+          const full = countOn(placements, node.id, at) >= LIMITS.prefetch_tasks;
+          if (!full) expect(obstacle(lane.needs, { ...node, used })).toBeString();
+        }
+      }
+    });
+  });
+
+  test("the first lane is served before the second", () => {
+    forSeeds(50, (chance) => {
+      const waiting = chance.between(1, 12);
+      const lanes = [
+        { needs: needsOf(), waiting },
+        { needs: needsOf({ cpu_millis: 500 }), waiting: 100 },
+      ];
+      const placements = place(lanes, [nodeOf("a"), nodeOf("b")]);
+      expect(countOn(placements, "a", 0) + countOn(placements, "b", 0)).toBe(Math.min(waiting, 8));
+      expect(countOn(placements, "a", 1) + countOn(placements, "b", 1)).toBe(2 * (8 - Math.min(waiting, 8)));
+    });
+  });
+});
+
+describe("best_fit", () => {
+  test("spreads over equal machines evenly", () => {
+    const nodes = ["a", "b", "c", "d"].map((id) => nodeOf(id));
+    const placements = place([{ needs: needsOf({ cpu_millis: 100 }), waiting: 40 }], nodes);
+    for (const { id } of nodes) expect(countOn(placements, id)).toBe(10);
+  });
+
+  test("spreads over unequal machines by their size", () => {
+    const nodes = [nodeOf("big", { cpu_millis: 32_000, memory_mib: 65_536 }), nodeOf("small")];
+    const placements = place([{ needs: needsOf({ cpu_millis: 500, memory_mib: 256 }), waiting: 36 }], nodes);
+    const [big, small] = [countOn(placements, "big"), countOn(placements, "small")];
+    expect(big + small).toBe(36);
+    expect(big).toBeGreaterThanOrEqual(24);
+    expect(small).toBeGreaterThan(0);
+  });
+
+  test("a lone task goes to the machine that has most free", () => {
+    const busy = nodeOf("busy", {}, { used: { ...emptyUsed(), cpu_millis: 3_000 }, held: 3 });
+    expect(place([{ needs: needsOf(), waiting: 1 }], [busy, nodeOf("idle")])).toEqual([
+      { lane: 0, node: "idle", count: 1 },
+    ]);
+    expect(place([{ needs: needsOf({ node: "busy" }), waiting: 1 }], [busy, nodeOf("idle")])[0]!.node).toBe("busy");
+  });
+
+  test("costs by the number of lanes and machines, not of tasks", () => {
+    const nodes = Array.from({ length: 20 }, (_, at) => nodeOf(`n${at}`, { cpu_millis: 64_000 }));
+    const begun_ms = performance.now();
+    const placements = place([{ needs: needsOf(), waiting: 10_000_000 }], nodes);
+    expect(performance.now() - begun_ms).toBeLessThan(200);
+    expect(placements.reduce((sum, { count }) => sum + count, 0)).toBe(20 * 64);
+  });
+});
+
+describe("prefetching", () => {
+  const lane = (mean_ms: number, waiting = 100_000): WaitingLane => ({ needs: needsOf(), waiting, mean_ms });
+  const extra = (mean_ms: number, more: Partial<NodeLoad> = {}): number =>
+    countOn(place([lane(mean_ms)], [nodeOf("a", {}, more)]), "a") - 4;
+
+  test("gives some milliseconds of work ahead: many short tasks, no long ones", () => {
+    expect(extra(1)).toBe(120);
+    expect(extra(10)).toBe(12);
+    expect(extra(1_000)).toBe(0);
+    expect(extra(0)).toBe(LIMITS.prefetch_tasks);
+  });
+
+  test("not to a node that gave work back, and not by drops when it has plenty", () => {
+    expect(extra(1, { full: true })).toBe(0);
+    const loaded = (held: number) => nodeOf("a", {}, { held, used: { ...emptyUsed(), cpu_millis: 4_000 } });
+    expect(countOn(place([lane(1)], [loaded(120)]), "a")).toBe(0);
+    expect(countOn(place([lane(1)], [loaded(50)]), "a")).toBe(74);
+  });
+
+  test("is shared among the machines when there is little", () => {
+    const placements = place([lane(1, 8 + 10)], [nodeOf("a"), nodeOf("b")]);
+    expect([countOn(placements, "a"), countOn(placements, "b")]).toEqual([9, 9]);
+  });
+});
+
+describe("what is in the way", () => {
+  const cases: [string, Partial<Needs>, string][] = [
+    ["another node", { node: "b" }, "is not b"],
+    ["the executor", { executor: "shell" }, "does not run shell tasks"],
+    ["a tag", { tags: ["ssd", "gpu"] }, "lacks the tag gpu"],
+    ["processors", { cpu_millis: 4_500 }, "needs 4.5 cpu, has 4"],
+    ["memory", { memory_mib: 9_000 }, "needs 9000 MiB of memory, has 8192"],
+    ["graphics", { gpus: 1 }, "needs 1 gpus, has 0"],
+    ["a resource", { resources: { licence: 2 } }, "needs 2 licence, has 0"],
+  ];
+  test.each(cases)("%s", (_, needs, words) => expect(obstacle(needsOf(needs), nodeOf("a"))).toBe(words));
+
+  test("just now, or for good", () => {
+    const used = { cpu_millis: 3_500, memory_mib: 9_000, gpus: 0, resources: {} };
+    expect(obstacle(needsOf(), nodeOf("a", {}, { used }))).toBe("needs 1 cpu, has free 0.5");
+    expect(obstacle(needsOf({ cpu_millis: 0, memory_mib: 1 }), nodeOf("a", {}, { used }))).toContain("has free 0");
+    expect(obstacle(needsOf(), nodeOf("a", {}, { open: false }))).toBe("takes no new work");
+    expect(obstacle(needsOf({ cpu_millis: 9_000 }), nodeOf("a", {}, { open: false }))).toContain("has 4");
+    expect(obstacle(needsOf({ node: "name-a", tags: ["ssd"] }), nodeOf("a"))).toBeUndefined();
+  });
+
+  test("what fits side by side is bounded by the scarcest", () => {
+    const free = { cpu_millis: 4_000, memory_mib: 1_000, gpus: 2, resources: { licence: 5 } };
+    expect(fits(needsOf(), free)).toBe(4);
+    expect(fits(needsOf({ memory_mib: 400 }), free)).toBe(2);
+    expect(fits(needsOf({ gpus: 2 }), free)).toBe(1);
+    expect(fits(needsOf({ resources: { licence: 2 } }), free)).toBe(2);
+    expect(fits(needsOf({ resources: { other: 1 } }), free)).toBe(0);
+    expect(fits(needsOf({ cpu_millis: 0 }), free)).toBe(LIMITS.prefetch_tasks);
+    expect(fits(needsOf(), { ...free, cpu_millis: -500 })).toBe(0);
+  });
+});
