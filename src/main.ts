@@ -60,10 +60,13 @@ async function startRole(options: RoleOptions): Promise<number> {
   const logger = createLogger({ role, level, format, runtime });
   const running = watch(logger);
   try {
-    if (options.role === "worker") await startWorker(running, paths, options, undefined);
-    else await startCoordinator(running, paths, options, both);
-    notify(process.env, "READY=1");
-    const code = await running.ended;
+    const starting =
+      options.role === "worker"
+        ? startWorker(running, paths, options, undefined)
+        : startCoordinator(running, paths, options, both);
+    // A worker waits for its coordinator for as long as it takes: whoever asks it to stop does not.
+    const ready = starting.then(() => notify(process.env, "READY=1"));
+    const code = await Promise.race([ready.then(() => running.ended), running.ended]);
     notify(process.env, "STOPPING=1");
     await stopAll(running.services);
     return code;

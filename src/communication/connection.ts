@@ -47,7 +47,12 @@ export async function openConnection(options: ConnectOptions): Promise<NatsConne
     if (error instanceof ClawError) throw error;
     const code = (error as { code?: string }).code ?? "";
     if (code === "AUTHORIZATION_VIOLATION" || code === "AUTHENTICATION_EXPIRED") {
-      throw new ClawError("refused", `NATS at ${servers.join(", ")} refused these credentials`, { cause: error });
+      const anonymous = options.authenticator === undefined && user === undefined;
+      throw new ClawError(
+        "refused",
+        `NATS at ${servers.join(", ")} ${anonymous ? "wants credentials" : "refused these credentials"}`,
+        { cause: error, hint: "make them where the coordinator runs: claw credentials export --role worker|client" },
+      );
     }
     throw new ClawError("broker", `cannot reach NATS at ${servers.join(", ")}: ${messageOf(error)}`, { cause: error });
   }

@@ -38,6 +38,8 @@ export interface WorkerOptions {
 
 /** About a heartbeat's interval. */
 const LOAD_EVERY_MS = 9_000;
+/** A first connection that takes longer is told. */
+const WAITING_MS = 3_000;
 const STOP_DEADLINE_MS = 15_000;
 
 export class Worker implements Service {
@@ -80,17 +82,20 @@ export class Worker implements Service {
     const folder = paths.worker_dir;
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const credentials: Credentials | undefined = creds === undefined ? undefined : readCredentials(creds);
-    this.#id = credentials?.role === "worker" ? credentials.id : localNodeId(folder);
+    this.#id = nodeIdOf(credentials, creds, folder);
     const incarnation = randomHex(runtime, 8);
     const swept = await sweepEarlierLives(runtime, this.#id, incarnation, config.stop.grace_ms);
     if (swept.attempts.length > 0) logger.warn("ended what an earlier life left running", { attempts: swept.attempts });
+    if (swept.left.length > 0)
+      logger.warn("SIGKILL does not end these of an earlier life", { pids: swept.left.map((row) => row.pid) });
     this.#outbox = new Outbox(join(folder, "outbox.sqlite"));
     const info = await discoverNode(overridesOf(config));
+    const late = runtime.after(WAITING_MS, () => logger.warn("NATS is not there yet; trying until it is"));
     this.#connection = await openConnection({
       ...connectOptions(`claw worker ${info.name}`, url, credentials),
       ...(domain === undefined ? {} : { domain }),
       wait: true,
-    });
+    }).finally(() => late.cancel());
     const files = new FileStore(this.#connection, config.cluster, domain);
     const bus = new WorkerBus(this.#connection, config.cluster, this.#id, (sender, why) => {
       logger.warn("dropped a message that cannot be read", { sender, why });
@@ -212,6 +217,15 @@ export class Worker implements Service {
     this.#outbox?.close();
     this.#outbox = undefined;
   }
+}
+
+/** The node's id is its key's. Another role's credentials would connect, and then not be allowed to hear a word. */
+function nodeIdOf(credentials: Credentials | undefined, file: string | undefined, folder: string): string {
+  if (credentials === undefined || credentials.role === "foreign") return localNodeId(folder);
+  if (credentials.role === "worker") return credentials.id;
+  throw new ClawError("refused", `${file} holds credentials of a ${credentials.role}, and this is a worker`, {
+    hint: "on the coordinator's machine: claw credentials export --role worker > w.creds",
+  });
 }
 
 /** What the settings say of the node instead of what would be found. */
