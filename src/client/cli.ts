@@ -1,21 +1,19 @@
 // The command line: what can be typed, its help, and what becomes of errors. Commands themselves are in commands/, and
-// what they need is loaded only when they are called.
+// what they need is loaded only when they are called. One rule for options: claw's own stand before the command that is
+// to be run, whose first word is the first that is no option (or the one behind `--`); everything after it is the
+// command's.
 
 import { Command, CommanderError, Option } from "commander";
-import { ClawError, ERRORS } from "../common/errors.ts";
+import { ClawError, ERRORS, type WireError } from "../common/errors.ts";
+import { nearest } from "../common/nearest.ts";
 import type { Runtime } from "../common/runtime.ts";
 import { COMMIT, VERSION } from "../common/version.ts";
 import type { RequestClient } from "../communication/request.ts";
 import { EXAMPLES } from "./examples.ts";
 import { type Io, OutputClosed, processIo } from "./io.ts";
+import { collect, eachOptions, type RoleOptions, roleOf, roleOptions, targetOptions, taskOptions } from "./options.ts";
 
-export interface RoleOptions {
-  role: "coordinator" | "worker" | "all";
-  config?: string;
-  profile?: string;
-  /** Settings by field path: `nats.url`. */
-  flags: Record<string, unknown>;
-}
+export type { RoleOptions } from "./options.ts";
 
 export interface CliOptions {
   runtime: Runtime;
@@ -23,58 +21,86 @@ export interface CliOptions {
   io?: Io;
 }
 
+/** Options that may also stand before the command's name. */
 interface Globals {
   nats?: string;
   creds?: string;
   cluster?: string;
   profile?: string;
-  json?: boolean;
 }
 
-const EX_USAGE = 64;
+interface State {
+  /** The command that was named, once it is known. */
+  command: Command | undefined;
+  code: number;
+  /** Help and version, printed at the end. */
+  text: string;
+}
+
 const RUN_FAILED = 125;
 
 /** Runs one command line; resolves with the exit code and never rejects for what the world may do wrong. */
 export async function runCli(argv: readonly string[], options: CliOptions): Promise<number> {
   const io = options.io ?? processIo(options.runtime);
-  const state = { code: 0 };
+  const state: State = { command: undefined, code: 0, text: "" };
   const program = buildProgram(io, options, state);
   try {
-    await program.parseAsync([...argv], { from: "user" });
+    await program.parseAsync([...argv], { from: "user" }).catch((error: unknown) => {
+      if (!(error instanceof CommanderError) || error.exitCode !== 0) throw error;
+    });
+    if (state.text !== "") await io.out(state.text);
     return state.code;
   } catch (error) {
-    return await reportError(io, error, argv);
+    return reportError(io, error, state.command);
   }
 }
 
 /** Says what was wrong and what to type next; gives the exit code. */
-async function reportError(io: Io, error: unknown, argv: readonly string[]): Promise<number> {
-  const [command] = argv;
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : command === "run" ? RUN_FAILED : EX_USAGE;
+function reportError(io: Io, error: unknown, command: Command | undefined): number {
   if (error instanceof OutputClosed) return 0;
-  if (!(error instanceof ClawError)) throw error;
-  const before = argv.includes("--") ? argv.slice(0, argv.indexOf("--")) : argv;
-  if (before.includes("--json")) {
-    const { code, ...rest } = error.toWire();
+  const name = command?.name() ?? "";
+  const { code, ...rest } = wireOf(error, name);
+  if (command?.opts<{ json?: boolean }>().json === true) {
     io.err(`${JSON.stringify({ code: ERRORS[code].http, error: code, ...rest })}\n`);
   } else {
-    io.err(`claw: ${error.message}\n${error.hint === undefined ? "" : `  ${error.hint}\n`}`);
+    io.err(`claw: ${rest.message}\n${rest.hint === undefined ? "" : `  ${rest.hint}\n`}`);
   }
-  return command === "run" ? RUN_FAILED : ERRORS[error.code].exit;
+  return name === "run" ? RUN_FAILED : ERRORS[code].exit;
+}
+
+function wireOf(error: unknown, command: string): WireError {
+  if (error instanceof ClawError) return error.toWire();
+  if (!(error instanceof CommanderError)) throw error;
+  const hint = `see \`claw ${command === "" ? "" : `${command} `}--help\``;
+  const message = error.message.replace(/^error: /, "").replace(/\s*\(Did you mean (.*)\?\)$/s, "; did you mean $1?");
+  const field = /'([^']*)'/.exec(message)?.[1];
+  return { code: "usage", message, hint, ...(field === undefined ? {} : { field }) };
 }
 
 type Action = (io: Io, client: RequestClient, words: string[], options: Record<string, never>) => Promise<number>;
+type On = (command: Command, action: Action) => void;
 
-function buildProgram(io: Io, options: CliOptions, state: { code: number }): Command {
+function buildProgram(io: Io, options: CliOptions, state: State): Command {
   const program = new Command("claw");
   program
     .description("One durable task cluster out of the machines you already have.")
-    .version(`claw cluster ${VERSION}${COMMIT === undefined ? "" : ` (${COMMIT})`}`, "-V, --version")
+    .version(`${versionText()}`, "-V, --version")
     .enablePositionalOptions()
-    .showHelpAfterError("(claw --help shows what can be typed)")
     .showSuggestionAfterError(true)
+    .allowExcessArguments(true)
     .exitOverride()
-    .configureOutput({ writeOut: (text) => process.stdout.write(text), writeErr: (text) => io.err(text) })
+    .configureOutput({
+      writeOut: (text) => {
+        state.text += text;
+      },
+      outputError: () => undefined,
+    })
+    .hook("preSubcommand", (_program, command) => {
+      state.command = command;
+    })
+    .hook("preAction", (_program, command) => {
+      state.command = command;
+    })
     .addHelpText("before", EXAMPLES["claw"] ?? "")
     .addOption(
       new Option("--role <role>", "run as a service: coordinator, worker or all").choices([
@@ -82,40 +108,22 @@ function buildProgram(io: Io, options: CliOptions, state: { code: number }): Com
         "worker",
         "all",
       ]),
-    )
-    .option("--profile <name>", "another cluster's files on this machine");
-  roleOptions(program);
-  program.action(async (given: Record<string, string | undefined>) => {
+    );
+  roleOptions(program).action(async (given: Record<string, string | undefined>, command: Command) => {
+    const [word] = command.args;
+    if (word !== undefined) throw unknownCommand(program, word);
     const { role } = given;
-    if (role === undefined) {
-      program.outputHelp();
-      return;
-    }
-    state.code = await options.startRole(roleOf(role as RoleOptions["role"], given));
+    if (role === undefined) program.outputHelp();
+    else state.code = await options.startRole(roleOf(role as RoleOptions["role"], given));
   });
-  const up = program.command("up").description("coordinator, worker and NATS on this machine, in the foreground");
-  roleOptions(up)
-    .option("--profile <name>", "another cluster's files on this machine")
-    .action(async (given: Record<string, string | undefined>) => {
-      state.code = await options.startRole(roleOf("all", given));
-    });
-  up.addHelpText("before", EXAMPLES["up"] ?? "");
-  const on = (command: Command, action: Action): void => {
-    command.action(async (...args: unknown[]) => {
-      const given = args.at(-2) as Globals & Record<string, never>;
-      const words = args
-        .slice(0, -2)
-        .flat()
-        .filter((word) => word !== undefined) as string[];
-      const { connectClient } = await import("./connect.ts");
-      const client = await connectClient(io, given);
-      try {
-        state.code = await action(io, client, words, given);
-      } finally {
-        await client.close();
-      }
-    });
-  };
+  const up = roleOptions(program.command("up"))
+    .description("coordinator, worker and NATS on this machine, in the foreground")
+    .addHelpText("before", EXAMPLES["up"] ?? "");
+  up.action(async (given: Record<string, string | undefined>) => {
+    state.code = await options.startRole(roleOf("all", { ...program.opts(), ...given }));
+  });
+  const on = connected(io, program, state);
+  runCommands(program, on);
   taskCommands(program, on);
   clusterCommands(program, on);
   configCommands(program, io, state);
@@ -123,158 +131,136 @@ function buildProgram(io: Io, options: CliOptions, state: { code: number }): Com
   return program;
 }
 
-function roleOptions(command: Command): Command {
-  return command
-    .option("--config <file>", "settings; the examples are copied into place on first start")
-    .option("--listen <host>", "where the built-in NATS listens (127.0.0.1)")
-    .option("--nats <url>", "worker: where the cluster is; coordinator: a NATS of your own")
-    .option("--creds <file>", "credentials for it")
-    .option("--cluster <name>", "the cluster's name (default)")
-    .option("--port <port>", "port of the built-in NATS (7422, or a free one)")
-    .option("--http-port <port>", "port of the HTTP endpoint (7433, or a free one)")
-    .option("--name <name>", "worker: what the node is called")
-    .option("--log-level <level>", "debug, info, warn or error");
+function unknownCommand(program: Command, word: string): ClawError {
+  const names = program.commands.map((command) => command.name());
+  const near = nearest(word, names);
+  const hint = near === undefined ? `the commands are ${names.join(", ")}` : `did you mean \`claw ${near}\`?`;
+  return new ClawError("usage", `there is no command '${word}'`, { hint, field: word });
 }
 
-function roleOf(role: RoleOptions["role"], given: Record<string, string | undefined>): RoleOptions {
-  const { config, profile, listen, nats, creds, cluster, port, httpPort, name, logLevel } = given;
-  const flags = {
-    listen,
-    cluster,
-    name,
-    "nats.url": nats,
-    "nats.creds": creds,
-    "nats.port": numberOf(port),
-    "http.port": numberOf(httpPort),
-    "log.level": logLevel,
-  };
-  return {
-    role,
-    flags,
-    ...(config === undefined ? {} : { config }),
-    ...(profile === undefined ? {} : { profile }),
+/** Gives an action its connection to the cluster, and closes it. */
+function connected(io: Io, program: Command, state: State): On {
+  return (command, action) => {
+    command.action(async (...args: unknown[]) => {
+      const given = args.at(-2) as Record<string, never>;
+      const { nats, creds, cluster, profile } = program.opts<Globals>();
+      const words = args
+        .slice(0, -2)
+        .flat()
+        .filter((word) => word !== undefined) as string[];
+      const { connectClient } = await import("./connect.ts");
+      const client = await connectClient(io, { nats, creds, cluster, profile, ...given });
+      try {
+        state.code = await action(io, client, words, given);
+      } finally {
+        await client.close();
+      }
+    });
   };
 }
 
-function numberOf(text: string | undefined): number | string | undefined {
-  return text !== undefined && /^\d+$/.test(text) ? Number(text) : text;
-}
-
-function target(command: Command): Command {
-  return command
-    .option("--nats <url>", "the cluster's NATS, where it is not on this machine")
-    .option("--creds <file>", "client credentials for it")
-    .option("--cluster <name>", "the cluster's name")
-    .option("--profile <name>", "another cluster's files on this machine");
-}
-
-const collect = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
-
-function taskOptions(command: Command): Command {
-  return target(command)
-    .option("--name <name>", "what the task is called")
-    .option("--type <type>", "interactive, batch (the default), compute, io or daemon")
-    .option("--priority <priority>", "critical, high, normal or low")
-    .option("--cpu <cores>", "processors that it needs, 0.5 for half a one")
-    .option("--memory <size>", "memory that it needs: 512M, 2G")
-    .option("--gpu <count>", "graphics processors")
-    .option("--resource <name=count>", "something a node counts, as its worker.yaml names it", collect)
-    .option("--tag <tag>", "only on nodes with this tag", collect)
-    .option("--node <node>", "only on this node, by name or id")
-    .option("--cwd <folder>", "in this folder; nodes that lack it fail the task")
-    .option("--env <name=value>", "a variable for the task", collect)
-    .option("--label <name=value>", "a label", collect)
-    .option("--timeout <duration>", "end it when it has run this long: 90s, 5m, 2h")
-    .option("--grace <duration>", "between SIGTERM and SIGKILL")
-    .option("--shell", "the words are a line for sh -c")
-    .option("--noop", "run nothing: measures what everything around a task costs")
-    .option("--json", "one JSON document")
-    .option("--quiet", "no hints");
-}
-
-function taskCommands(program: Command, on: (command: Command, action: Action) => void): void {
-  const run = taskOptions(program.command("run [words...]"))
+function runCommands(program: Command, on: On): void {
+  const run = eachOptions(taskOptions(program.command("run [words...]")))
     .description("run a command, a shell line or a TypeScript file, follow its output, exit with its code")
     .passThroughOptions()
     .option("-d, --detach", "print the id and leave")
-    .option("-a, --each", "a task for each line of standard input, as GNU parallel does")
     .option("-k, --keep-order", "with --each: output in the order of the lines")
-    .option("-0, --null", "with --each: lines end with NUL")
+    .option("--halt <when>", "with --each: soon,fail=1 starts no more, now,fail=1 stops all (never)")
+    .option("--joblog <file>", "with --each: a line a task, in GNU parallel's columns")
     .option("--progress", "with --each: progress even when standard error is no terminal")
-    .addHelpText("before", EXAMPLES["run"] ?? "");
+    .addHelpText("before", EXAMPLES["run"] ?? "")
+    .addHelpText("after", RUN_NOTES);
   on(run, async (io, client, words, options) => {
-    if ((options as { each?: boolean }).each === true) {
+    const { each } = options as { each?: string };
+    if (each !== undefined) {
       const { eachCommand } = await import("./commands/each.ts");
-      return await eachCommand(io, client, words, options);
+      return await eachCommand(io, client, each, words, options);
     }
     const { runCommand } = await import("./commands/run.ts");
     return await runCommand(io, client, words, options);
   });
-  const submit = taskOptions(program.command("submit [words...]"))
-    .description("submit a task and print its id")
+  const submit = eachOptions(taskOptions(program.command("submit [words...]")))
+    .description("submit a task, or one for each line, and print its id")
     .passThroughOptions()
     .option("--array <count>", "that many members, told apart by CLAW_TASK_INDEX")
     .addHelpText("before", EXAMPLES["submit"] ?? "");
   on(submit, async (io, client, words, options) => {
+    const { each } = options as { each?: string };
+    if (each !== undefined) {
+      const { eachCommand } = await import("./commands/each.ts");
+      return await eachCommand(io, client, each, words, Object.assign(options, { detach: true }));
+    }
     const { submitCommand } = await import("./commands/run.ts");
     return await submitCommand(io, client, words, options);
   });
-  const ls = target(program.command("ls"))
-    .description("list tasks, newest first")
+}
+
+const RUN_NOTES = `
+Ctrl-C cancels what was submitted and waits for its end; a second one leaves it alone. A terminal that closes, SIGTERM,
+or a reader that goes away (claw run … | head) only end this command: the work goes on, and a last line says its id.
+Exit code: the task's own; 128+n for a signal, 124 when its --timeout ended it, 125 when claw itself failed; with --each
+0 when all succeeded, else 1.
+`;
+
+function taskCommands(program: Command, on: On): void {
+  const make = (usage: string, description: string): Command => {
+    const command = targetOptions(program.command(usage)).description(description);
+    return command.addHelpText("before", EXAMPLES[command.name()] ?? "");
+  };
+  const ls = make("ls", "list tasks, newest first")
     .option("--status <status>", "only these: pending,scheduled,running,completed,failed,cancelled,timeout", collect)
     .option("--name <name>", "only tasks of this name")
+    .option("--label <name=value>", "only tasks with this label", collect)
     .option("--limit <count>", "at most so many (50)")
     .option("--json", "a JSON array")
-    .option("--quiet", "ids only")
-    .addHelpText("before", EXAMPLES["ls"] ?? "");
+    .option("--quiet", "ids only");
   on(ls, async (io, client, _words, options) => (await import("./commands/tasks.ts")).listCommand(io, client, options));
-  const show = target(program.command("show <ids...>")).description(
-    "everything about tasks: where, when, why they wait",
-  );
-  on(show.option("--json", "JSON").addHelpText("before", EXAMPLES["show"] ?? ""), async (io, client, words, options) =>
+  const show = make("show <ids...>", "everything about tasks: where, when, why they wait").option("--json", "JSON");
+  on(show, async (io, client, words, options) =>
     (await import("./commands/tasks.ts")).showCommand(io, client, words, options),
   );
-  const logs = target(program.command("logs <ids...>")).description("a task's output");
-  on(
-    logs.option("-f, --follow", "while it runs").addHelpText("before", EXAMPLES["logs"] ?? ""),
-    async (io, client, words, options) => (await import("./commands/tasks.ts")).logsCommand(io, client, words, options),
+  const logs = make("logs <ids...>", "tasks' output; of an array, its members' in their order");
+  on(logs.option("-f, --follow", "until they are over"), async (io, client, words, options) =>
+    (await import("./commands/tasks.ts")).logsCommand(io, client, words, options),
   );
-  const wait = target(program.command("wait <ids...>"))
-    .description("wait for tasks: 0 all succeeded, 1 one did not, 75 some still run at --timeout")
+  const wait = make("wait <ids...>", "wait for tasks: 0 all succeeded, 1 one did not, 75 some still run at --timeout")
     .option("--timeout <duration>", "give up after this long")
     .option("--json", "the tasks as a JSON array")
-    .option("--quiet", "say nothing")
-    .addHelpText("before", EXAMPLES["wait"] ?? "");
+    .option("--quiet", "say nothing");
   on(wait, async (io, client, words, options) =>
     (await import("./commands/tasks.ts")).waitCommand(io, client, words, options),
   );
-  const cancel = target(program.command("cancel <ids...>")).description("cancel tasks; what runs is stopped");
-  on(
-    cancel
-      .option("--json", "counts as JSON")
-      .option("--quiet", "say nothing")
-      .addHelpText("before", EXAMPLES["cancel"] ?? ""),
-    async (io, client, words, options) =>
-      (await import("./commands/tasks.ts")).cancelCommand(io, client, words, options),
+  const cancel = make("cancel <ids...>", "cancel tasks; what runs is stopped")
+    .option("--json", "counts as JSON")
+    .option("--quiet", "say nothing");
+  on(cancel, async (io, client, words, options) =>
+    (await import("./commands/tasks.ts")).cancelCommand(io, client, words, options),
   );
 }
 
-function clusterCommands(program: Command, on: (command: Command, action: Action) => void): void {
-  const nodes = target(program.command("nodes [ls]")).description("the nodes, their load and what they did");
-  on(
-    nodes
-      .option("--json", "a JSON array")
-      .option("--quiet", "ids only")
-      .addHelpText("before", EXAMPLES["nodes"] ?? ""),
-    async (io, client, _words, options) => (await import("./commands/cluster.ts")).nodesCommand(io, client, options),
-  );
-  const status = target(program.command("status")).description("the cluster in a few lines");
+function clusterCommands(program: Command, on: On): void {
+  const nodes = program.command("nodes").description("the nodes, their load and what they did");
+  nodes.addHelpText("before", EXAMPLES["nodes"] ?? "");
+  const ls = targetOptions(nodes.command("ls", { isDefault: true }))
+    .description("list them (what `claw nodes` does)")
+    .allowExcessArguments(true)
+    .option("--json", "a JSON array")
+    .option("--quiet", "ids only");
+  on(ls, async (io, client, _words, options) => {
+    const [word] = ls.args;
+    if (word !== undefined) {
+      throw new ClawError("usage", `there is no command 'nodes ${word}'`, { hint: "try `claw nodes`", field: word });
+    }
+    return await (await import("./commands/cluster.ts")).nodesCommand(io, client, options);
+  });
+  const status = targetOptions(program.command("status")).description("the cluster in a few lines");
   on(
     status.option("--json", "JSON").addHelpText("before", EXAMPLES["status"] ?? ""),
     async (io, client, _words, options) => (await import("./commands/cluster.ts")).statusCommand(io, client, options),
   );
   const credentials = program.command("credentials").description("credentials for other machines");
-  const exporting = target(credentials.command("export"))
+  credentials.addHelpText("before", EXAMPLES["credentials"] ?? "");
+  const exporting = targetOptions(credentials.command("export"))
     .description("print credentials for one worker or client")
     .option("--role <role>", "worker or client")
     .option("--json", "JSON")
@@ -284,27 +270,33 @@ function clusterCommands(program: Command, on: (command: Command, action: Action
   );
 }
 
-function configCommands(program: Command, io: Io, state: { code: number }): void {
+const CONFIG_COMMANDS = {
+  init: "copy the examples into place",
+  check: "name every mistake",
+  show: "every value and where it came from",
+} as const;
+
+function configCommands(program: Command, io: Io, state: State): void {
   const config = program.command("config").description("settings: make, check and show them");
   config.addHelpText("before", EXAMPLES["config"] ?? "");
   for (const name of ["init", "check", "show"] as const) {
-    config
-      .command(`${name} [role]`)
-      .description(
-        {
-          init: "copy the examples into place",
-          check: "name every mistake",
-          show: "every value and where it came from",
-        }[name],
-      )
+    const command = config.command(`${name} [role]`).description(CONFIG_COMMANDS[name]);
+    command
       .option("--config <file>", "this file")
       .option("--profile <name>", "another cluster's files on this machine")
       .option("--json", "JSON")
-      .action(async (role: string | undefined, options: Record<string, never>) => {
-        const commands = await import("./commands/config.ts");
-        state.code = await commands.configCommand(io, name, role, options);
-      });
+      .addHelpText("before", EXAMPLES["config"] ?? "");
+    command.action(async (role: string | undefined, given: Record<string, never>) => {
+      const { profile } = program.opts<Globals>();
+      const commands = await import("./commands/config.ts");
+      const options = profile === undefined ? given : { profile, ...given };
+      state.code = await commands.configCommand(io, name, role, options);
+    });
   }
+}
+
+function versionText(): string {
+  return `claw cluster ${VERSION}${COMMIT === undefined ? "" : ` (${COMMIT})`}`;
 }
 
 function versionCommand(program: Command, io: Io): void {
@@ -312,11 +304,9 @@ function versionCommand(program: Command, io: Io): void {
     .command("version")
     .description("claw's version")
     .option("--json", "with the version of what --json prints")
+    .addHelpText("before", EXAMPLES["version"] ?? "")
     .action(async (options: { json?: boolean }) => {
-      if (options.json === true)
-        await io.out(
-          `${JSON.stringify({ name: "claw cluster", version: VERSION, commit: COMMIT ?? null, json_schema: 1 })}\n`,
-        );
-      else await io.out(`claw cluster ${VERSION}${COMMIT === undefined ? "" : ` (${COMMIT})`}\n`);
+      const json = { name: "claw cluster", version: VERSION, commit: COMMIT ?? null, json_schema: 1 };
+      await io.out(`${options.json === true ? JSON.stringify(json) : versionText()}\n`);
     });
 }

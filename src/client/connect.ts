@@ -18,8 +18,6 @@ export interface Target {
   profile?: string | undefined;
 }
 
-const PATIENCE_MS = 120_000;
-
 export async function connectClient(io: Io, target: Target): Promise<RequestClient> {
   const { url, creds, cluster } = find(io.env, target);
   const credentials = creds === undefined || creds === "" ? undefined : readCredentials(creds);
@@ -32,7 +30,7 @@ export async function connectClient(io: Io, target: Target): Promise<RequestClie
     runtime: io.runtime,
     cluster,
     who,
-    patience_ms: PATIENCE_MS,
+    patience_ms: Number.POSITIVE_INFINITY,
     onWaiting: (why) => io.err(`claw: ${why}; waiting for the coordinator\n`),
   });
 }

@@ -3,46 +3,57 @@
 import type { Environment } from "../common/paths.ts";
 import type { Runtime } from "../common/runtime.ts";
 
+export type StopSignal = "SIGINT" | "SIGTERM" | "SIGHUP";
+
 export interface Io {
   runtime: Runtime;
   env: Environment;
   cwd: string;
-  /** Results. Resolves when there is room for more; rejects with EPIPE when nobody reads any more. */
+  /** Results. Resolves when there is room for more; rejects with OutputClosed when nobody reads any more. */
   out(bytes: Uint8Array | string): Promise<void>;
-  /** Progress, hints, errors; never fails. */
+  /** A task's error output, bytes as they came. Resolves when there is room for more; a closed one takes everything. */
+  passError(bytes: Uint8Array | string): Promise<void>;
+  /** Progress, hints, errors of our own; never fails. */
   err(text: string): void;
   input(): ReadableStream<Uint8Array>;
   /** Of output, error output and input. */
   terminal: { out: boolean; err: boolean; in: boolean };
   columns: number;
-  /** Calls back for each Ctrl-C until the returned function is called. */
-  onInterrupt(action: () => void): () => void;
+  /** Calls back for each Ctrl-C, SIGTERM and closed terminal until the returned function is called. */
+  onSignal(action: (signal: StopSignal) => void): () => void;
 }
 
 /** Nobody reads our output any more: as good as an end. */
 export class OutputClosed extends Error {}
 
-export function processIo(runtime: Runtime): Io {
+const SIGNALS: readonly StopSignal[] = ["SIGINT", "SIGTERM", "SIGHUP"];
+
+function writer(stream: NodeJS.WriteStream): (bytes: Uint8Array | string) => Promise<void> {
   let closed = false;
-  process.stdout.on("error", () => {
+  stream.on("error", () => {
     closed = true;
   });
-  process.stderr.on("error", () => undefined);
+  return (bytes) =>
+    new Promise((resolve, reject) => {
+      if (closed) {
+        reject(new OutputClosed());
+        return;
+      }
+      stream.write(bytes, (error) => {
+        if (error === null || error === undefined) resolve();
+        else reject(new OutputClosed());
+      });
+    });
+}
+
+export function processIo(runtime: Runtime): Io {
+  const pass = writer(process.stderr);
   return {
     runtime,
     env: process.env,
     cwd: process.cwd(),
-    out: (bytes) =>
-      new Promise((resolve, reject) => {
-        if (closed) {
-          reject(new OutputClosed());
-          return;
-        }
-        process.stdout.write(bytes, (error) => {
-          if (error === null || error === undefined) resolve();
-          else reject(new OutputClosed());
-        });
-      }),
+    out: writer(process.stdout),
+    passError: (bytes) => pass(bytes).catch(() => undefined),
     err: (text) => {
       process.stderr.write(text);
     },
@@ -53,9 +64,12 @@ export function processIo(runtime: Runtime): Io {
       in: process.stdin.isTTY === true,
     },
     columns: process.stdout.columns ?? 100,
-    onInterrupt: (action) => {
-      process.on("SIGINT", action);
-      return () => process.off("SIGINT", action);
+    onSignal: (action) => {
+      const listeners = SIGNALS.map((signal) => ({ signal, listener: (): void => action(signal) }));
+      for (const { signal, listener } of listeners) process.on(signal, listener);
+      return () => {
+        for (const { signal, listener } of listeners) process.off(signal, listener);
+      };
     },
   };
 }

@@ -5,25 +5,31 @@ import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 
 /**
- * The lines of each chunk that arrives; with `null_separated` (`-0`) they end with a NUL byte. A last line without an end counts; a carriage return stays part of its line, as
- * GNU parallel has it. Lines before a bad one are given first.
+ * The lines of each chunk that arrives; with `null_separated` (`-0`) they end with a NUL byte. A last line without an end
+ * counts; a carriage return stays part of its line, as GNU parallel has it. Lines before a bad one are given first.
+ * `stop` ends the reading, however long nothing comes.
  */
 export async function* readLines(
   input: ReadableStream<Uint8Array>,
   null_separated: boolean,
+  stop?: AbortSignal,
 ): AsyncGenerator<string[], void, void> {
   const splitter = new LineSplitter(null_separated);
   const reader = input.getReader();
+  const stopped = Promise.withResolvers<{ done: true; value: undefined }>();
+  stop?.addEventListener("abort", () => stopped.resolve({ done: true, value: undefined }));
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const { done, value } = await Promise.race([reader.read(), stopped.promise]);
+      if (stop?.aborted === true) return;
       const lines = done ? splitter.end() : splitter.take(value);
       if (lines.length > 0) yield lines;
       if (splitter.problem !== undefined) throw splitter.problem;
       if (done) return;
     }
   } finally {
-    await reader.cancel().catch(() => undefined);
+    // Not awaited: a source that says nothing may never answer.
+    void reader.cancel().catch(() => undefined);
   }
 }
 

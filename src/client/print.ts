@@ -2,80 +2,111 @@
 // What was not kept is said.
 
 import type { Outcome } from "../common/models.ts";
-import { followOutput } from "../communication/output.ts";
+import { type FollowOptions, followOutput } from "../communication/output.ts";
 import type { RequestClient } from "../communication/request.ts";
 import type { Io } from "./io.ts";
 import { plural } from "./output.ts";
 
-/** Time for the last chunks, once the result says how many bytes there are. */
+/** Chunks are in the stream before the result is: they have arrived when nothing came for so long. */
 const LATE_MS = 3_000;
 
-export async function printInline(io: Io, outcome: Outcome): Promise<void> {
-  if (outcome.stdout_tail !== undefined) await io.out(outcome.stdout_tail);
-  if (outcome.stderr_tail !== undefined) io.err(outcome.stderr_tail);
+export interface TaskRef {
+  id: string;
+  number: number;
+  index: number;
 }
 
+export interface Ended {
+  outcome: Outcome;
+  attempt: number;
+}
+
+/** Bytes that the output stream should have. */
 function kept(outcome: Outcome): number {
+  if (outcome.inline === true) return 0;
   return [outcome.stdout, outcome.stderr].reduce((sum, one) => sum + (one?.bytes ?? 0) - (one?.cut_bytes ?? 0), 0);
 }
 
-function sayCut(io: Io, id: string, outcome: Outcome, missing: number): void {
+function sayMissing(io: Io, id: string, outcome: Outcome, got: number): void {
   const cut = (outcome.stdout?.cut_bytes ?? 0) + (outcome.stderr?.cut_bytes ?? 0);
+  const missing = Math.max(0, kept(outcome) - got);
   if (cut > 0) io.err(`claw: ${id}: ${plural(cut, "byte")} of its output were cut: it reached its limit\n`);
   if (missing > 0) io.err(`claw: ${id}: ${plural(missing, "byte")} of its output are no longer kept\n`);
 }
 
-/** Follows a task's output until `finished` gives its outcome and everything that was kept has come. */
+/** Everything that a task writes, until `finished` gives its end and all that was kept has come. */
 export async function followTask(
   io: Io,
   client: RequestClient,
-  task: { id: string; number: number; index: number },
-  finished: Promise<{ outcome: Outcome; attempt: number }>,
-): Promise<void> {
+  task: TaskRef,
+  finished: Promise<Ended>,
+): Promise<Ended> {
   const done = new AbortController();
-  let end: { outcome: Outcome; attempt: number } | undefined;
+  let end: Ended | undefined;
+  let late = io.runtime.after(0, () => undefined);
   const got = new Map<number, number>();
-  const enough = (): boolean => end !== undefined && (got.get(end.attempt) ?? 0) >= kept(end.outcome);
-  void finished.then(
+  const look = (): void => {
+    if (end === undefined) return;
+    late.cancel();
+    if ((got.get(end.attempt) ?? 0) >= kept(end.outcome)) done.abort();
+    else late = io.runtime.after(LATE_MS, () => done.abort());
+  };
+  finished.then(
     (result) => {
       end = result;
-      if (enough()) done.abort();
-      else io.runtime.after(LATE_MS, () => done.abort());
+      look();
     },
     () => done.abort(),
   );
-  let shown = 0;
-  for await (const { attempt, stream, bytes } of followOutput(
-    client.connection,
-    client.cluster,
-    task.number,
-    task.index,
-    done.signal,
-  )) {
-    if (attempt > shown && shown > 0)
-      io.err(`claw: ${task.id}: attempt ${shown} was lost, this is attempt ${attempt}\n`);
-    shown = Math.max(shown, attempt);
-    got.set(attempt, (got.get(attempt) ?? 0) + bytes.length);
-    if (stream === "stdout") await io.out(bytes);
-    else io.err(new TextDecoder().decode(bytes));
-    if (enough()) break;
+  await pass(io, client, task, got, { follow: true, done: done.signal }, look);
+  late.cancel();
+  const ended = await finished;
+  const { outcome, attempt } = ended;
+  if (outcome.inline === true) {
+    await io.out(outcome.stdout_tail ?? "");
+    await io.passError(outcome.stderr_tail ?? "");
   }
-  const { outcome, attempt } = await finished;
-  sayCut(io, task.id, outcome, Math.max(0, kept(outcome) - (got.get(attempt) ?? 0)));
+  sayMissing(io, task.id, outcome, got.get(attempt) ?? 0);
+  return ended;
 }
 
 /** The output of a task that is over. */
-export async function printFinished(
+export async function printFinished(io: Io, client: RequestClient, task: TaskRef, ended: Ended): Promise<void> {
+  const { outcome } = ended;
+  if (kept(outcome) > 0) {
+    await followTask(io, client, task, Promise.resolve(ended));
+    return;
+  }
+  if (outcome.stdout_tail !== undefined) await io.out(outcome.stdout_tail);
+  if (outcome.stderr_tail !== undefined) await io.passError(outcome.stderr_tail);
+  sayMissing(io, task.id, outcome, 0);
+}
+
+/** What a running task has written so far. */
+export async function printSoFar(io: Io, client: RequestClient, task: TaskRef): Promise<void> {
+  const never = new AbortController();
+  await pass(io, client, task, new Map(), { follow: false, done: never.signal }, () => undefined);
+}
+
+/** Chunks to our own output, counted by attempt in `got`; `passed` is called after each. */
+async function pass(
   io: Io,
   client: RequestClient,
-  task: { id: string; number: number; index: number },
-  outcome: Outcome,
-  attempt: number,
+  task: TaskRef,
+  got: Map<number, number>,
+  options: FollowOptions,
+  passed: () => void,
 ): Promise<void> {
-  if (outcome.inline === true || kept(outcome) === 0) {
-    await printInline(io, outcome);
-    sayCut(io, task.id, outcome, 0);
-  } else {
-    await followTask(io, client, task, Promise.resolve({ outcome, attempt }));
+  let shown = 0;
+  const chunks = followOutput(client.connection, client.cluster, task.number, task.index, options);
+  for await (const { attempt, stream, bytes } of chunks) {
+    if (attempt > shown && shown > 0) {
+      io.err(`claw: ${task.id}: attempt ${shown} was lost, this is attempt ${attempt}\n`);
+    }
+    shown = Math.max(shown, attempt);
+    if (stream === "stdout") await io.out(bytes);
+    else await io.passError(bytes);
+    got.set(attempt, (got.get(attempt) ?? 0) + bytes.length);
+    passed();
   }
 }

@@ -6,7 +6,8 @@ import { formatDuration } from "../common/units.ts";
 import { printable } from "./output.ts";
 
 export function ageOf(at: number, now: number): string {
-  return formatDuration(Math.max(0, Math.floor((now - at) / 1000) * 1000));
+  const seconds = Math.max(0, Math.floor((now - at) / 1000));
+  return seconds === 0 ? "0s" : formatDuration(seconds * 1000);
 }
 
 /** The command in one line, as short as a table wants it. */
@@ -67,6 +68,10 @@ export function taskText(task: TaskView, now: number): string {
     const ran = formatDuration(Math.max(0, outcome.ended_at - outcome.started_at));
     lines.push(["ended", `${isoTime(outcome.ended_at)}: ${endOf(outcome)}`], ["ran for", ran]);
     if (outcome.cpu_ms !== undefined) lines.push(["cpu", formatDuration(outcome.cpu_ms)]);
+    for (const name of ["stdout", "stderr"] as const) {
+      const { bytes = 0, cut_bytes = 0 } = outcome[name] ?? {};
+      if (bytes > 0) lines.push([name, cut_bytes > 0 ? `${bytes} bytes, ${cut_bytes} of them cut` : `${bytes} bytes`]);
+    }
   }
   for (const one of attempts ?? [])
     lines.push([`attempt ${one.attempt}`, `${one.reason} on ${one.node}, ${isoTime(one.at)}`]);

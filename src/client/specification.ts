@@ -14,6 +14,7 @@ import {
   TYPE_PRESETS,
 } from "../common/models.ts";
 import { parseDuration, parseSize } from "../common/units.ts";
+import { isReserved } from "../common/variables.ts";
 import type { FileStore } from "../communication/files.ts";
 
 export interface TaskOptions {
@@ -70,7 +71,7 @@ export async function specificationOf(
     needs,
     origin: { machine: machineHash(), folder: typed.cwd },
     ...optional("name", options.name),
-    ...optional("env", pairs("--env", options.env)),
+    ...optional("env", environment(options.env)),
     ...optional("labels", pairs("--label", options.label)),
     ...optional("timeout_ms", options.timeout === undefined ? undefined : parseDuration(options.timeout)),
     ...optional("grace_ms", options.grace === undefined ? undefined : parseDuration(options.grace)),
@@ -94,7 +95,12 @@ function kindOf(options: TaskOptions, { words, each, cwd }: Typed): Needs["execu
 async function script({ words, cwd }: Typed, files: () => FileStore): Promise<Pick<Specification, "argv" | "script">> {
   const [file, ...argv] = words;
   if (file === undefined) throw new Error("a script without a file");
-  const built = await Bun.build({ entrypoints: [resolve(cwd, file)], target: "bun", throw: false });
+  const built = await Bun.build({
+    entrypoints: [resolve(cwd, file)],
+    target: "bun",
+    sourcemap: "inline",
+    throw: false,
+  });
   const [output] = built.outputs;
   if (!built.success || output === undefined) {
     const problems = built.logs.map((log) => {
@@ -134,7 +140,7 @@ export function number(option: string, text: string, most: number, whole = false
   return value;
 }
 
-function pairs(option: string, given: readonly string[] | undefined): Record<string, string> | undefined {
+export function pairs(option: string, given: readonly string[] | undefined): Record<string, string> | undefined {
   if (given === undefined) return undefined;
   return Object.fromEntries(
     given.map((pair) => {
@@ -143,6 +149,16 @@ function pairs(option: string, given: readonly string[] | undefined): Record<str
       return [pair.slice(0, at), pair.slice(at + 1)];
     }),
   );
+}
+
+function environment(given: readonly string[] | undefined): Record<string, string> | undefined {
+  const found = pairs("--env", given);
+  const reserved = Object.keys(found ?? {}).find(isReserved);
+  if (reserved === undefined) return found;
+  throw new ClawError("usage", `--env ${reserved} may not be set: it changes which code runs on the node`, {
+    hint: "set it inside the command: sh -c 'NAME=VALUE command'",
+    field: "--env",
+  });
 }
 
 function amounts(given: readonly string[] | undefined): Record<string, number> | undefined {

@@ -58,6 +58,7 @@ export const LIMITS = {
   log_items: 32, // of a list or an object
   log_text_chars: 8192,
   // Queries
+  keep_order_results: 20_000, // of --each --keep-order that wait for their turn in memory
   recent_specifications: 4096, // kept in memory beside the view
   list_rows: 1000,
   watchers: 4096,

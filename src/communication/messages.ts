@@ -251,6 +251,8 @@ export const TaskCancelCommand = z.strictObject({
         .refine(({ from, to }) => to === undefined || from < to, BACKWARD),
     )
     .max(LIMITS.list_rows),
+  /** Leave alone what is on a node already. */
+  waiting_only: z.boolean().optional(),
 });
 export type TaskCancelCommand = z.infer<typeof TaskCancelCommand>;
 

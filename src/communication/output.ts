@@ -59,22 +59,29 @@ export interface OutputChunk {
   bytes: Uint8Array;
 }
 
+export interface FollowOptions {
+  /** Go on for what is still to come; otherwise end with what is there now. */
+  follow: boolean;
+  done: AbortSignal;
+  domain?: string;
+}
+
 /**
- * A task's output from its beginning, live: ends when `done` is aborted. Chunks of all attempts, in the order in which
- * the broker got them.
+ * A task's output from its beginning, until `done` is aborted or, without `follow`, until there is no more. Chunks of all
+ * attempts, in the order in which the broker got them; a broker that goes away is waited for.
  */
 export async function* followOutput(
   connection: NatsConnection,
   cluster: string,
   number: number,
   index: number,
-  done: AbortSignal,
-  domain?: string,
+  { follow, done, domain }: FollowOptions,
 ): AsyncIterable<OutputChunk> {
   const jetstream = connection.jetstream(domain === undefined ? {} : { domain });
   const consumer = await jetstream.consumers.get(subjects.outputStream(cluster), {
     filterSubjects: subjects.outputOfTask(cluster, number, index),
   });
+  if (!follow && (await consumer.info()).num_pending === 0) return;
   const messages = await consumer.consume({ max_messages: 64 });
   const stop = (): void => messages.stop();
   done.addEventListener("abort", stop);
@@ -83,6 +90,7 @@ export async function* followOutput(
     for await (const message of messages) {
       const attempt = Number(message.subject.split(".").at(-1));
       yield { attempt, ...decodeChunk(message.data) };
+      if (!follow && message.info.pending === 0) return;
     }
   } finally {
     done.removeEventListener("abort", stop);

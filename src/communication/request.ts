@@ -9,7 +9,10 @@ import type { COMMANDS, CommandAnswers, CommandType } from "./messages.ts";
 import type { QueryAnswers, QueryRequest, QueryType } from "./queries.ts";
 import { subjects } from "./subjects.ts";
 
-const REQUEST_MS = 10_000;
+/** Beyond what the request itself waits for. */
+const REQUEST_MS = 5_000;
+/** For somebody who never answered yet: a person waits for the error. */
+const FIRST_ANSWER_MS = 3_000;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 2_000;
 const AGAIN_CODES = new Set(["unknown_outcome", "not_leading"]);
@@ -31,16 +34,26 @@ export class RequestClient {
   #seen = 0;
   #told = false;
   #answered = false;
+  /** Give up what is on its way: called when the connection was lost, because its answer will not come. */
+  readonly #on_way = new Set<(why: Error) => void>();
 
   constructor(connection: NatsConnection, options: RequestOptions) {
     this.connection = connection;
     this.cluster = options.cluster;
     this.#options = options;
+    void this.#watch();
+  }
+
+  async #watch(): Promise<void> {
+    for await (const { type } of this.connection.status()) {
+      if (type !== "reconnect") continue;
+      for (const giveUp of this.#on_way) giveUp(new Error("the connection was lost meanwhile"));
+    }
   }
 
   async command<T extends CommandType>(type: T, payload: z.input<(typeof COMMANDS)[T]>): Promise<CommandAnswers[T]> {
     const { cluster, who } = this.#options;
-    const answer = await this.#ask(subjects.command(cluster, who, type), payload, REQUEST_MS);
+    const answer = await this.#ask(subjects.command(cluster, who, type), payload, 0);
     const { sequence } = answer as { sequence?: number };
     if (sequence !== undefined) this.#seen = Math.max(this.#seen, sequence);
     return answer as CommandAnswers[T];
@@ -50,18 +63,19 @@ export class RequestClient {
     const { cluster, who } = this.#options;
     const { wait_ms } = payload as { wait_ms?: number };
     const subject = subjects.query(cluster, who, type);
-    return (await this.#ask(subject, { ...payload, seen: this.#seen }, REQUEST_MS + (wait_ms ?? 0))) as QueryAnswers[T];
+    return (await this.#ask(subject, { ...payload, seen: this.#seen }, wait_ms ?? 0)) as QueryAnswers[T];
   }
 
-  async #ask(subject: string, payload: object, timeout_ms: number): Promise<object> {
+  async #ask(subject: string, payload: object, wait_ms: number): Promise<object> {
     const { runtime, patience_ms } = this.#options;
     const begun_ms = runtime.monotonic_ms();
     let pause_ms = FIRST_PAUSE_MS;
     for (;;) {
-      const failure = await this.#once(subject, payload, timeout_ms);
+      const late_ms = this.#answered ? REQUEST_MS : FIRST_ANSWER_MS;
+      const failure = await this.#once(subject, payload, wait_ms + late_ms);
       if (!(failure instanceof ClawError)) return failure;
       const waited_ms = runtime.monotonic_ms() - begun_ms;
-      const patience = this.#answered ? patience_ms : Math.min(patience_ms, timeout_ms);
+      const patience = this.#answered ? patience_ms : Math.min(patience_ms, FIRST_ANSWER_MS);
       if (!isTransient(failure) || waited_ms > patience) throw failure;
       if (!this.#told && waited_ms > 1_000) {
         this.#told = true;
@@ -75,13 +89,17 @@ export class RequestClient {
   /** One try: the answer, or what kept it away. */
   async #once(subject: string, payload: object, timeout_ms: number): Promise<object | ClawError> {
     let body: { ok: true } | { ok: false; error: WireError };
+    const { promise: lost, reject: giveUp } = Promise.withResolvers<never>();
+    this.#on_way.add(giveUp);
     try {
-      const message = await this.connection.request(subject, JSON.stringify(payload), { timeout: timeout_ms });
-      body = message.json();
+      const asked = this.connection.request(subject, JSON.stringify(payload), { timeout: timeout_ms });
+      body = (await Promise.race([asked, lost])).json();
     } catch (error) {
       const code = (error as { code?: string }).code ?? "";
       const why = code === "503" ? "no coordinator answers" : `no answer (${code || messageOf(error)})`;
       return new ClawError("no_coordinator", why, { cause: error });
+    } finally {
+      this.#on_way.delete(giveUp);
     }
     this.#answered = true;
     this.#told = false;

@@ -260,7 +260,7 @@ export class Leader {
   #cancel(command: TaskCancelCommand, at: number): () => object {
     const total = { cancelled: 0, stopping: 0, finished: 0 };
     for (const { number, from, to } of command.targets) {
-      const { events, answer, stop } = decideCancel(this.state, number, from, to, at);
+      const { events, answer, stop } = decideCancel(this.state, number, from, to, at, command.waiting_only);
       this.#addAll(events);
       total.cancelled += answer.cancelled;
       total.stopping += answer.stopping;

@@ -202,6 +202,7 @@ export function decideCancel(
   from: number,
   to: number | undefined,
   now: number,
+  waiting_only = false,
 ): CancelDecision {
   const answer: CancelAnswer = { cancelled: 0, stopping: 0, finished: 0 };
   const events: Event[] = [];
@@ -219,6 +220,7 @@ export function decideCancel(
       events.push({ t: "dropped", number, from: piece.from, to: piece.to, outcome });
       answer.cancelled += size;
     } else if (piece.node !== undefined) {
+      if (waiting_only) continue;
       const run: EventRun = [number, piece.from, piece.to, piece.attempt];
       if (piece.stopping !== true) events.push({ t: "stopping", node: piece.node, runs: [run], at: now });
       const runs = stop.get(piece.node);

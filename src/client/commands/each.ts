@@ -1,295 +1,242 @@
 // `run --each`: a task for each line of standard input, as GNU parallel's users expect. An open array takes the lines
 // while its first members already run; results come back in the order in which they were recorded.
 
-import { ClawError } from "../../common/errors.ts";
+import { createReadStream } from "node:fs";
+import { Readable } from "node:stream";
+import { ClawError, messageOf } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
-import { finishedCount, type Outcome, type Specification, type TaskCounts } from "../../common/models.ts";
-import { randomHex, randomU32 } from "../../common/runtime.ts";
-import { formatDuration } from "../../common/units.ts";
+import type { TaskCounts } from "../../common/models.ts";
+import { sleep } from "../../common/runtime.ts";
 import { FileStore } from "../../communication/files.ts";
 import type { ResultRow } from "../../communication/queries.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import { formatTaskId } from "../../core/ids.ts";
-import { checkCommandLength, renderTemplate } from "../../core/template.ts";
-import type { Io } from "../io.ts";
+import { renderTemplate } from "../../core/template.ts";
+import { type Attached, attach, leftAlone, OUTPUT_CLOSED_EXIT } from "../attached.ts";
+import { type Halt, isHalt, parseHalt } from "../each/halt.ts";
+import { JobLog } from "../each/joblog.ts";
+import { Printer } from "../each/printer.ts";
+import { Progress, summaryOf } from "../each/progress.ts";
+import { type OpenArray, Sender } from "../each/sender.ts";
+import { type Io, OutputClosed } from "../io.ts";
 import { readLines } from "../lines.ts";
-import { plural } from "../output.ts";
-import { printFinished } from "../print.ts";
 import { specificationOf } from "../specification.ts";
-import { exitCodeOf, type RunOptions } from "./run.ts";
+import { type RunOptions, submitOne } from "./run.ts";
 
 export interface EachOptions extends RunOptions {
+  argFile?: string;
   keepOrder?: boolean;
   null?: boolean;
-  runIfEmpty?: boolean;
   progress?: boolean;
+  halt?: string;
+  joblog?: string;
 }
 
-interface Opened {
-  id: number;
-  number: number;
-  nonce: string;
-}
-
-/** What was sent, for the side that reads results. */
-interface Sending {
-  sent: number;
-  finished: boolean;
-}
+/** Results come in bursts: asking at once for each would keep the coordinator busy with answering. */
+const PACE_MS = 20;
+const POLL_MS = 1_000;
 
 export async function eachCommand(
   io: Io,
   client: RequestClient,
+  template: string,
   words: readonly string[],
   options: EachOptions,
 ): Promise<number> {
-  if (words.length === 0)
-    throw new ClawError("usage", "--each wants a command line", {
-      hint: "find . -name '*.gz' | claw run --each 'gzip -t {}'",
+  if (words.length > 0) {
+    throw new ClawError("usage", `--each takes its command as one word, and '${words[0]}' follows it`, {
+      hint: `quote it: claw run --each '${template} ${words.join(" ")}'`,
+      field: "--each",
     });
-  if (io.terminal.in) io.err("claw: reading lines from the terminal; Ctrl-D ends them\n");
+  }
+  const halt = options.halt === undefined ? undefined : parseHalt(options.halt);
   const files = (): FileStore => new FileStore(client.connection, client.cluster);
-  const specification = await specificationOf(options, { words, each: true, cwd: io.cwd }, files);
-  const begun_ms = io.runtime.monotonic_ms();
-  const opened = await open(io, client, specification);
-  const stop = cancelOnInterrupt(io, client, opened);
-  try {
-    const sending: Sending = { sent: 0, finished: false };
-    const [failure, counts] = await Promise.all([
-      send(io, client, opened, words.join(" "), options, sending).catch((error: unknown) => error),
-      receive(io, client, opened, options, sending),
-    ]);
-    if (options.detach !== true) summary(io, opened, counts, io.runtime.monotonic_ms() - begun_ms, options);
-    if (failure instanceof Error) throw failure;
-    return counts.completed === counts.total ? 0 : 1;
-  } finally {
-    stop();
+  const typed = { words: [template], each: true, cwd: io.cwd };
+  const specification = await specificationOf(options, typed, files);
+  const stop = new AbortController();
+  const lines = readLines(openInput(io, options.argFile), options.null === true, stop.signal);
+  const array = await submitOne(io, client, specification, { open: true });
+  const sender = new Sender(io, client, array, template);
+  const id = formatTaskId(array.id);
+  if (options.detach === true) {
+    await sender.run(lines);
+    await io.out(options.json === true ? `${JSON.stringify({ id, count: sender.sent })}\n` : `${id}\n`);
+    return 0;
   }
+  return await new Each(io, client, array, sender, template, options, halt, stop).run(lines);
 }
 
-async function open(io: Io, client: RequestClient, specification: Specification): Promise<Opened> {
-  const nonce = randomHex(io.runtime, 16);
-  for (;;) {
-    const id = randomU32(io.runtime);
-    try {
-      const { number } = await client.command("task.submit", {
-        v: 1,
-        nonce,
-        specifications: [specification],
-        array: { id, open: true },
-      });
-      return { id, number, nonce };
-    } catch (error) {
-      if (!(error instanceof ClawError) || error.code !== "id_taken") throw error;
-    }
+function openInput(io: Io, file: string | undefined): ReadableStream<Uint8Array> {
+  if (file === undefined || file === "-") {
+    if (io.terminal.in) io.err("claw: reading lines from the terminal; Ctrl-D ends them\n");
+    return io.input();
   }
+  return Readable.toWeb(createReadStream(file)) as unknown as ReadableStream<Uint8Array>;
 }
 
-/** Sends the lines as they come. A line that cannot be taken ends the reading; what was sent before it still runs. */
-async function send(
-  io: Io,
-  client: RequestClient,
-  opened: Opened,
-  template: string,
-  options: EachOptions,
-  sending: Sending,
-): Promise<void> {
-  let batch: string[] = [];
-  let bytes = 0;
-  const flush = async (): Promise<void> => {
-    if (batch.length === 0) return;
-    const inputs = batch;
-    batch = [];
-    bytes = 0;
-    const { id, nonce } = opened;
-    await client.command("task.extend", { v: 1, id, nonce, offset: sending.sent, inputs });
-    sending.sent += inputs.length;
-  };
-  let count = 0;
-  try {
-    for await (const lines of readLines(io.input(), options.null === true)) {
-      for (const line of lines) {
-        count += 1;
-        checkLine(template, line, count);
-        const size = Buffer.byteLength(JSON.stringify(line));
-        if (batch.length === LIMITS.inputs_per_request || bytes + size > LIMITS.inputs_request_bytes) await flush();
-        batch.push(line);
-        bytes += size;
-      }
-      // What has come is sent, so that a slow producer's first lines already run.
-      await flush();
-    }
-  } finally {
-    await flush();
-    const { id, nonce } = opened;
-    await client.command("task.extend", {
-      v: 1,
-      id,
-      nonce,
-      offset: sending.sent,
-      inputs: [],
-      close: { total: sending.sent },
-    });
-    sending.finished = true;
-  }
-}
-
-/** What would fail on the node for being too long, or cannot be an argument, is refused here, by its line. */
-function checkLine(template: string, line: string, count: number): void {
-  try {
-    checkCommandLength(renderTemplate(template, line, count - 1));
-  } catch (error) {
-    if (!(error instanceof ClawError)) throw error;
-    throw new ClawError(
-      error.code,
-      `line ${count}: ${error.message}; the ${plural(count - 1, "line")} before it were submitted`,
-      {
-        field: `line ${count}`,
-      },
-    );
-  }
-}
-
-async function receive(
-  io: Io,
-  client: RequestClient,
-  opened: Opened,
-  options: EachOptions,
-  sending: Sending,
-): Promise<TaskCounts> {
-  const printer = new Printer(io, client, opened, options.keepOrder === true, options.json === true);
-  const bar = new Progress(io, options);
-  let cursor = 0;
-  for (;;) {
-    const answer = await client.query("task.results", {
-      number: opened.number,
-      cursor,
-      limit: LIMITS.list_rows,
-      wait_ms: 1_000,
-    });
-    cursor = answer.cursor;
-    bar.clear();
-    for (const row of answer.results) await printer.print(row);
-    bar.show(answer.counts, !sending.finished);
-    if (answer.finished && answer.results.length === 0) {
-      bar.clear();
-      return answer.counts;
-    }
-  }
-}
-
-/** Prints each member's output in one piece; with `keep_order` in the order of the lines. */
-class Printer {
+class Each {
   readonly #io: Io;
   readonly #client: RequestClient;
-  readonly #opened: Opened;
-  readonly #keep_order: boolean;
-  readonly #json: boolean;
-  readonly #waiting = new Map<number, ResultRow>();
-  #next = 0;
+  readonly #array: OpenArray;
+  readonly #sender: Sender;
+  readonly #template: string;
+  readonly #options: EachOptions;
+  readonly #halt: Halt | undefined;
+  readonly #stop: AbortController;
+  readonly #progress: Progress;
+  readonly #by_node = new Map<string, number>();
+  readonly #lines = new Map<number, string>();
+  #cancelled = false;
 
-  constructor(io: Io, client: RequestClient, opened: Opened, keep_order: boolean, json: boolean) {
+  constructor(
+    io: Io,
+    client: RequestClient,
+    array: OpenArray,
+    sender: Sender,
+    template: string,
+    options: EachOptions,
+    halt: Halt | undefined,
+    stop: AbortController,
+  ) {
     this.#io = io;
     this.#client = client;
-    this.#opened = opened;
-    this.#keep_order = keep_order;
-    this.#json = json;
+    this.#array = array;
+    this.#sender = sender;
+    this.#template = template;
+    this.#options = options;
+    this.#halt = halt;
+    this.#stop = stop;
+    this.#progress = new Progress(io, options.quiet !== true && (io.terminal.err || options.progress === true));
   }
 
-  async print(row: ResultRow): Promise<void> {
-    if (!this.#keep_order) {
-      for (let index = row.from; index < row.to; index++) await this.#one(index, row);
-      return;
+  async run(lines: AsyncIterable<string[]>): Promise<number> {
+    const id = formatTaskId(this.#array.id);
+    const attached = attach(this.#io, id, () => this.#cancel(false));
+    attached.interrupted.addEventListener("abort", () => this.#stop.abort());
+    const sent = this.#send(this.#options.joblog === undefined ? lines : this.#noted(lines));
+    const worked = this.#work(sent, id);
+    try {
+      return await Promise.race([this.#leave(attached, sent), worked]);
+    } catch (error) {
+      if (!(error instanceof OutputClosed)) throw error;
+      this.#stop.abort();
+      this.#io.err(`claw: nobody reads the output any more; ${leftAlone(id)}\n`);
+      await sent;
+      return OUTPUT_CLOSED_EXIT;
+    } finally {
+      attached.end();
+      worked.catch(() => undefined);
     }
-    this.#waiting.set(row.from, row);
-    for (let next = this.#waiting.get(this.#next); next !== undefined; next = this.#waiting.get(this.#next)) {
-      this.#waiting.delete(this.#next);
-      for (let index = next.from; index < next.to; index++) await this.#one(index, next);
-      this.#next = next.to;
+  }
+
+  /** The job log wants each task's command, which only its line gives. */
+  async *#noted(lines: AsyncIterable<string[]>): AsyncGenerator<string[], void, void> {
+    let count = 0;
+    for await (const chunk of lines) {
+      for (const line of chunk) this.#lines.set(count++, line);
+      yield chunk;
     }
   }
 
-  async #one(index: number, row: ResultRow): Promise<void> {
-    const id = formatTaskId(this.#opened.id, index);
-    if (this.#json) {
-      const { status, exit_code, signal, started_at, ended_at, stdout_tail, stderr_tail } = row.outcome;
-      const line = {
-        id,
-        status,
-        exit_code,
-        signal,
-        node: row.node,
-        attempt: row.attempt,
-        started_at,
-        ended_at,
-        stdout_tail,
-        stderr_tail,
-      };
-      await this.#io.out(`${JSON.stringify(line)}\n`);
-      return;
+  /** Leaving closes the array first, as far as the cluster is there to be told. */
+  async #leave(attached: Attached, sent: Promise<unknown>): Promise<number> {
+    const code = await attached.left;
+    await Promise.race([sent, sleep(this.#io.runtime, POLL_MS)]);
+    return code;
+  }
+
+  /** What kept it from sending everything; undefined when nothing did. */
+  async #send(lines: AsyncIterable<string[]>): Promise<Error | undefined> {
+    try {
+      await this.#sender.run(lines);
+      return undefined;
+    } catch (error) {
+      // A cancelled array is closed already.
+      if (this.#cancelled && error instanceof ClawError && error.code === "conflict") return undefined;
+      return error instanceof Error ? error : new Error(messageOf(error));
     }
-    await printFinished(this.#io, this.#client, { id, number: this.#opened.number, index }, row.outcome, row.attempt);
-    if (row.outcome.status !== "completed") this.#sayFailed(id, row.outcome);
   }
 
-  #sayFailed(id: string, outcome: Outcome): void {
-    const what =
-      outcome.message ?? (outcome.exit_code === undefined ? outcome.status : `exit code ${exitCodeOf({ outcome })}`);
-    this.#io.err(`claw: ${id}: ${what}\n`);
-  }
-}
-
-/** One line on a terminal's error output, redrawn. */
-class Progress {
-  readonly #io: Io;
-  readonly #on: boolean;
-  readonly #begun_ms: number;
-  #shown = false;
-
-  constructor(io: Io, options: EachOptions) {
-    this.#io = io;
-    this.#on = (io.terminal.err || options.progress === true) && options.quiet !== true;
-    this.#begun_ms = io.runtime.monotonic_ms();
-  }
-
-  show(counts: TaskCounts, reading: boolean): void {
-    if (!this.#on) return;
-    const done = finishedCount(counts);
-    const seconds = (this.#io.runtime.monotonic_ms() - this.#begun_ms) / 1000;
-    const rate = seconds > 0 ? done / seconds : 0;
-    const left = reading || rate === 0 ? "" : `, ${formatDuration(((counts.total - done) / rate) * 1000)} left`;
-    const failed = counts.failed + counts.timeout > 0 ? `, ${counts.failed + counts.timeout} failed` : "";
-    this.#io.err(`${done}/${counts.total}${reading ? "+" : ""} done${failed}, ${Math.round(rate)}/s${left}\r`);
-    this.#shown = true;
-  }
-
-  clear(): void {
-    if (this.#shown) this.#io.err("\x1b[2K");
-    this.#shown = false;
-  }
-}
-
-function summary(io: Io, opened: Opened, counts: TaskCounts, took_ms: number, options: EachOptions): void {
-  if (options.quiet === true) return;
-  const rate = took_ms > 0 ? Math.round((counts.total / took_ms) * 1000) : 0;
-  const parts = [`${counts.completed} succeeded`];
-  for (const status of ["failed", "timeout", "cancelled"] as const)
-    if (counts[status] > 0) parts.push(`${counts[status]} ${status}`);
-  io.err(`claw: ${formatTaskId(opened.id)}: ${parts.join(", ")} in ${formatDuration(took_ms)} (${rate} tasks/s)\n`);
-}
-
-function cancelOnInterrupt(io: Io, client: RequestClient, opened: Opened): () => void {
-  let asked = 0;
-  return io.onInterrupt(() => {
-    asked += 1;
-    const id = formatTaskId(opened.id);
-    if (asked > 1) {
-      process.kill(process.pid, "SIGTERM");
-      return;
+  async #work(sent: Promise<Error | undefined>, id: string): Promise<number> {
+    const counts = await this.#receive();
+    const failure = await sent;
+    if (this.#options.quiet !== true) {
+      this.#io.err(`claw: ${summaryOf(id, counts, this.#progress.took_ms, await this.#nodeNames())}\n`);
     }
-    io.err(`\nclaw: cancelling ${id}; Ctrl-C again leaves it\n`);
-    client
-      .command("task.cancel", { v: 1, targets: [{ number: opened.number, from: 0 }] })
-      .catch((error: unknown) => io.err(`claw: cannot cancel ${id}: ${String(error)}\n`));
-  });
+    if (failure !== undefined) throw failure;
+    return counts.completed === counts.total ? 0 : 1;
+  }
+
+  async #receive(): Promise<TaskCounts> {
+    const { json, keepOrder, joblog } = this.#options;
+    const printer = new Printer(this.#io, this.#client, this.#array, {
+      keep_order: keepOrder === true,
+      json: json === true,
+    });
+    const log = joblog === undefined ? undefined : new JobLog(joblog);
+    try {
+      let cursor = 0;
+      for (;;) {
+        const answer = await this.#client.query("task.results", {
+          number: this.#array.number,
+          cursor,
+          limit: LIMITS.list_rows,
+          wait_ms: POLL_MS,
+        });
+        cursor = answer.cursor;
+        const { results } = answer;
+        if (results.length > 0) this.#progress.clear();
+        for (const row of results) {
+          this.#count(row, log);
+          await printer.print(row);
+        }
+        this.#progress.show(answer.counts, !this.#sender.over);
+        if (answer.finished && results.length < LIMITS.list_rows) {
+          this.#progress.clear();
+          return answer.counts;
+        }
+        await this.#haltIfTime(answer.counts);
+        if (results.length < LIMITS.list_rows) await sleep(this.#io.runtime, PACE_MS);
+      }
+    } finally {
+      log?.close();
+    }
+  }
+
+  #count(row: ResultRow, log: JobLog | undefined): void {
+    const { from, to, node, outcome } = row;
+    if (node !== "") this.#by_node.set(node, (this.#by_node.get(node) ?? 0) + to - from);
+    for (let index = from; log !== undefined && index < to; index++) {
+      log.add(index, node, outcome, renderTemplate(this.#template, this.#lines.get(index), index));
+      this.#lines.delete(index);
+    }
+  }
+
+  async #haltIfTime(counts: TaskCounts): Promise<void> {
+    if (this.#halt === undefined || this.#cancelled || !isHalt(this.#halt, counts, this.#sender.over)) return;
+    this.#io.err(
+      `claw: --halt ${this.#options.halt}: ${this.#halt.when === "now" ? "stopping" : "starting no more"}\n`,
+    );
+    this.#stop.abort();
+    await this.#cancel(this.#halt.when === "soon");
+  }
+
+  async #cancel(waiting_only: boolean): Promise<void> {
+    this.#cancelled = true;
+    const target = { number: this.#array.number, from: 0 };
+    await this.#client.command("task.cancel", {
+      v: 1,
+      targets: [target],
+      ...(waiting_only ? { waiting_only } : {}),
+    });
+  }
+
+  async #nodeNames(): Promise<Map<string, number>> {
+    if (this.#by_node.size < 2) return this.#by_node;
+    const { nodes } = await this.#client.query("node.list", {});
+    const names = new Map(nodes.map((node) => [node.id, node.name]));
+    const twice = new Set(nodes.map((node) => node.name)).size < nodes.length;
+    // Two workers on one machine have one name.
+    return new Map([...this.#by_node].map(([id, done]) => [twice ? id : (names.get(id) ?? id), done]));
+  }
 }

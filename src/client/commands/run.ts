@@ -1,16 +1,19 @@
 // `run`, `submit`: one task, or an array of them. `run` follows the output and ends with the task's own exit code.
 
+import { constants } from "node:os";
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
-import { isTerminal, type Specification, type TaskView } from "../../common/models.ts";
+import { isTerminal, type Outcome, type Specification } from "../../common/models.ts";
 import { randomHex, randomU32 } from "../../common/runtime.ts";
 import { FileStore } from "../../communication/files.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import { formatTaskId } from "../../core/ids.ts";
-import type { Io } from "../io.ts";
-import { followTask, printFinished } from "../print.ts";
+import { attach, leftAlone, OUTPUT_CLOSED_EXIT } from "../attached.ts";
+import { type Io, OutputClosed } from "../io.ts";
+import { type Ended, followTask, printFinished, type TaskRef } from "../print.ts";
 import { endOf, taskJson } from "../show.ts";
 import { number, specificationOf, type TaskOptions } from "../specification.ts";
+import { endedOf, waitUntil } from "../waiting.ts";
 
 export interface RunOptions extends TaskOptions {
   detach?: boolean;
@@ -19,25 +22,7 @@ export interface RunOptions extends TaskOptions {
   array?: string;
 }
 
-const SIGNALS: Record<string, number> = {
-  SIGHUP: 1,
-  SIGINT: 2,
-  SIGQUIT: 3,
-  SIGILL: 4,
-  SIGTRAP: 5,
-  SIGABRT: 6,
-  SIGBUS: 7,
-  SIGFPE: 8,
-  SIGKILL: 9,
-  SIGUSR1: 10,
-  SIGSEGV: 11,
-  SIGUSR2: 12,
-  SIGPIPE: 13,
-  SIGALRM: 14,
-  SIGTERM: 15,
-};
-
-export interface Submitted {
+interface Submitted {
   id: string;
   number: number;
   count: number | undefined;
@@ -48,15 +33,21 @@ export async function submitOne(
   io: Io,
   client: RequestClient,
   specification: Specification,
-  count: number | undefined,
-): Promise<Submitted> {
+  what: { count?: number; open?: boolean },
+): Promise<{ id: number; number: number; nonce: string }> {
   const nonce = randomHex(io.runtime, 16);
+  const array = what.count !== undefined || what.open === true;
   for (;;) {
     const id = randomU32(io.runtime);
-    const what = count === undefined ? { tasks: [[id, 0] as [number, number]] } : { array: { id, count } };
+    const members = array ? { array: { id, ...what } } : { tasks: [[id, 0] as [number, number]] };
     try {
-      const { number } = await client.command("task.submit", { v: 1, nonce, specifications: [specification], ...what });
-      return { id: formatTaskId(id), number, count };
+      const { number } = await client.command("task.submit", {
+        v: 1,
+        nonce,
+        specifications: [specification],
+        ...members,
+      });
+      return { id, number, nonce };
     } catch (error) {
       if (!(error instanceof ClawError) || error.code !== "id_taken") throw error;
     }
@@ -69,12 +60,9 @@ export async function submitCommand(
   words: readonly string[],
   options: RunOptions,
 ): Promise<number> {
-  const submitted = await submitWords(io, client, words, options);
-  if (options.json === true)
-    await io.out(
-      `${JSON.stringify({ id: submitted.id, ...(submitted.count === undefined ? {} : { count: submitted.count }) })}\n`,
-    );
-  else await io.out(`${submitted.id}\n`);
+  const { id, count } = await submitWords(io, client, words, options);
+  const json = { id, ...(count === undefined ? {} : { count }) };
+  await io.out(options.json === true ? `${JSON.stringify(json)}\n` : `${id}\n`);
   return 0;
 }
 
@@ -89,7 +77,8 @@ async function submitWords(
   const files = (): FileStore => new FileStore(client.connection, client.cluster);
   // Members of a counted array know their place by the template and by CLAW_TASK_INDEX.
   const specification = await specificationOf(options, { words, each: false, cwd: io.cwd }, files);
-  return await submitOne(io, client, specification, count);
+  const submitted = await submitOne(io, client, specification, count === undefined ? {} : { count });
+  return { id: formatTaskId(submitted.id), number: submitted.number, count };
 }
 
 export async function runCommand(
@@ -99,91 +88,46 @@ export async function runCommand(
   options: RunOptions,
 ): Promise<number> {
   if (options.detach === true) return await submitCommand(io, client, words, options);
-  if (options.array !== undefined) {
-    throw new ClawError("usage", "`run --array` would mix the members' output", {
-      hint: "use `claw submit --array N`, then `claw wait` and `claw logs`; or `claw run --each`",
-      field: "--array",
-    });
-  }
   const { id, number: submission } = await submitWords(io, client, words, options);
   if (io.terminal.err && options.json !== true && options.quiet !== true) io.err(`${id}\n`);
-  const stop = interruptible(io, client, id, submission);
+  const attached = attach(io, id, () =>
+    client.command("task.cancel", { v: 1, targets: [{ number: submission, from: 0 }] }),
+  );
+  const followed = follow(io, client, { id, number: submission, index: 0 }, options.json === true);
   try {
-    const task = await followUntilEnd(io, client, { id, number: submission, index: 0 }, options.json === true);
-    return await finish(io, task, options.json === true);
+    return await Promise.race([attached.left, followed]);
+  } catch (error) {
+    if (!(error instanceof OutputClosed)) throw error;
+    io.err(`claw: nobody reads the output any more: ${leftAlone(id)}\n`);
+    return OUTPUT_CLOSED_EXIT;
   } finally {
-    stop();
+    attached.end();
+    followed.catch(() => undefined);
   }
 }
 
-/** Ctrl-C cancels the task and waits for its end; a second one leaves it to itself. */
-function interruptible(io: Io, client: RequestClient, id: string, submission: number): () => void {
-  let asked = 0;
-  return io.onInterrupt(() => {
-    asked += 1;
-    if (asked > 1) {
-      io.err(`claw: left ${id}; see \`claw show ${id}\`\n`);
-      process.kill(process.pid, "SIGTERM");
-      return;
-    }
-    io.err(`claw: cancelling ${id}; Ctrl-C again leaves it\n`);
-    client
-      .command("task.cancel", { v: 1, targets: [{ number: submission, from: 0 }] })
-      .catch((error: unknown) => io.err(`claw: cannot cancel ${id}: ${String(error)}\n`));
-  });
-}
-
-async function waitFor(
-  client: RequestClient,
-  task: { number: number; index: number },
-  until: "started" | "finished",
-): Promise<TaskView> {
-  for (;;) {
-    const { number: submission, index } = task;
-    const answer = await client.query("task.wait", { number: submission, index, until, wait_ms: LIMITS.wait_ms });
-    if (isTerminal(answer.task.status) || (until === "started" && answer.task.status === "running")) return answer.task;
+async function follow(io: Io, client: RequestClient, task: TaskRef, json: boolean): Promise<number> {
+  const begun = await waitUntil(client, task, json ? "finished" : "started");
+  if (json) {
+    await io.out(`${JSON.stringify(taskJson(begun))}\n`);
+    return exitCodeOf(endedOf(begun).outcome);
   }
-}
-
-async function followUntilEnd(
-  io: Io,
-  client: RequestClient,
-  task: { id: string; number: number; index: number },
-  json: boolean,
-): Promise<TaskView> {
-  const begun = await waitFor(client, task, json ? "finished" : "started");
-  if (json) return begun;
+  let ended: Ended;
   if (isTerminal(begun.status)) {
-    if (begun.outcome !== undefined) await printFinished(io, client, task, begun.outcome, begun.attempt ?? 1);
-    return begun;
+    ended = endedOf(begun);
+    await printFinished(io, client, task, ended);
+  } else {
+    ended = await followTask(io, client, task, waitUntil(client, task, "finished").then(endedOf));
   }
-  const finished = waitFor(client, task, "finished");
-  let inline: TaskView | undefined;
-  const end = finished.then((view) => {
-    if (view.outcome === undefined) throw new Error(`${task.id} is over without an outcome`);
-    if (view.outcome.inline === true) inline = view;
-    return { outcome: view.outcome, attempt: view.attempt ?? 1 };
-  });
-  await followTask(io, client, task, end);
-  if (inline?.outcome !== undefined) await printFinished(io, client, task, inline.outcome, 1);
-  return await finished;
-}
-
-async function finish(io: Io, task: TaskView, json: boolean): Promise<number> {
-  if (json) await io.out(`${JSON.stringify(taskJson(task))}\n`);
-  const { outcome } = task;
-  if (outcome === undefined) throw new Error(`${task.id} is over without an outcome`);
-  if (outcome.status !== "completed" && outcome.reason !== "exit" && !json)
-    io.err(`claw: ${task.id}: ${endOf(outcome)}\n`);
-  return exitCodeOf(task);
+  const { outcome } = ended;
+  if (outcome.status !== "completed" && outcome.reason !== "exit") io.err(`claw: ${task.id}: ${endOf(outcome)}\n`);
+  return exitCodeOf(outcome);
 }
 
 /** The task's own; 128 + n for a signal, 124 when its timeout ended it, 125 when it could not be run. */
-export function exitCodeOf(task: Pick<TaskView, "outcome">): number {
-  const { outcome } = task;
-  if (outcome === undefined) return 125;
+export function exitCodeOf(outcome: Outcome): number {
   if (outcome.status === "timeout") return 124;
   if (outcome.exit_code !== undefined) return outcome.exit_code;
-  if (outcome.signal !== undefined) return 128 + (SIGNALS[outcome.signal] ?? 0);
+  if (outcome.signal !== undefined) return 128 + (constants.signals[outcome.signal as NodeJS.Signals] ?? 0);
   return outcome.status === "cancelled" ? 130 : 125;
 }

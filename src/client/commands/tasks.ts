@@ -9,9 +9,10 @@ import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
 import { readLines } from "../lines.ts";
 import { type Column, modeOf, plural, printRows } from "../output.ts";
-import { followTask, printFinished } from "../print.ts";
-import { ageOf, commandOf, taskJson, taskText } from "../show.ts";
-import { number, oneOf } from "../specification.ts";
+import { followTask, printFinished, printSoFar, type TaskRef } from "../print.ts";
+import { ageOf, commandOf, endOf, taskJson, taskText } from "../show.ts";
+import { number, oneOf, pairs } from "../specification.ts";
+import { endedOf, waitFor, waitUntil } from "../waiting.ts";
 
 interface Mode {
   json?: boolean;
@@ -48,6 +49,7 @@ const COLUMNS = (now: number): Column<TaskView>[] => [
 export interface ListOptions extends Mode {
   status?: string[];
   name?: string;
+  label?: string[];
   limit?: string;
 }
 
@@ -55,21 +57,30 @@ export async function listCommand(io: Io, client: RequestClient, options: ListOp
   const statuses = options.status
     ?.flatMap((text) => text.split(","))
     .map((text) => oneOf<TaskStatus>("--status", text, TASK_STATUSES));
-  const limit = number("--limit", options.limit ?? "50", LIMITS.list_rows, true) || 1;
+  const limit = number("--limit", options.limit ?? "50", LIMITS.list_rows, true);
+  if (limit === 0) throw new ClawError("usage", "--limit 0 would list nothing", { field: "--limit" });
+  const labels = pairs("--label", options.label);
   const { tasks, cursor } = await client.query("task.list", {
     limit,
     ...(statuses === undefined ? {} : { statuses }),
     ...(options.name === undefined ? {} : { name: options.name }),
+    ...(labels === undefined ? {} : { labels }),
   });
   const mode = modeOf(options);
   await printRows(io, mode, tasks, COLUMNS(io.runtime.wall_ms()), {
     id: (task) => task.id,
     json: taskJson,
-    empty: "no tasks; try: claw run -- uname -a",
+    empty:
+      statuses === undefined && options.name === undefined && labels === undefined
+        ? "no tasks; try: claw run -- uname -a"
+        : "no such tasks",
   });
   if (cursor !== undefined && mode === "table") io.err(`more than ${limit} tasks: --limit shows more\n`);
   return 0;
 }
+
+/** Members of an array that did not succeed, named in `show`. */
+const FAILURES_SHOWN = 10;
 
 export async function showCommand(
   io: Io,
@@ -77,16 +88,32 @@ export async function showCommand(
   ids: readonly string[],
   options: Mode,
 ): Promise<number> {
+  const found = await refs(io, client, ids);
   const views: TaskView[] = [];
-  for (const ref of await refs(io, client, ids)) views.push((await client.query("task.show", targetOf(ref))).task);
+  for (const ref of found) views.push((await client.query("task.show", targetOf(ref))).task);
   if (options.json === true) {
-    await io.out(
-      `${JSON.stringify(views.length === 1 && views[0] !== undefined ? taskJson(views[0]) : views.map(taskJson))}\n`,
-    );
-  } else {
-    await io.out(views.map((view) => taskText(view, io.runtime.wall_ms())).join("\n"));
+    const documents = views.map(taskJson);
+    await io.out(`${JSON.stringify(documents.length === 1 ? documents[0] : documents)}\n`);
+    return 0;
   }
+  const now = io.runtime.wall_ms();
+  const texts: string[] = [];
+  for (const view of views) texts.push(taskText(view, now) + (await failuresOf(client, view)));
+  await io.out(texts.join("\n"));
   return 0;
+}
+
+async function failuresOf(client: RequestClient, view: TaskView): Promise<string> {
+  const bad = (view.counts?.failed ?? 0) + (view.counts?.timeout ?? 0);
+  if (bad === 0) return "";
+  const { tasks } = await client.query("task.list", {
+    number: view.number,
+    statuses: ["failed", "timeout"],
+    limit: FAILURES_SHOWN,
+  });
+  const lines = tasks.map((task) => `  ${task.id}  ${task.outcome === undefined ? task.status : endOf(task.outcome)}`);
+  if (bad > tasks.length) lines.push(`  and ${bad - tasks.length} more`);
+  return `did not succeed:\n${lines.join("\n")}\n`;
 }
 
 function targetOf(ref: ResolvedRef): { number: number; index?: number } {
@@ -100,55 +127,40 @@ export async function logsCommand(
   options: { follow?: boolean },
 ): Promise<number> {
   for (const ref of await refs(io, client, ids)) {
-    if (ref.index === undefined) {
-      throw new ClawError("usage", `${ref.id} is an array`, {
-        hint: `name a member: claw logs ${ref.id}.0`,
-        field: ref.id,
-      });
+    const { id, number: submission, index } = ref;
+    if (index === undefined) await logsOfArray(io, client, submission, options.follow === true);
+    else {
+      const { task } = await client.query("task.show", { number: submission, index });
+      await logsOf(io, client, { id, number: submission, index }, task, options.follow === true);
     }
-    await logsOf(io, client, { id: ref.id, number: ref.number, index: ref.index }, options.follow === true);
   }
   return 0;
 }
 
-async function logsOf(
-  io: Io,
-  client: RequestClient,
-  task: { id: string; number: number; index: number },
-  follow: boolean,
-): Promise<void> {
-  const { number: submission, index } = task;
-  const { task: view } = await client.query("task.show", { number: submission, index });
-  if (isTerminal(view.status)) {
-    if (view.outcome !== undefined) await printFinished(io, client, task, view.outcome, view.attempt ?? 1);
-    return;
-  }
-  if (!follow) {
-    io.err(`claw: ${task.id} is ${view.status}; -f follows its output\n`);
-    return;
-  }
-  let inline: TaskView | undefined;
-  const finished = waitEnd(client, { number: submission, index }, undefined).then((end) => {
-    if (end?.outcome === undefined) throw new Error(`${task.id} is over without an outcome`);
-    if (end.outcome.inline === true) inline = end;
-    return { outcome: end.outcome, attempt: end.attempt ?? 1 };
-  });
-  await followTask(io, client, task, finished);
-  if (inline?.outcome !== undefined) await printFinished(io, client, task, inline.outcome, 1);
+/** Member by member in their order. */
+async function logsOfArray(io: Io, client: RequestClient, submission: number, follow: boolean): Promise<void> {
+  let cursor: string | undefined;
+  do {
+    const page = await client.query("task.list", {
+      number: submission,
+      limit: LIMITS.list_rows,
+      ...(cursor === undefined ? {} : { cursor }),
+    });
+    for (const view of page.tasks) {
+      await logsOf(io, client, { id: view.id, number: submission, index: view.index ?? 0 }, view, follow);
+    }
+    cursor = page.cursor;
+  } while (cursor !== undefined);
 }
 
-/** The task when it is over; undefined when `until_ms` (monotonic) passes before. */
-async function waitEnd(
-  client: RequestClient,
-  target: { number: number; index?: number },
-  left_ms: (() => number) | undefined,
-): Promise<TaskView | undefined> {
-  for (;;) {
-    const left = left_ms?.() ?? LIMITS.wait_ms;
-    const wait_ms = Math.max(0, Math.min(LIMITS.wait_ms, Math.ceil(left)));
-    const { task } = await client.query("task.wait", { ...target, until: "finished", wait_ms });
-    if (isTerminal(task.status) && task.open !== true) return task;
-    if (left <= 0) return undefined;
+async function logsOf(io: Io, client: RequestClient, task: TaskRef, view: TaskView, follow: boolean): Promise<void> {
+  if (isTerminal(view.status)) {
+    await printFinished(io, client, task, endedOf(view));
+  } else if (follow) {
+    await followTask(io, client, task, waitUntil(client, task, "finished").then(endedOf));
+  } else {
+    await printSoFar(io, client, task);
+    io.err(`claw: ${task.id} is ${view.status}; -f follows its output\n`);
   }
 }
 
@@ -160,9 +172,9 @@ export async function waitCommand(
 ): Promise<number> {
   const limit_ms = options.timeout === undefined ? undefined : parseDuration(options.timeout);
   const begun_ms = io.runtime.monotonic_ms();
-  const left_ms = limit_ms === undefined ? undefined : () => limit_ms - (io.runtime.monotonic_ms() - begun_ms);
+  const left_ms = (): number => (limit_ms ?? Number.POSITIVE_INFINITY) - (io.runtime.monotonic_ms() - begun_ms);
   const found = await refs(io, client, ids);
-  const ends = await Promise.all(found.map((ref) => waitEnd(client, targetOf(ref), left_ms)));
+  const ends = await Promise.all(found.map((ref) => waitFor(client, targetOf(ref), "finished", left_ms)));
   const over = ends.filter((end) => end !== undefined);
   if (options.json === true) await io.out(`${JSON.stringify(over.map(taskJson))}\n`);
   if (over.length < ends.length) {
@@ -171,7 +183,7 @@ export async function waitCommand(
   }
   const bad = over.filter((task) => task.status !== "completed");
   for (const task of options.quiet === true || options.json === true ? [] : bad)
-    io.err(`claw: ${task.id}: ${task.status}\n`);
+    io.err(`claw: ${task.id}: ${task.outcome === undefined ? task.status : endOf(task.outcome)}\n`);
   return bad.length === 0 ? 0 : 1;
 }
 

@@ -1,0 +1,54 @@
+// `--joblog FILE`: one line a task in GNU parallel's columns, so that what reads its logs reads these.
+
+import { closeSync, openSync, writeSync } from "node:fs";
+import { ClawError, messageOf } from "../../common/errors.ts";
+import type { Outcome } from "../../common/models.ts";
+import { exitCodeOf } from "../commands/run.ts";
+
+const HEAD = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
+
+export class JobLog {
+  readonly #path: string;
+  readonly #file: number;
+
+  constructor(path: string) {
+    this.#path = path;
+    this.#file = this.#guard(() => openSync(path, "w"));
+    this.#write(HEAD);
+  }
+
+  add(index: number, node: string, outcome: Outcome, command: string): void {
+    const { started_at, ended_at, signal } = outcome;
+    const code = exitCodeOf(outcome);
+    const columns = [
+      index + 1,
+      node,
+      (started_at / 1000).toFixed(3),
+      Math.max(0, (ended_at - started_at) / 1000)
+        .toFixed(3)
+        .padStart(10),
+      0,
+      outcome.stdout?.bytes ?? Buffer.byteLength(outcome.stdout_tail ?? ""),
+      signal === undefined ? code : 0,
+      signal === undefined ? 0 : code - 128,
+      command.replaceAll("\n", "\\n"),
+    ];
+    this.#write(`${columns.join("\t")}\n`);
+  }
+
+  close(): void {
+    closeSync(this.#file);
+  }
+
+  #write(text: string): void {
+    this.#guard(() => writeSync(this.#file, text));
+  }
+
+  #guard<T>(action: () => T): T {
+    try {
+      return action();
+    } catch (error) {
+      throw new ClawError("io", `cannot write the job log ${this.#path}: ${messageOf(error)}`, { field: "--joblog" });
+    }
+  }
+}

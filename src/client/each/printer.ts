@@ -1,0 +1,84 @@
+// What the members of `--each` wrote, each in one piece as it ends; with `--keep-order` in the order of the lines. Results
+// that wait for their turn are kept up to a cap; beyond it only their place is, and they are asked for again.
+
+import { LIMITS } from "../../common/limits.ts";
+import type { ResultRow } from "../../communication/queries.ts";
+import type { RequestClient } from "../../communication/request.ts";
+import { formatTaskId } from "../../core/ids.ts";
+import type { Io } from "../io.ts";
+import { type Ended, printFinished } from "../print.ts";
+import { endOf, outcomeJson } from "../show.ts";
+import { endedOf } from "../waiting.ts";
+import type { OpenArray } from "./sender.ts";
+
+interface Waiting {
+  to: number;
+  node: string;
+  /** Absent when it has to be asked for again. */
+  ended: Ended | undefined;
+}
+
+export interface PrinterOptions {
+  keep_order: boolean;
+  json: boolean;
+}
+
+export class Printer {
+  readonly #io: Io;
+  readonly #client: RequestClient;
+  readonly #array: OpenArray;
+  readonly #options: PrinterOptions;
+  readonly #waiting = new Map<number, Waiting>();
+  #kept = 0;
+  #next = 0;
+
+  constructor(io: Io, client: RequestClient, array: OpenArray, options: PrinterOptions) {
+    this.#io = io;
+    this.#client = client;
+    this.#array = array;
+    this.#options = options;
+  }
+
+  async print(row: ResultRow): Promise<void> {
+    const ended: Ended = { outcome: row.outcome, attempt: row.attempt };
+    if (!this.#options.keep_order) {
+      for (let index = row.from; index < row.to; index++) await this.#one(index, row.node, ended);
+      return;
+    }
+    const room = this.#kept < LIMITS.keep_order_results;
+    if (room) this.#kept += 1;
+    this.#waiting.set(row.from, { to: row.to, node: row.node, ended: room ? ended : undefined });
+    await this.#printTurn();
+  }
+
+  async #printTurn(): Promise<void> {
+    for (;;) {
+      const turn = this.#waiting.get(this.#next);
+      if (turn === undefined) return;
+      this.#waiting.delete(this.#next);
+      if (turn.ended !== undefined) this.#kept -= 1;
+      for (let index = this.#next; index < turn.to; index++) {
+        await this.#one(index, turn.node, turn.ended ?? (await this.#again(index)));
+      }
+      this.#next = turn.to;
+    }
+  }
+
+  async #again(index: number): Promise<Ended> {
+    return endedOf((await this.#client.query("task.show", { number: this.#array.number, index })).task);
+  }
+
+  async #one(index: number, node: string, ended: Ended): Promise<void> {
+    const id = formatTaskId(this.#array.id, index);
+    const { outcome, attempt } = ended;
+    if (this.#options.json) {
+      const { status } = outcome;
+      await this.#io.out(`${JSON.stringify({ id, index, status, node, attempt, ...outcomeJson(outcome) })}\n`);
+      return;
+    }
+    await printFinished(this.#io, this.#client, { id, number: this.#array.number, index }, ended);
+    if (outcome.status !== "completed" && outcome.status !== "cancelled") {
+      this.#io.err(`claw: ${id}: ${endOf(outcome)}\n`);
+    }
+  }
+}

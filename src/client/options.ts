@@ -1,0 +1,87 @@
+// The options that several commands share, and what they mean as settings.
+
+import { type Command, Option } from "commander";
+
+export interface RoleOptions {
+  role: "coordinator" | "worker" | "all";
+  config?: string;
+  profile?: string;
+  /** Settings by field path: `nats.url`. */
+  flags: Record<string, unknown>;
+}
+
+type Given = Record<string, string | undefined>;
+
+export const collect = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
+
+export function roleOptions(command: Command): Command {
+  return command
+    .option("--config <file>", "settings; the examples are copied into place on first start")
+    .option("--listen <host>", "where the built-in NATS listens (127.0.0.1)")
+    .option("--nats <url>", "where the cluster's NATS is; for a coordinator, one of your own")
+    .option("--creds <file>", "credentials for it")
+    .option("--cluster <name>", "the cluster's name (default)")
+    .option("--port <port>", "port of the built-in NATS (7422, or a free one)")
+    .option("--http-port <port>", "port of the HTTP endpoint (7433, or a free one)")
+    .option("--name <name>", "worker: what the node is called")
+    .option("--log-level <level>", "debug, info, warn or error")
+    .option("--profile <name>", "another cluster's files on this machine");
+}
+
+export function roleOf(role: RoleOptions["role"], given: Given): RoleOptions {
+  const { config, profile, listen, nats, creds, cluster, port, httpPort, name, logLevel } = given;
+  const flags = {
+    listen,
+    cluster,
+    name,
+    "nats.url": nats,
+    "nats.creds": creds,
+    "nats.port": numberOf(port),
+    "http.port": numberOf(httpPort),
+    "log.level": logLevel,
+  };
+  return { role, flags, ...(config === undefined ? {} : { config }), ...(profile === undefined ? {} : { profile }) };
+}
+
+function numberOf(text: string | undefined): number | string | undefined {
+  return text !== undefined && /^\d+$/.test(text) ? Number(text) : text;
+}
+
+/** Which cluster a command speaks to. */
+export function targetOptions(command: Command): Command {
+  return command
+    .option("--nats <url>", "the cluster's NATS, where it is not on this machine")
+    .option("--creds <file>", "client credentials for it")
+    .option("--cluster <name>", "the cluster's name")
+    .option("--profile <name>", "another cluster's files on this machine")
+    .addOption(new Option("--color <when>", "colours in tables").choices(["auto", "always", "never"]));
+}
+
+export function taskOptions(command: Command): Command {
+  return targetOptions(command)
+    .option("--name <name>", "what the task is called")
+    .option("--type <type>", "interactive, batch (the default), compute, io or daemon")
+    .option("--priority <priority>", "critical, high, normal or low")
+    .option("--cpu <cores>", "processors that it needs, 0.5 for half a one")
+    .option("--memory <size>", "memory that it needs: 512M, 2G")
+    .option("--gpu <count>", "graphics processors")
+    .option("--resource <name=count>", "something a node counts, as its worker.yaml names it", collect)
+    .option("--tag <tag>", "only on nodes with this tag", collect)
+    .option("--node <node>", "only on this node, by name or id")
+    .option("--cwd <folder>", "in this folder; nodes that lack it fail the task")
+    .option("--env <name=value>", "a variable for the task", collect)
+    .option("--label <name=value>", "a label, to list by", collect)
+    .option("--timeout <duration>", "end it when it has run this long: 90s, 5m, 2h")
+    .option("--grace <duration>", "between SIGTERM and SIGKILL")
+    .option("--shell", "the words are a line for sh -c")
+    .option("--noop", "run nothing: measures what everything around a task costs")
+    .option("--json", "JSON: one document, with --each one a line")
+    .option("--quiet", "no hints and no summary");
+}
+
+export function eachOptions(command: Command): Command {
+  return command
+    .option("-a, --each <command>", "a task for each line of standard input, as GNU parallel does it")
+    .option("--arg-file <file>", "with --each: the lines of this file")
+    .option("-0, --null", "with --each: lines end with NUL");
+}

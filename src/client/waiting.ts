@@ -1,0 +1,47 @@
+// Waiting for tasks: long polls, asked again until what they wait for is there. A coordinator that restarts meanwhile is
+// waited for by the request client.
+
+import { isTerminal, type TaskView } from "../common/models.ts";
+import type { RequestClient } from "../communication/request.ts";
+import type { Ended } from "./print.ts";
+
+/** Short enough that a coordinator that forgot us is noticed soon, long enough to cost nothing. */
+const POLL_MS = 5_000;
+
+interface Target {
+  number: number;
+  index?: number;
+}
+
+/** The task, or the array as a whole, when it has begun or is over; undefined when `left_ms` came to nothing before. */
+export async function waitFor(
+  client: RequestClient,
+  { number, index }: Target,
+  until: "started" | "finished",
+  left_ms: () => number,
+): Promise<TaskView | undefined> {
+  const target = { number, ...(index === undefined ? {} : { index }) };
+  for (;;) {
+    const left = left_ms();
+    const wait_ms = Math.max(0, Math.min(POLL_MS, Math.ceil(left)));
+    const { task } = await client.query("task.wait", { ...target, until, wait_ms });
+    if (isTerminal(task.status) && task.open !== true) return task;
+    if (until === "started" && task.status === "running") return task;
+    if (left <= 0) return undefined;
+  }
+}
+
+export async function waitUntil(
+  client: RequestClient,
+  target: Target,
+  until: "started" | "finished",
+): Promise<TaskView> {
+  const task = await waitFor(client, target, until, () => Number.POSITIVE_INFINITY);
+  if (task === undefined) throw new Error("waited without a limit, and the limit was reached");
+  return task;
+}
+
+export function endedOf(task: TaskView): Ended {
+  if (task.outcome === undefined) throw new Error(`${task.id} is over without an outcome`);
+  return { outcome: task.outcome, attempt: task.attempt ?? 1 };
+}
