@@ -96,7 +96,7 @@ async function startCoordinator(running: Running, paths: Paths, options: RoleOpt
   await coordinator.start();
   if (both) {
     const creds = coordinator.workerCredentials();
-    await startWorker(running, paths, options, { url: coordinator.nats_url, creds });
+    await startWorker(running, paths, options, { url: coordinator.login_url, creds });
   }
   const took_ms = Math.round(runtime.monotonic_ms() - begun_ms);
   logger.info(`${both ? "claw is up" : "coordinator is up"} after ${took_ms} ms`, {

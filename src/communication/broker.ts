@@ -13,7 +13,10 @@ import { ownFolder } from "./lock.ts";
 import { NatsServerChild } from "./server.ts";
 
 export interface Broker {
+  /** For people: without user and password. */
   readonly url: string;
+  /** To connect with: whoever reads it may do what its user and password let him. */
+  readonly login_url: string;
   readonly managed: boolean;
   readonly version: string;
   connect(name: string): Promise<NatsConnection>;
@@ -57,6 +60,9 @@ async function openOwn({ runtime, config, paths, logger }: BrokerOptions): Promi
     get url() {
       return child.url;
     },
+    get login_url() {
+      return child.url;
+    },
     managed: true,
     get version() {
       return child.version;
@@ -75,7 +81,8 @@ async function openForeign({ config, runtime, paths }: BrokerOptions, url: strin
   const own = await ownFolder(runtime, paths.coordinator_dir);
   let version = "";
   return {
-    url: url.replace(/\/\/[^@/]*@/, "//"),
+    url: withoutLogin(url),
+    login_url: url,
     managed: false,
     get version() {
       return version;
@@ -92,6 +99,14 @@ async function openForeign({ config, runtime, paths }: BrokerOptions, url: strin
       return Promise.resolve();
     },
   };
+}
+
+/** A password may hold what it should not, such as a slash: everything up to the last @ goes. */
+function withoutLogin(urls: string): string {
+  return urls
+    .split(",")
+    .map((url) => url.replace(/^(\s*(?:[a-z]+:\/\/)?).*@/is, "$1"))
+    .join(",");
 }
 
 export function connectOptions(name: string, url: string, credentials: Credentials | undefined) {

@@ -60,6 +60,11 @@ export class Coordinator implements Service {
     return this.#required(this.#broker).url;
   }
 
+  /** With user and password where a NATS of the user's own wants them. */
+  get login_url(): string {
+    return this.#required(this.#broker).login_url;
+  }
+
   get http_url(): string | undefined {
     return this.#http?.url;
   }
@@ -141,7 +146,7 @@ export class Coordinator implements Service {
     writeEndpoint(paths.data_dir, {
       version: 1,
       cluster: config.cluster,
-      nats_url: broker.url,
+      nats_url: broker.login_url, // the file is its user's only
       pid: process.pid,
       creds: creds ?? "",
       ...(http_url === undefined ? {} : { http_url, token_file: join(paths.coordinator_dir, "http-token") }),

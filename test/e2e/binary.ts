@@ -175,6 +175,8 @@ export class Machine {
   readonly home = join(this.folder, "home");
   /** Where clients are called, and their tasks run. */
   readonly work = join(this.folder, "work");
+  /** What runs every command of this machine, given its working folder: a namespace of its own. */
+  within: (cwd: string) => readonly string[] = () => [];
   readonly #bin = join(this.folder, "bin");
   readonly #services: Service[] = [];
   readonly #clients: Client[] = [];
@@ -198,9 +200,14 @@ export class Machine {
     };
   }
 
-  /** Starts a claw that stays; `before` is what runs it (a namespace). */
-  begin(args: readonly string[], env: Record<string, string> = {}, before: readonly string[] = []): Service {
-    const service = new Service([...before, CLAW, ...args], this.env(env), this.folder);
+  /** Starts a claw that stays. */
+  begin(args: readonly string[], env: Record<string, string> = {}): Service {
+    return this.beginOther([...this.within(this.folder), CLAW, ...args], env);
+  }
+
+  /** Starts some other program that stays. */
+  beginOther(argv: readonly string[], env: Record<string, string> = {}): Service {
+    const service = new Service(argv, this.env(env), this.folder);
     this.#services.push(service);
     return service;
   }
@@ -232,7 +239,8 @@ export class Machine {
   #client(argv: readonly string[], call: Call & { open?: boolean }): Client {
     const given = typeof call.stdin === "string" ? Buffer.from(call.stdin) : call.stdin;
     const stdin = call.open === true ? "pipe" : (given ?? "ignore");
-    const client = new Client(argv, this.env(call.env), { ...call, cwd: call.cwd ?? this.work }, stdin);
+    const cwd = call.cwd ?? this.work;
+    const client = new Client([...this.within(cwd), ...argv], this.env(call.env), { ...call, cwd }, stdin);
     this.#clients.push(client);
     return client;
   }
@@ -253,9 +261,15 @@ export class Machine {
     return JSON.parse(out) as T;
   }
 
-  /** The nats-server that runs on this machine's store. */
+  /** The nats-servers of this machine: one at most. */
+  natsPids(): number[] {
+    return findProcesses(basename(this.folder))
+      .filter(({ command }) => /nats-server\S* -c /.test(command))
+      .map(({ pid }) => pid);
+  }
+
   natsPid(): number | undefined {
-    return findProcesses(basename(this.folder)).find(({ command }) => /nats-server\S* -c /.test(command))?.pid;
+    return this.natsPids()[0];
   }
 
   /** Processes of this machine's tasks: whoever carries its folder in arguments, environment or working folder. */

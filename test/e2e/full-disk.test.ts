@@ -1,0 +1,83 @@
+// The disk under the data folder is full: a small tmpfs in a mount namespace of its own. claw says so, ends with the right
+// code, and once there is room nothing that it acknowledged is lost.
+
+import { afterEach, expect, test } from "bun:test";
+import { mkdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { closeMachines, type Machine, machine } from "./binary.ts";
+
+afterEach(closeMachines);
+
+const UNSHARE = ["unshare", "--mount", "--map-root-user", "sh", "-c"];
+const can_mount =
+  process.platform === "linux" &&
+  Bun.which("unshare") !== null &&
+  Bun.which("nsenter") !== null &&
+  Bun.spawnSync([...UNSHARE, 'mount -t tmpfs -o size=1m none "$0"', tmpdir()], { stderr: "ignore" }).exitCode === 0;
+if (!can_mount) console.log("skipped: this machine does not let a test mount a file system of its own");
+
+/** A machine whose data folder lies on a disk of 64 MiB, which lives as long as the process that mounted it. */
+async function smallDisk(): Promise<Machine> {
+  const here = machine();
+  mkdirSync(here.home);
+  const mount = 'mount -t tmpfs -o size=64m none "$0" && echo mounted >&2 && exec sleep 600';
+  const holder = here.beginOther([...UNSHARE, mount, here.home]);
+  await holder.says("mounted");
+  here.within = (cwd) => [
+    "nsenter",
+    ...["--target", String(holder.pid), "--user", "--preserve-credentials", "--mount", `--wdns=${cwd}`, "--"],
+  ];
+  return here;
+}
+
+const fill = (here: Machine) => here.bash('head -c 100000000 /dev/zero > "$CLAW_HOME/ballast"');
+const makeRoom = (here: Machine) => here.bash('rm "$CLAW_HOME/ballast"');
+
+test.skipIf(!can_mount)(
+  "it fills up while claw works: said, exit code 74, and nothing acknowledged is lost",
+  async () => {
+    const here = await smallDisk();
+    const claw = await here.up();
+    expect((await here.claw(["run", "--", "echo", "before"])).out).toBe("before\n");
+    const running = (await here.claw(["submit", "--quiet", "--", "sleep", "600"])).out.trim();
+    await fill(here);
+
+    const acknowledged: string[] = [];
+    let refused = { code: 0, err: "" };
+    while (refused.code === 0 && acknowledged.length < 200) {
+      const { code, out, err } = await here.claw(["submit", "--quiet", "--", "echo", "x".repeat(10_000)]);
+      if (code === 0) acknowledged.push(out.trim());
+      else refused = { code, err };
+    }
+    expect([69, 74, 75]).toContain(refused.code);
+    expect(refused.err).toMatch(/^claw: .*(room|space|disk|coordinator|NATS)/);
+    expect(await claw.exited()).toBe(74);
+    expect(claw.log).toContain('"code":"disk_full"');
+    expect(claw.log).toContain("make room under the data folder and start claw again");
+    expect(here.taskPids("sleep 600").length).toBe(1); // the disk's holder
+
+    const again = here.begin(["up"]);
+    expect(await again.exited()).toBe(74);
+    expect(again.log).toMatch(/no (room|space) left/);
+
+    await makeRoom(here);
+    await here.up();
+    if (acknowledged.length > 0) expect((await here.claw(["wait", ...acknowledged])).code).toBe(0);
+    expect((await here.claw(["run", "--", "echo", "after"])).out).toBe("after\n");
+    const tasks = await here.json<{ id: string; status: string }[]>(["ls", "--limit", "1000"]);
+    expect(tasks.map(({ id }) => id)).toEqual(expect.arrayContaining([running, ...acknowledged]));
+    expect((await here.claw(["cancel", running])).code).toBe(0);
+  },
+);
+
+test.skipIf(!can_mount)("a first start on a disk without room", async () => {
+  const here = await smallDisk();
+  await fill(here);
+  const claw = here.begin(["up"]);
+  expect(await claw.exited()).toBe(74);
+  expect(claw.log).toMatch(/no (room|space) left|ENOSPC/i);
+  expect(claw.log).not.toMatch(/ at .*\.ts:/);
+  await makeRoom(here);
+  await here.up();
+  expect((await here.claw(["run", "--", "echo", "fine"])).out).toBe("fine\n");
+});
