@@ -1,0 +1,93 @@
+import { describe, expect, test } from "bun:test";
+import { ClawError, ERRORS, type ErrorCode, messageOf } from "../../src/common/errors.ts";
+import { nearest } from "../../src/common/nearest.ts";
+import { redactAddresses, redactText } from "../../src/common/redact.ts";
+import { blockFor, isoTime, randomHex, randomU32, sleep, systemRuntime } from "../../src/common/runtime.ts";
+import { type Service, stopAll } from "../../src/common/service.ts";
+
+describe("the runtime", () => {
+  test("has clocks, timers and chance", async () => {
+    expect(Math.abs(systemRuntime.wall_ms() - Date.now())).toBeLessThan(1_000);
+    const before_ms = systemRuntime.monotonic_ms();
+    await sleep(systemRuntime, 5);
+    blockFor(5);
+    expect(systemRuntime.monotonic_ms() - before_ms).toBeGreaterThan(8);
+    expect(randomHex(systemRuntime, 8)).toMatch(/^[0-9a-f]{16}$/);
+    const fixed = { ...systemRuntime, random_bytes: () => new Uint8Array([0xff, 0, 0, 1]) };
+    expect(randomU32(fixed)).toBe(0xff00_0001);
+    expect(isoTime(0)).toBe("1970-01-01T00:00:00.000Z");
+  });
+
+  test("a timer that was cancelled does not fire, and may be cancelled again", async () => {
+    const fired: string[] = [];
+    const timer = systemRuntime.after(1, () => fired.push("cancelled"));
+    timer.cancel();
+    await new Promise<void>((resolve) => {
+      systemRuntime.after(2, resolve);
+      systemRuntime.soon(() => fired.push("soon"));
+    });
+    timer.cancel();
+    expect(fired).toEqual(["soon"]);
+  });
+});
+
+describe("services", () => {
+  test("stop in the reverse order of their start, all of them, and the first error is told", async () => {
+    const stopped: string[] = [];
+    const service = (name: string, fails = false): Service => ({
+      name,
+      start: () => Promise.resolve(),
+      stop: () => {
+        stopped.push(name);
+        return fails ? Promise.reject(new Error(`${name} fails`)) : Promise.resolve();
+      },
+    });
+    const failure = await stopAll([service("a", true), service("b"), service("c", true)]).catch(messageOf);
+    expect([stopped, failure]).toEqual([["c", "b", "a"], "c fails"]);
+    await stopAll([service("d")]);
+    expect(stopped.at(-1)).toBe("d");
+  });
+});
+
+describe("errors", () => {
+  test("cross the wire with their code, hint and field", () => {
+    const error = new ClawError("not_found", "no such task", { field: "refs" });
+    const again = ClawError.fromWire(JSON.parse(JSON.stringify(error.toWire())) as ReturnType<ClawError["toWire"]>);
+    expect(again).toBeInstanceOf(ClawError);
+    expect([again.code, again.message, again.hint, again.field]).toEqual([
+      "not_found",
+      "no such task",
+      ERRORS.not_found.hint,
+      "refs",
+    ]);
+    expect(new ClawError("io", "x").toWire()).toEqual({ code: "io", message: "x" });
+    expect(new ClawError("io", "x", { cause: "y" }).cause).toBe("y");
+    expect([messageOf(new Error("a")), messageOf("b")]).toEqual(["a", "b"]);
+  });
+
+  test("have each an HTTP status and an exit code of the design's", () => {
+    for (const code of Object.keys(ERRORS) as ErrorCode[]) {
+      expect(ERRORS[code].http).toBeGreaterThanOrEqual(400);
+      expect([64, 65, 66, 69, 70, 74, 75, 77, 78]).toContain(ERRORS[code].exit);
+    }
+    expect([ERRORS.no_coordinator.exit, ERRORS.bad_config.exit, ERRORS.usage.exit]).toEqual([69, 78, 64]);
+  });
+});
+
+describe("words", () => {
+  test("the nearest valid name, if one is near", () => {
+    const valid = ["nats.port", "listen", "log.level"];
+    expect(
+      ["prot", "port", "lsiten", "log.levl", "zebra", "x".repeat(300)].map((name) => nearest(name, valid)),
+    ).toEqual(["nats.port", "nats.port", "listen", "log.level", undefined, undefined]);
+    expect(nearest("lisxyz", valid, 1)).toBeUndefined();
+  });
+
+  test("what looks like a secret is replaced, what does not stays", () => {
+    expect(redactText("nats://u:p/w@host:1 and a:b@host")).not.toContain("p/w");
+    expect(redactText("see http://host/path?x=1 at 12:30, me@example.org")).toBe(
+      "see http://host/path?x=1 at 12:30, me@example.org",
+    );
+    expect(redactAddresses("u:p@a:1, nats://token@b,c:2")).toBe("(secret)@a:1, nats://(secret)@b,c:2");
+  });
+});
