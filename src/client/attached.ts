@@ -6,6 +6,7 @@ import type { Io, StopSignal } from "./io.ts";
 
 /** As a shell reports a process that the signal ended. */
 const EXIT_CODES: Record<StopSignal, number> = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 };
+export const INTERRUPTED_EXIT = EXIT_CODES.SIGINT;
 
 /** Nobody reads our output: as a shell reports SIGPIPE. */
 export const OUTPUT_CLOSED_EXIT = 141;

@@ -43,7 +43,7 @@ const RUN_FAILED = 125;
 export async function runCli(argv: readonly string[], options: CliOptions): Promise<number> {
   const io = options.io ?? processIo(options.runtime);
   const state: State = { command: undefined, code: 0, text: "" };
-  const program = buildProgram(io, options, state);
+  const program = buildProgram(io, options, state, argv);
   try {
     await program.parseAsync([...argv], { from: "user" }).catch((error: unknown) => {
       if (!(error instanceof CommanderError) || error.exitCode !== 0) throw error;
@@ -80,7 +80,7 @@ function wireOf(error: unknown, command: string): WireError {
 type Action = (io: Io, client: RequestClient, words: string[], options: Record<string, never>) => Promise<number>;
 type On = (command: Command, action: Action) => void;
 
-function buildProgram(io: Io, options: CliOptions, state: State): Command {
+function buildProgram(io: Io, options: CliOptions, state: State, argv: readonly string[]): Command {
   const program = new Command("claw");
   program
     .description("One durable task cluster out of the machines you already have.")
@@ -122,7 +122,7 @@ function buildProgram(io: Io, options: CliOptions, state: State): Command {
   up.action(async (given: Record<string, string | undefined>) => {
     state.code = await options.startRole(roleOf("all", { ...program.opts(), ...given }));
   });
-  const on = connected(io, program, state);
+  const on = connected(io, program, state, argv);
   runCommands(program, on);
   taskCommands(program, on);
   clusterCommands(program, on);
@@ -139,7 +139,7 @@ function unknownCommand(program: Command, word: string): ClawError {
 }
 
 /** Gives an action its connection to the cluster, and closes it. */
-function connected(io: Io, program: Command, state: State): On {
+function connected(io: Io, program: Command, state: State, argv: readonly string[]): On {
   return (command, action) => {
     command.action(async (...args: unknown[]) => {
       const given = args.at(-2) as Record<string, never>;
@@ -151,12 +151,19 @@ function connected(io: Io, program: Command, state: State): On {
       const { connectClient } = await import("./connect.ts");
       const client = await connectClient(io, { nats, creds, cluster, profile, ...given });
       try {
-        state.code = await action(io, client, words, given);
+        state.code = await action(io, client, words, { ...given, ...verbatim(argv, words) });
       } finally {
         await client.close();
       }
     });
   };
+}
+
+/** Words behind `--` are a command as they are: one with a space in it is the name of a program, not a shell line. */
+function verbatim(argv: readonly string[], words: readonly string[]): { verbatim?: never } {
+  const dashes = argv.indexOf("--");
+  const same = dashes >= 0 && argv.length - dashes - 1 === words.length && words.at(-1) === argv.at(-1);
+  return same && words.length > 0 ? { verbatim: true as never } : {};
 }
 
 function runCommands(program: Command, on: On): void {

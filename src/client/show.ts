@@ -64,6 +64,10 @@ export function taskText(task: TaskView, now: number): string {
     const parts = Object.entries(counts).filter(([name, count]) => name !== "total" && count > 0);
     lines.push(["members", `${counts.total}: ${parts.map(([name, count]) => `${count} ${name}`).join(", ")}`]);
   }
+  if (task.progress !== undefined) {
+    const { stdout_bytes, stderr_bytes } = task.progress;
+    lines.push(["so far", `${stdout_bytes} bytes on stdout, ${stderr_bytes} on stderr`]);
+  }
   if (outcome !== undefined) {
     const ran = formatDuration(Math.max(0, outcome.ended_at - outcome.started_at));
     lines.push(["ended", `${isoTime(outcome.ended_at)}: ${endOf(outcome)}`], ["ran for", ran]);

@@ -34,6 +34,8 @@ export interface TaskOptions {
   grace?: string;
   shell?: boolean;
   noop?: boolean;
+  /** The words stood behind `--`. */
+  verbatim?: boolean;
 }
 
 const SCRIPTS = new Set([".ts", ".tsx", ".mts", ".cts", ".js", ".mjs", ".cjs", ".jsx"]);
@@ -88,6 +90,7 @@ function kindOf(options: TaskOptions, { words, each, cwd }: Typed): Needs["execu
   if (first === undefined) throw new ClawError("usage", "what shall be run?", { hint: "claw run -- uname -a" });
   if (each || options.shell === true) return "shell";
   if (SCRIPTS.has(extname(first)) && existsSync(resolve(cwd, first))) return "script";
+  if (options.verbatim === true) return "command";
   return words.length === 1 && /[\s;&|<>$`"'(){}*?!~]/.test(first) ? "shell" : "command";
 }
 

@@ -12,7 +12,7 @@ import type { ResultRow } from "../../communication/queries.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import { formatTaskId } from "../../core/ids.ts";
 import { renderTemplate } from "../../core/template.ts";
-import { type Attached, attach, leftAlone, OUTPUT_CLOSED_EXIT } from "../attached.ts";
+import { type Attached, attach, INTERRUPTED_EXIT, leftAlone, OUTPUT_CLOSED_EXIT } from "../attached.ts";
 import { type Halt, isHalt, parseHalt } from "../each/halt.ts";
 import { JobLog } from "../each/joblog.ts";
 import { Printer } from "../each/printer.ts";
@@ -116,7 +116,8 @@ class Each {
     const sent = this.#send(this.#options.joblog === undefined ? lines : this.#noted(lines));
     const worked = this.#work(sent, id);
     try {
-      return await Promise.race([this.#leave(attached, sent), worked]);
+      const code = await Promise.race([this.#leave(attached, sent), worked]);
+      return attached.interrupted.aborted && code <= 1 ? INTERRUPTED_EXIT : code;
     } catch (error) {
       if (!(error instanceof OutputClosed)) throw error;
       this.#stop.abort();
