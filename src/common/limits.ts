@@ -35,6 +35,7 @@ export const LIMITS = {
   outbox_rows: 100_000,
   lost_attempts: 5,
   deferred_messages: 65_536,
+  progress_tasks: 10_000, // running tasks whose output so far the leader knows
   // Output
   tail_bytes: 1024,
   output_chunk_bytes: 64 * KiB,

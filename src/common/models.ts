@@ -211,6 +211,12 @@ export interface AttemptView {
   at: number;
 }
 
+/** What a running task has written so far; a few seconds old. */
+export interface TaskProgress {
+  stdout_bytes: number;
+  stderr_bytes: number;
+}
+
 /** A task as commands and the API show it; an array's own row has `counts` and no `outcome`. */
 export interface TaskView {
   id: string;
@@ -232,6 +238,8 @@ export interface TaskView {
   started_at?: number;
   finished_at?: number;
   outcome?: Outcome;
+  /** While it runs, once it has written anything. */
+  progress?: TaskProgress;
   attempts?: AttemptView[];
   /** For a pending task: why it waits, a line a node. */
   waiting?: { summary: string; nodes: { node: string; reason: string }[] };

@@ -106,6 +106,7 @@ const TaskStart = z
   })
   .refine(({ runs }) => disjoint([runs]), TWICE);
 
+/** Every few seconds for a task that has written more since: `claw show` tells it. Nothing is decided by it. */
 const TaskProgress = z.strictObject({
   type: z.literal("task.progress"),
   incarnation,

@@ -177,6 +177,7 @@ export class Answers {
     const result = isTerminal(segment.status) ? this.#queries.resultOf(number, index) : undefined;
     const node = result?.node ?? segment.node;
     const attempt = result?.attempt ?? segment.attempt;
+    const progress = segment.status === "running" ? this.#leader()?.progress.of(number, index, attempt) : undefined;
     const attempts = whole ? this.#queries.attempts(number, index) : [];
     return {
       ...base,
@@ -188,6 +189,7 @@ export class Answers {
       ...(result === undefined
         ? {}
         : { started_at: result.outcome.started_at, finished_at: result.outcome.ended_at, outcome: result.outcome }),
+      ...(progress === undefined ? {} : { progress }),
       ...(attempts.length > 0 ? { attempts } : {}),
       ...(whole && segment.status === "pending" ? { waiting: this.#waiting(record) } : {}),
     };

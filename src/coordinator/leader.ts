@@ -14,6 +14,7 @@ import type {
 import { heldBy } from "../core/apply.ts";
 import { planted } from "../core/canary.ts";
 import {
+  currentPieces,
   decideAbandoned,
   decideCancel,
   decideExtend,
@@ -28,6 +29,7 @@ import { isOver, type Node, type State } from "../core/state.ts";
 import { assignMessages, type Material } from "./assign.ts";
 import { type Committed, Committer, type OutgoingBatch, type Tail } from "./committer.ts";
 import { Contacts } from "./nodes.ts";
+import { ProgressBook } from "./progress.ts";
 import { reportEvents } from "./reports.ts";
 import { Scheduler } from "./scheduler.ts";
 
@@ -66,6 +68,7 @@ const FORWARD_JUMP_MS = 60_000;
 export class Leader {
   readonly state: State;
   readonly contacts = new Contacts();
+  readonly progress = new ProgressBook();
   readonly scheduler: Scheduler;
   readonly #world: LeaderWorld;
   readonly #view: LeaderView;
@@ -348,6 +351,7 @@ export class Leader {
         this.#reconcile(id, message);
         return;
       case "task.progress":
+        this.#progressed(id, message);
         return;
       default: {
         this.contacts.heard(id, now.monotonic_ms);
@@ -360,6 +364,14 @@ export class Leader {
         else this.#committer.afterwards(acknowledge);
       }
     }
+  }
+
+  #progressed(id: string, message: Extract<UpMessage, { type: "task.progress" }>): void {
+    const { incarnation, task, stdout_bytes, stderr_bytes } = message;
+    const [number, index, attempt] = task;
+    if (this.state.nodes.get(id)?.incarnation !== incarnation) return;
+    if (currentPieces(this.state, id, number, index, index + 1, attempt).length === 0) return;
+    this.progress.heard(number, index, attempt, { stdout_bytes, stderr_bytes });
   }
 
   #register(id: string, message: Extract<UpMessage, { type: "node.register" }>, now: Now): void {

@@ -35,11 +35,19 @@ export interface LauncherOptions {
   onFailed: (error: unknown) => void;
 }
 
+interface Running {
+  task: [number: number, index: number, attempt: number];
+  attempt: RunningAttempt;
+  /** Bytes of output when somebody was told last. */
+  told_bytes: number;
+  over: Promise<void>;
+}
+
 export class Launcher {
   readonly #options: LauncherOptions;
   readonly #caps: OutputCaps;
   readonly #executors: Record<ExecutorKind, Executor>;
-  readonly #running = new Map<string, { attempt: RunningAttempt; over: Promise<void> }>();
+  readonly #running = new Map<string, Running>();
 
   constructor(options: LauncherOptions) {
     this.#options = options;
@@ -75,7 +83,8 @@ export class Launcher {
         this.#options.onEnded(job, outcome);
       })
       .catch((error: unknown) => this.#options.onFailed(error));
-    this.#running.set(keyOf(job), { attempt, over });
+    const task: Running["task"] = [job.number, job.index, job.attempt];
+    this.#running.set(keyOf(job), { task, attempt, told_bytes: 0, over });
   }
 
   #attempt(job: Job, { folder, tmp }: TaskFolders): RunningAttempt {
@@ -103,6 +112,16 @@ export class Launcher {
           logger.warn("processes that SIGKILL does not end keep their task's room", { task: task_id, pids }),
       },
     );
+  }
+
+  /** Running attempts that wrote more since this was last asked. */
+  progressed(): { task: [number, number, number]; stdout_bytes: number; stderr_bytes: number }[] {
+    return [...this.#running.values()].flatMap((running) => {
+      const { stdout, stderr } = running.attempt.output_bytes;
+      if (stdout + stderr === running.told_bytes) return [];
+      running.told_bytes = stdout + stderr;
+      return [{ task: running.task, stdout_bytes: stdout, stderr_bytes: stderr }];
+    });
   }
 
   stop(job: Job, reason: "cancelled" | "superseded"): void {

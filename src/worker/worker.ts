@@ -40,6 +40,7 @@ export interface WorkerOptions {
 const LOAD_EVERY_MS = 9_000;
 /** A first connection that takes longer is told. */
 const WAITING_MS = 3_000;
+const PROGRESS_EVERY_MS = 2_000;
 const STOP_DEADLINE_MS = 15_000;
 
 export class Worker implements Service {
@@ -54,6 +55,8 @@ export class Worker implements Service {
   #meter: LoadMeter | undefined;
   #load: Load = {};
   #read_ms = Number.NEGATIVE_INFINITY;
+  #progress_ms = Number.NEGATIVE_INFINITY;
+  #incarnation = "";
   #welcomed = Promise.withResolvers<void>();
   #stopped = false;
   #id = "";
@@ -84,6 +87,7 @@ export class Worker implements Service {
     const credentials: Credentials | undefined = creds === undefined ? undefined : readCredentials(creds);
     this.#id = nodeIdOf(credentials, creds, folder);
     const incarnation = randomHex(runtime, 8);
+    this.#incarnation = incarnation;
     const swept = await sweepEarlierLives(runtime, this.#id, incarnation, config.stop.grace_ms);
     if (swept.attempts.length > 0) logger.warn("ended what an earlier life left running", { attempts: swept.attempts });
     if (swept.left.length > 0)
@@ -172,7 +176,18 @@ export class Worker implements Service {
       next_ms = this.#agent?.tick(this.#now(), this.#load) ?? next_ms;
     });
     this.#readLoad();
+    this.#tellProgress();
     this.#timer = this.#options.runtime.after(next_ms, () => this.#tick());
+  }
+
+  /** Best effort, and nothing that the agent would have to decide. */
+  #tellProgress(): void {
+    const now_ms = this.#options.runtime.monotonic_ms();
+    if (this.#agent?.mode !== "welcome" || now_ms - this.#progress_ms < PROGRESS_EVERY_MS) return;
+    this.#progress_ms = now_ms;
+    for (const progress of this.#launcher?.progressed() ?? []) {
+      this.#bus?.send({ type: "task.progress", incarnation: this.#incarnation, ...progress });
+    }
   }
 
   /** One reading for each heartbeat; a heartbeat carries the latest. */

@@ -1,0 +1,25 @@
+import { expect, test } from "bun:test";
+import { LIMITS } from "../../src/common/limits.ts";
+import { ProgressBook } from "../../src/coordinator/progress.ts";
+
+const bytes = (stdout_bytes: number) => ({ stdout_bytes, stderr_bytes: 0 });
+
+test("progress is of one attempt, and the last that was heard", () => {
+  const book = new ProgressBook();
+  expect(book.of(1, 2, 1)).toBeUndefined();
+  book.heard(1, 2, 1, bytes(5));
+  book.heard(1, 2, 1, bytes(9));
+  expect(book.of(1, 2, 1)).toEqual(bytes(9));
+  expect(book.of(1, 2, 2)).toBeUndefined();
+  book.heard(1, 2, 2, bytes(0));
+  expect([book.of(1, 2, 1), book.of(1, 2, 2)]).toEqual([undefined, bytes(0)]);
+});
+
+test("of too many tasks the ones that were heard of last are kept", () => {
+  const book = new ProgressBook();
+  book.heard(1, 0, 1, bytes(1));
+  for (let index = 1; index < LIMITS.progress_tasks; index++) book.heard(1, index, 1, bytes(index));
+  book.heard(1, 0, 1, bytes(2));
+  book.heard(2, 0, 1, bytes(3));
+  expect([book.of(1, 0, 1), book.of(1, 1, 1), book.of(2, 0, 1)]).toEqual([bytes(2), undefined, bytes(3)]);
+});
