@@ -42,7 +42,7 @@ export class Terms {
   #open = new Set<Request>();
   #timers: Timer[] = [];
   #settling = false;
-  #flushing = false;
+  #flushing: Timer | undefined;
   #stopped = false;
   #serving: { resolve: () => void; promise: Promise<void> };
   #failed: (error: unknown) => void;
@@ -147,10 +147,8 @@ export class Terms {
     this.#sequence = sequence;
     this.#view.enqueue(committed.changes, { stream_created: this.#log.created, sequence, hash });
     this.#onCommitted(committed);
-    if (this.#flushing) return;
-    this.#flushing = true;
-    this.#runtime.after(FLUSH_MS, () => {
-      this.#flushing = false;
+    this.#flushing ??= this.#runtime.after(FLUSH_MS, () => {
+      this.#flushing = undefined;
       this.#guard(() => this.flush());
     });
   }
@@ -239,6 +237,7 @@ export class Terms {
     this.#leader = undefined;
     this.#term += 1;
     for (const timer of this.#timers) timer.cancel();
+    this.#flushing?.cancel();
     for (const request of this.#open) request.respond(new ClawError("unknown_outcome", "the coordinator is stopping"));
     this.#open.clear();
   }
