@@ -253,7 +253,9 @@ describe("what passes through the streams", () => {
   test("output goes from a worker to a client, which follows it", async () => {
     const publisher = new OutputPublisher(worker.connection, CLUSTER, worker.id);
     const done = new AbortController();
-    const followed = followOutput(client.connection, CLUSTER, 7, 8, done.signal)[Symbol.asyncIterator]();
+    const followed = followOutput(client.connection, CLUSTER, 7, 8, { follow: true, done: done.signal })[
+      Symbol.asyncIterator
+    ]();
     expect(await publisher.publish(7, 8, 1, "stdout", new TextEncoder().encode("hello"))).toBe(true);
     const { value } = await followed.next();
     const chunk = value as OutputChunk;

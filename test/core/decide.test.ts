@@ -288,6 +288,16 @@ describe("a cancel", () => {
     expect(again.stop).toEqual(stop);
   });
 
+  test("of what waits only leaves alone what a node has", () => {
+    const cluster = mixed();
+    const { events, answer, stop } = decideCancel(cluster.state, 1, 0, undefined, AT, true);
+    expect(answer).toEqual({ cancelled: 4, stopping: 0, finished: 1 });
+    expect(stop.size).toBe(0);
+    cluster.add(...events);
+    cluster.check();
+    expect(cluster.state.totals).toMatchObject({ running: 1, scheduled: 4, cancelled: 4, completed: 1 });
+  });
+
   test("of some members leaves the others, and the array open", () => {
     const cluster = mixed();
     const { events, answer } = decideCancel(cluster.state, 1, 5, 8, AT);
