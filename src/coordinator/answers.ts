@@ -51,12 +51,8 @@ export class Answers {
 
   list(request: QueryRequest<"task.list">): QueryAnswers["task.list"] {
     const tasks: TaskView[] = [];
-    const [number_text, index_text] = (request.cursor ?? "").split(".");
-    const start = request.cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(number_text) + 1;
-    let skip = index_text === undefined ? 0 : Number(index_text);
-    if (!Number.isSafeInteger(start) || !Number.isSafeInteger(skip)) {
-      throw new ClawError("bad_request", "no such cursor", { field: "cursor" });
-    }
+    const { start, skip: listed } = startOf(request.cursor);
+    let skip = listed;
     const records = request.number === undefined ? this.#queries.submissions(start) : [this.#record(request.number)];
     for (const record of records) {
       const members = record.array && request.number === undefined ? 1 : record.counts.total;
@@ -219,4 +215,12 @@ export class Answers {
         : nodes.map(({ node, reason }) => `${node} ${reason}`).join("; ");
     return { summary, nodes };
   }
+}
+
+/** Where a list goes on: submissions below `start`, and how many members of the first one were listed already. */
+function startOf(cursor: string | undefined): { start: number; skip: number } {
+  if (cursor === undefined) return { start: Number.MAX_SAFE_INTEGER, skip: 0 };
+  const [, number, index] = /^(\d{1,15})\.(\d{1,15})$/.exec(cursor) ?? [];
+  if (number !== undefined && index !== undefined) return { start: Number(number) + 1, skip: Number(index) };
+  throw new ClawError("bad_request", "no such cursor", { field: "cursor", hint: "take it from the list before" });
 }

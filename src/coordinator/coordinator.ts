@@ -22,7 +22,8 @@ import { Queries } from "../storage/queries.ts";
 import { View } from "../storage/view.ts";
 import { Answers } from "./answers.ts";
 import type { Committed } from "./committer.ts";
-import { type HttpServer, httpApp, httpToken, serveHttp } from "./http/server.ts";
+import { type HttpServer, httpApp, serveHttp } from "./http/server.ts";
+import { httpToken } from "./http/token.ts";
 import { Terms } from "./term.ts";
 import { Waiters } from "./waiters.ts";
 
@@ -120,9 +121,9 @@ export class Coordinator implements Service {
   }
 
   #serveHttp(): void {
-    const { config, paths, logger } = this.#options;
+    const { config, paths, logger, runtime } = this.#options;
     if (!config.http.enabled) return;
-    const token = httpToken(join(paths.coordinator_dir, "http-token"));
+    const token = httpToken(join(paths.coordinator_dir, "http-token"), runtime);
     const source = {
       failing: () => (this.#terms?.leader === undefined ? ["not leading"] : []),
       status: () => this.#status(),
@@ -131,6 +132,7 @@ export class Coordinator implements Service {
         this.#terms?.flush();
         return this.#required(this.#answers).list(request);
       },
+      failed: this.#options.onFailed,
     };
     this.#http = serveHttp(httpApp(source, token, config.http.host), config.http.host, config.http.port);
     logger.debug("HTTP endpoint", { url: this.#http.url });
