@@ -124,7 +124,9 @@ export class ClawError extends Error {
   }
 
   static fromWire(error: WireError): ClawError {
-    return new ClawError(error.code, error.message, {
+    // A newer part may have errors that this one has never heard of.
+    const code = Object.hasOwn(ERRORS, error.code) ? error.code : "unsupported";
+    return new ClawError(code, error.message, {
       ...(error.hint === undefined ? {} : { hint: error.hint }),
       ...(error.field === undefined ? {} : { field: error.field }),
     });

@@ -1,7 +1,7 @@
 // Tasks' output on its way: chunks on a subject of their own for each attempt, kept by a stream that forgets the oldest.
 // A chunk is one byte that tells the stream (1 stdout, 2 stderr), then the bytes as the task wrote them.
 
-import type { JetStreamClient, NatsConnection } from "nats";
+import type { ConsumerMessages, JetStreamClient, NatsConnection } from "nats";
 import { ClawError } from "../common/errors.ts";
 import { subjects } from "./subjects.ts";
 
@@ -81,12 +81,13 @@ export async function* followOutput(
   const consumer = await jetstream.consumers.get(subjects.outputStream(cluster), {
     filterSubjects: subjects.outputOfTask(cluster, number, index),
   });
-  if (!follow && (await consumer.info()).num_pending === 0) return;
-  const messages = await consumer.consume({ max_messages: 64 });
-  const stop = (): void => messages.stop();
+  let messages: ConsumerMessages | undefined;
+  const stop = (): void => messages?.stop();
   done.addEventListener("abort", stop);
-  if (done.aborted) stop();
   try {
+    if (!follow && (await consumer.info()).num_pending === 0) return;
+    messages = await consumer.consume({ max_messages: 64 });
+    if (done.aborted) stop();
     for await (const message of messages) {
       const attempt = Number(message.subject.split(".").at(-1));
       yield { attempt, ...decodeChunk(message.data) };
@@ -94,7 +95,7 @@ export async function* followOutput(
     }
   } finally {
     done.removeEventListener("abort", stop);
-    messages.stop();
+    stop();
     await consumer.delete().catch(() => false);
   }
 }

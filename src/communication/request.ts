@@ -95,9 +95,7 @@ export class RequestClient {
       const asked = this.connection.request(subject, JSON.stringify(payload), { timeout: timeout_ms });
       body = (await Promise.race([asked, lost])).json();
     } catch (error) {
-      const code = (error as { code?: string }).code ?? "";
-      const why = code === "503" ? "no coordinator answers" : `no answer (${code || messageOf(error)})`;
-      return new ClawError("no_coordinator", why, { cause: error });
+      return new ClawError("no_coordinator", whyUnanswered(error), { cause: error });
     } finally {
       this.#on_way.delete(giveUp);
     }
@@ -108,6 +106,17 @@ export class RequestClient {
 
   async close(): Promise<void> {
     if (!this.connection.isClosed()) await this.connection.close();
+  }
+}
+
+function whyUnanswered(error: unknown): string {
+  switch ((error as { code?: string }).code) {
+    case "503":
+      return "no coordinator answers";
+    case "TIMEOUT":
+      return "the coordinator did not answer in time";
+    default:
+      return `the coordinator did not answer: ${messageOf(error)}`;
   }
 }
 

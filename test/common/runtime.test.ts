@@ -60,6 +60,8 @@ describe("errors", () => {
       ERRORS.not_found.hint,
       "refs",
     ]);
+    const newer = { code: "from_the_future" as ErrorCode, message: "text" };
+    expect([ClawError.fromWire(newer).code, ClawError.fromWire(newer).message]).toEqual(["unsupported", "text"]);
     expect(new ClawError("io", "x").toWire()).toEqual({ code: "io", message: "x" });
     expect(new ClawError("io", "x", { cause: "y" }).cause).toBe("y");
     expect([messageOf(new Error("a")), messageOf("b")]).toEqual(["a", "b"]);

@@ -1,0 +1,96 @@
+// Tasks' output over a real server: every byte, told apart, live and later.
+
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import type { NatsConnection } from "nats";
+import { openConnection } from "../../src/communication/connection.ts";
+import { readCredentials } from "../../src/communication/credentials.ts";
+import { followOutput, type OutputChunk, OutputPublisher } from "../../src/communication/output.ts";
+import { openStores } from "../../src/communication/stores.ts";
+import { subjects } from "../../src/communication/subjects.ts";
+import { type Bench, CLUSTER, openBench } from "./server-bench.ts";
+
+const LIMITS_OF = { total_bytes: 1 << 20, max_age_ms: 3_600_000 };
+let bench: Bench;
+let connection: NatsConnection;
+let publisher: OutputPublisher;
+
+beforeAll(async () => {
+  bench = openBench();
+  await bench.server.start();
+  const { authenticator, inbox_prefix } = readCredentials(bench.identity.localCredentials("coordinator"));
+  const url = bench.server.url;
+  connection = await openConnection({ url, name: "test", authenticator, inbox_prefix, timeout_ms: 5_000 });
+  await openStores(connection, CLUSTER, LIMITS_OF, 1);
+  publisher = new OutputPublisher(connection, CLUSTER, "node_00000001");
+});
+
+afterAll(async () => {
+  await connection.close();
+  await bench.close();
+});
+
+const never = (): AbortSignal => new AbortController().signal;
+
+async function all(number: number, index: number): Promise<OutputChunk[]> {
+  const found: OutputChunk[] = [];
+  for await (const chunk of followOutput(connection, CLUSTER, number, index, { follow: false, done: never() })) {
+    found.push(chunk);
+  }
+  return found;
+}
+
+test("what was written is there later, byte by byte, in order, with attempt and stream", async () => {
+  const bytes = crypto.getRandomValues(new Uint8Array(60_000));
+  expect(await publisher.publish(1, 0, 1, "stdout", bytes)).toBe(true);
+  expect(await publisher.publish(1, 0, 1, "stderr", new Uint8Array([0, 255]))).toBe(true);
+  expect(await publisher.publish(1, 0, 2, "stdout", new Uint8Array(0))).toBe(true);
+  expect(await publisher.publish(1, 1, 1, "stdout", new Uint8Array([7]))).toBe(true);
+  const found = await all(1, 0);
+  expect(found.map(({ attempt, stream, bytes: part }) => [attempt, stream, part.length])).toEqual([
+    [1, "stdout", 60_000],
+    [1, "stderr", 2],
+    [2, "stdout", 0],
+  ]);
+  expect(Buffer.compare(found[0]!.bytes, bytes)).toBe(0);
+  expect(await all(1, 7)).toEqual([]);
+});
+
+test("a follower gets what comes, and leaves nothing behind when he goes", async () => {
+  const done = new AbortController();
+  const follower = followOutput(connection, CLUSTER, 2, 0, { follow: true, done: done.signal })[Symbol.asyncIterator]();
+  const first = follower.next();
+  await publisher.publish(2, 0, 1, "stdout", new Uint8Array([1]));
+  expect(((await first).value as OutputChunk).bytes).toEqual(new Uint8Array([1]));
+  await publisher.publish(2, 0, 1, "stdout", new Uint8Array([2]));
+  expect(((await follower.next()).value as OutputChunk).bytes).toEqual(new Uint8Array([2]));
+  done.abort();
+  expect((await follower.next()).done).toBe(true);
+  const manager = await connection.jetstreamManager();
+  expect(await manager.consumers.list(subjects.outputStream(CLUSTER)).next()).toEqual([]);
+});
+
+test("a chunk of a kind that is not known is no output", async () => {
+  await connection.jetstream().publish(subjects.output(CLUSTER, "node_00000001", 3, 0, 1), new Uint8Array([9, 1]));
+  expect(await all(3, 0).catch((error: Error) => error.message)).toBe("an output chunk of unknown kind 9");
+});
+
+test("the oldest is forgotten when the limit is reached, and the limits follow the settings", async () => {
+  const part = new Uint8Array(60_000);
+  for (let index = 0; index < 25; index++) expect(await publisher.publish(4, index, 1, "stdout", part)).toBe(true);
+  expect(await all(4, 0)).toEqual([]);
+  expect(await all(4, 24)).toHaveLength(1);
+  const manager = await connection.jetstreamManager();
+  await openStores(connection, CLUSTER, { ...LIMITS_OF, total_bytes: 1 << 22 }, 1);
+  expect((await manager.streams.info(subjects.outputStream(CLUSTER))).config.max_bytes).toBe(1 << 22);
+});
+
+test("without a broker it is not kept, and the worker is told so", async () => {
+  const { authenticator, inbox_prefix } = readCredentials(bench.identity.localCredentials("coordinator"));
+  const url = bench.server.url;
+  const other = await openConnection({ url, name: "gone", authenticator, inbox_prefix, timeout_ms: 5_000 });
+  const gone = new OutputPublisher(other, CLUSTER, "node_00000001");
+  const nowhere = new OutputPublisher(other, "nobody", "node_00000001");
+  expect(await nowhere.publish(1, 0, 1, "stdout", new Uint8Array([1]))).toBe(false);
+  await other.close();
+  expect(await gone.publish(1, 0, 1, "stdout", new Uint8Array([1]))).toBe(false);
+});

@@ -1,0 +1,167 @@
+// A client's requests: sent again until somebody knows the answer, never given up for what passes by itself.
+
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import type { NatsConnection } from "nats";
+import { ClawError } from "../../src/common/errors.ts";
+import { type Runtime, systemRuntime } from "../../src/common/runtime.ts";
+import { CoordinatorBus, type CoordinatorHandlers, type Request } from "../../src/communication/bus.ts";
+import { openConnection } from "../../src/communication/connection.ts";
+import { readCredentials } from "../../src/communication/credentials.ts";
+import { RequestClient } from "../../src/communication/request.ts";
+import { countingProxy } from "./proxy.ts";
+import { type Bench, CLUSTER, openBench, until } from "./server-bench.ts";
+
+/** Seconds of patience in hundredths. */
+const hasty: Runtime = {
+  ...systemRuntime,
+  monotonic_ms: () => systemRuntime.monotonic_ms() * 100,
+  after: (delay_ms, action) => systemRuntime.after(delay_ms / 100, action),
+};
+
+let bench: Bench;
+let connection: NatsConnection;
+const open: { close(): Promise<void> | void }[] = [];
+
+async function join(url: string, inbox_prefix: string): Promise<NatsConnection> {
+  const { authenticator } = readCredentials(bench.identity.localCredentials("coordinator"));
+  return await openConnection({ url, name: "test", authenticator, inbox_prefix, timeout_ms: 5_000 });
+}
+
+beforeAll(async () => {
+  bench = openBench();
+  await bench.server.start();
+  connection = await join(bench.server.url, "_INBOX_test");
+});
+
+afterEach(async () => {
+  for (const one of open.splice(0).reverse()) await one.close();
+});
+
+afterAll(async () => {
+  await connection.close();
+  await bench.close();
+});
+
+async function clientOf(runtime: Runtime, url = bench.server.url) {
+  const waiting: string[] = [];
+  const client = new RequestClient(await join(url, "_INBOX_client_1"), {
+    runtime,
+    cluster: CLUSTER,
+    who: "client_1",
+    patience_ms: 120_000,
+    onWaiting: (why) => waiting.push(why),
+  });
+  open.push(client);
+  return { client, waiting };
+}
+
+type Asked = [type: string, payload: Record<string, unknown>];
+
+/** A coordinator that answers as it is told, one answer after the other, the last one again and again. */
+async function coordinator(...answers: (object | ClawError | "silence")[]): Promise<Asked[]> {
+  const asked: Asked[] = [];
+  const bus = new CoordinatorBus(connection, CLUSTER, () => undefined);
+  const answer = (type: string, payload: unknown, request: Request): void => {
+    const next = answers[Math.min(asked.length, answers.length - 1)]!;
+    asked.push([type, payload as Record<string, unknown>]);
+    if (next !== "silence") request.respond(next);
+  };
+  const handlers: CoordinatorHandlers = {
+    command: (type, payload, _, __, request) => answer(type, payload, request),
+    query: (type, payload, _, request) => answer(type, payload, request),
+    up: () => undefined,
+  };
+  bus.serve(handlers);
+  open.push({ close: () => bus.stop() });
+  await connection.flush();
+  return asked;
+}
+
+async function failureOf(promise: Promise<unknown>): Promise<ClawError> {
+  const error: unknown = await promise.catch((reason: unknown) => reason);
+  if (!(error instanceof ClawError)) throw new Error(`no ClawError: ${String(error)}`);
+  return error;
+}
+
+const EXPORT = { v: 1, role: "worker" } as const;
+
+describe("a request", () => {
+  test("is answered, and a query knows what the command before it did", async () => {
+    const asked = await coordinator(
+      { cancelled: 1, stopping: 0, finished: 0, sequence: 41 },
+      { sequence: 7 },
+      { nodes: [] },
+    );
+    const { client, waiting } = await clientOf(systemRuntime);
+    expect(await client.command("task.cancel", { v: 1, targets: [] })).toMatchObject({ cancelled: 1, sequence: 41 });
+    await client.command("task.cancel", { v: 1, targets: [] });
+    expect(await client.query("node.list", {})).toMatchObject({ nodes: [] });
+    expect(asked.map(([type]) => type)).toEqual(["task.cancel", "task.cancel", "node.list"]);
+    expect(asked[2]![1]).toEqual({ seen: 41 });
+    expect(waiting).toEqual([]);
+  });
+
+  test("is sent again as it was while nobody knows what became of it", async () => {
+    const doubt = new ClawError("unknown_outcome", "in doubt");
+    const asked = await coordinator(doubt, new ClawError("not_leading", "soon"), doubt, { creds: "c", id: "i" });
+    const { client } = await clientOf(hasty);
+    expect(await client.command("credentials.export", EXPORT)).toMatchObject({ creds: "c" });
+    expect(asked).toEqual(Array.from({ length: 4 }, () => ["credentials.export", EXPORT]));
+  });
+
+  test("that is refused is not sent again, and the refusal is whole", async () => {
+    const asked = await coordinator(new ClawError("id_taken", "taken", { field: "task_1", hint: "draw another" }));
+    const { client } = await clientOf(systemRuntime);
+    const error = await failureOf(client.command("credentials.export", EXPORT));
+    expect([error.code, error.message, error.field, error.hint]).toEqual([
+      "id_taken",
+      "taken",
+      "task_1",
+      "draw another",
+    ]);
+    expect(asked).toHaveLength(1);
+  });
+
+  test("that nobody answers ends soon when nobody ever did, and says why", async () => {
+    const { client, waiting } = await clientOf(hasty);
+    const error = await failureOf(client.query("node.list", {}));
+    expect([error.code, error.message]).toEqual(["no_coordinator", "no coordinator answers"]);
+    expect(waiting).toEqual(["no coordinator answers"]);
+  });
+
+  test("waits for a coordinator that was there and comes back, and tells once that it waits", async () => {
+    const first = await coordinator({ nodes: [] });
+    const { client, waiting } = await clientOf(hasty);
+    await client.query("node.list", {});
+    await open.splice(0, 1)[0]!.close(); // the coordinator
+    await connection.flush();
+    const asking = client.query("node.list", {}).catch((error: unknown) => error);
+    await until(() => waiting[0], "word of the waiting");
+    const second = await coordinator({ nodes: [] });
+    expect(await asking).toMatchObject({ nodes: [] });
+    expect([first.length, second.length, waiting.length]).toEqual([1, 1, 1]);
+  });
+
+  test("whose connection was lost on the way is sent again at once, not when its time is over", async () => {
+    const proxy = await countingProxy(bench.server.port);
+    open.push(proxy);
+    const asked = await coordinator({ nodes: [] });
+    const { client } = await clientOf(systemRuntime, `nats://127.0.0.1:${proxy.port}`);
+    await client.query("node.list", {});
+    proxy.deafen();
+    const begun_ms = performance.now();
+    const asking = client.query("task.wait", { number: 1, until: "finished", wait_ms: 20_000 });
+    await until(() => asked[1], "the request");
+    proxy.heal();
+    expect(await asking).toMatchObject({ nodes: [] });
+    expect(performance.now() - begun_ms).toBeLessThan(4_000);
+    expect(asked.map(([type]) => type)).toEqual(["node.list", "task.wait", "task.wait"]);
+  });
+
+  test("may be closed twice", async () => {
+    const { client } = await clientOf(systemRuntime);
+    await client.close();
+    await client.close();
+    expect(client.connection.isClosed()).toBe(true);
+  });
+});
