@@ -1,5 +1,6 @@
 // What a command sees of the world around it, so that a test can hand it another one.
 
+import { ClawError, messageOf } from "../common/errors.ts";
 import type { Environment } from "../common/paths.ts";
 import type { Runtime } from "../common/runtime.ts";
 
@@ -28,20 +29,27 @@ export class OutputClosed extends Error {}
 
 const SIGNALS: readonly StopSignal[] = ["SIGINT", "SIGTERM", "SIGHUP"];
 
+/** EPIPE, and EIO of a terminal that went away, are a reader that is gone; anything else is output that is lost. */
+function problemOf(error: Error): Error {
+  const { code } = error as { code?: string };
+  if (code === "EPIPE" || code === "EIO" || code === "ERR_STREAM_DESTROYED") return new OutputClosed();
+  return new ClawError("io", `cannot write the output: ${messageOf(error)}`, { cause: error });
+}
+
 function writer(stream: NodeJS.WriteStream): (bytes: Uint8Array | string) => Promise<void> {
-  let closed = false;
-  stream.on("error", () => {
-    closed = true;
+  let problem: Error | undefined;
+  stream.on("error", (error: Error) => {
+    problem ??= problemOf(error);
   });
   return (bytes) =>
     new Promise((resolve, reject) => {
-      if (closed) {
-        reject(new OutputClosed());
+      if (problem !== undefined) {
+        reject(problem);
         return;
       }
       stream.write(bytes, (error) => {
         if (error === null || error === undefined) resolve();
-        else reject(new OutputClosed());
+        else reject(problemOf(error));
       });
     });
 }

@@ -1,7 +1,7 @@
 // Bytes of an input as lines, as they come: nothing is waited for that is not needed, a line is never changed, and what
 // cannot be sent as it is (it is no UTF-8, or too long) is refused by its number.
 
-import { ClawError } from "../common/errors.ts";
+import { ClawError, messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 
 /**
@@ -15,12 +15,12 @@ export async function* readLines(
   stop?: AbortSignal,
 ): AsyncGenerator<string[], void, void> {
   const splitter = new LineSplitter(null_separated);
-  const reader = input.getReader();
+  const reader = readerOf(input);
   const stopped = Promise.withResolvers<{ done: true; value: undefined }>();
   stop?.addEventListener("abort", () => stopped.resolve({ done: true, value: undefined }));
   try {
     for (;;) {
-      const { done, value } = await Promise.race([reader.read(), stopped.promise]);
+      const { done, value } = await Promise.race([reader.read().catch(unreadable), stopped.promise]);
       if (stop?.aborted === true) return;
       const lines = done ? splitter.end() : splitter.take(value);
       if (lines.length > 0) yield lines;
@@ -31,6 +31,19 @@ export async function* readLines(
     // Not awaited: a source that says nothing may never answer.
     void reader.cancel().catch(() => undefined);
   }
+}
+
+function readerOf(input: ReadableStream<Uint8Array>) {
+  try {
+    return input.getReader();
+  } catch (error) {
+    return unreadable(error);
+  }
+}
+
+/** A folder, a disk that fails, a file that is not there. */
+function unreadable(error: unknown): never {
+  throw new ClawError("io", `cannot read the input: ${messageOf(error)}`, { field: "input", cause: error });
 }
 
 class LineSplitter {
