@@ -41,8 +41,13 @@ export async function openConnection(options: ConnectOptions): Promise<NatsConne
   };
   try {
     const connection = await connect(settings);
-    checkServerVersion(connection.info?.version ?? "");
-    return connection;
+    try {
+      checkServerVersion(connection.info?.version ?? "");
+      return connection;
+    } catch (error) {
+      await connection.close();
+      throw error;
+    }
   } catch (error) {
     if (error instanceof ClawError) throw error;
     const code = (error as { code?: string }).code ?? "";
@@ -73,7 +78,7 @@ function parseUrls(text: string): { servers: string[]; user?: string; pass?: str
 function parseUrl(text: string): URL {
   try {
     const url = new URL(text.includes("://") ? text : `nats://${text}`);
-    if (url.protocol === "nats:" || url.protocol === "tls:") return url;
+    if ((url.protocol === "nats:" || url.protocol === "tls:") && url.hostname !== "") return url;
   } catch {
     // falls through to the error that says what it should look like
   }
