@@ -3,6 +3,7 @@
 
 import type { NatsConnection } from "nats";
 import type { CoordinatorConfig } from "../common/config.ts";
+import { ClawError } from "../common/errors.ts";
 import type { Logger } from "../common/logging.ts";
 import type { Paths } from "../common/paths.ts";
 import type { Runtime } from "../common/runtime.ts";
@@ -31,6 +32,8 @@ export interface BrokerOptions {
   config: CoordinatorConfig;
   paths: Paths;
   logger: Logger;
+  /** Told when the child cannot write any more: the log is the truth, and without it nothing can go on. */
+  onFailed: (error: ClawError) => void;
 }
 
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -39,7 +42,7 @@ export function openBroker(options: BrokerOptions): Promise<Broker> {
   return options.config.nats.url === undefined ? openOwn(options) : openForeign(options, options.config.nats.url);
 }
 
-async function openOwn({ runtime, config, paths, logger }: BrokerOptions): Promise<Broker> {
+async function openOwn({ runtime, config, paths, logger, onFailed }: BrokerOptions): Promise<Broker> {
   const identity = Identity.open(paths.coordinator_dir, config.cluster, runtime);
   const { server: executable } = config.nats;
   const child = new NatsServerChild({
@@ -50,7 +53,8 @@ async function openOwn({ runtime, config, paths, logger }: BrokerOptions): Promi
     identity,
     ...(executable === undefined ? {} : { executable }),
     onEvent: ({ kind, message }) => {
-      if (kind === "up") logger.info("nats-server is up again", { why: message });
+      if (kind === "disk_full") onFailed(new ClawError("disk_full", `no room left to write the log: ${message}`));
+      else if (kind === "up") logger.info("nats-server is up again", { why: message });
       else logger.warn(`nats-server: ${message}`, { event: kind });
     },
   });

@@ -95,7 +95,8 @@ export class RequestClient {
       const asked = this.connection.request(subject, JSON.stringify(payload), { timeout: timeout_ms });
       body = (await Promise.race([asked, lost])).json();
     } catch (error) {
-      return new ClawError("no_coordinator", whyUnanswered(error), { cause: error });
+      const hint = "NATS is there: see the coordinator's log, or start it again";
+      return new ClawError("no_coordinator", whyUnanswered(error), { hint, cause: error });
     } finally {
       this.#on_way.delete(giveUp);
     }

@@ -229,7 +229,7 @@ export class NatsServerChild implements Service {
     if (health === "ok" || (health === undefined && this.#silent_checks < SILENT_CHECKS)) return;
     if (health !== undefined && /no space left/i.test(health) && this.#room() < ROOM_BYTES) {
       if (!this.#disk_full)
-        this.#tell("disk_full", `${this.#options.data_dir}: ${health}; claw goes on once there is room`);
+        this.#tell("disk_full", `${this.#options.data_dir}: ${health}`);
       this.#disk_full = true;
       return;
     }

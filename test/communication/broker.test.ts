@@ -36,7 +36,10 @@ function setting(flags: LoadOptions["flags"] = {}, home = mkdtempSync(join(tmpdi
   const lines: string[] = [];
   const write = (line: string): void => void lines.push(line);
   const logger = createLogger({ role: "test", level: "debug", format: "json", runtime: systemRuntime, write });
-  return { options: { runtime: systemRuntime, config, paths, logger }, lines };
+  const onFailed = (error: ClawError): void => {
+    throw error;
+  };
+  return { options: { runtime: systemRuntime, config, paths, logger, onFailed }, lines };
 }
 
 async function open({ options }: Setting): Promise<Broker> {
