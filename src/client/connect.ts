@@ -6,10 +6,13 @@ import { type Environment, resolvePaths } from "../common/paths.ts";
 import { randomHex } from "../common/runtime.ts";
 import { connectOptions } from "../communication/broker.ts";
 import { openConnection } from "../communication/connection.ts";
-import { readCredentials } from "../communication/credentials.ts";
+import { type Credentials, readCredentials } from "../communication/credentials.ts";
 import { readEndpoint } from "../communication/endpoint.ts";
 import { RequestClient } from "../communication/request.ts";
 import type { Io } from "./io.ts";
+
+/** A person waits for the error. */
+const CONNECT_MS = 3_000;
 
 export interface Target {
   nats?: string | undefined;
@@ -18,13 +21,22 @@ export interface Target {
   profile?: string | undefined;
 }
 
+/** Where a cluster is to be found, and what to do when nobody is there. */
+interface Found {
+  url: string;
+  creds: string | undefined;
+  cluster: string;
+  hint: string;
+}
+
 export async function connectClient(io: Io, target: Target): Promise<RequestClient> {
-  const { url, creds, cluster } = find(io.env, target);
-  const credentials = creds === undefined || creds === "" ? undefined : readCredentials(creds);
+  const { url, creds, cluster, hint } = find(io.env, target);
+  const credentials = creds === undefined || creds === "" ? undefined : clientCredentials(creds);
   const who = credentials?.id ?? `client_${randomHex(io.runtime, 4)}`;
-  const connection = await openConnection(connectOptions(`claw ${who}`, url, credentials)).catch((error: unknown) => {
+  const options = { ...connectOptions(`claw ${who}`, url, credentials), timeout_ms: CONNECT_MS };
+  const connection = await openConnection(options).catch((error: unknown) => {
     if (!(error instanceof ClawError) || error.code !== "broker") throw error;
-    throw new ClawError("no_coordinator", error.message, { cause: error });
+    throw new ClawError("no_coordinator", error.message, { hint, cause: error });
   });
   return new RequestClient(connection, {
     runtime: io.runtime,
@@ -35,13 +47,42 @@ export async function connectClient(io: Io, target: Target): Promise<RequestClie
   });
 }
 
-function find(env: Environment, target: Target): { url: string; creds: string | undefined; cluster: string } {
+/** A worker's would connect and then never be answered: they may not ask anything. */
+function clientCredentials(file: string): Credentials {
+  const credentials = readCredentials(file);
+  if (credentials.role === "client" || credentials.role === "foreign") return credentials;
+  throw new ClawError("refused", `${file} holds credentials of a ${credentials.role}, and this is a client`, {
+    hint: "on the coordinator's machine: claw credentials export --role client > c.creds",
+    field: "--creds",
+  });
+}
+
+function find(env: Environment, target: Target): Found {
   const url = target.nats ?? env["CLAW_NATS_URL"];
   const creds = target.creds ?? env["CLAW_NATS_CREDS"];
   const cluster = target.cluster ?? env["CLAW_CLUSTER"];
-  if (url !== undefined) return { url, creds, cluster: cluster ?? "default" };
-  const paths = resolvePaths(env, target.profile === undefined ? {} : { profile: target.profile });
+  if (url !== undefined) {
+    const hint = "is the address right, and does the cluster's NATS run there?";
+    return { url, creds, cluster: cluster ?? "default", hint };
+  }
+  const { profile } = target;
+  const paths = resolvePaths(env, profile === undefined ? {} : { profile });
+  const hint = `start one on this machine with \`${startCommand(env, profile)}\``;
   const endpoint = readEndpoint(paths.data_dir);
-  if (endpoint === undefined) throw new ClawError("no_coordinator", "no coordinator runs on this machine");
-  return { url: endpoint.nats_url, creds: creds ?? endpoint.creds, cluster: cluster ?? endpoint.cluster };
+  if (endpoint === undefined) {
+    const which = profile === undefined ? "" : ` for the profile ${profile}`;
+    throw new ClawError("no_coordinator", `no coordinator runs on this machine${which}`, { hint });
+  }
+  return { url: endpoint.nats_url, creds: creds ?? endpoint.creds, cluster: cluster ?? endpoint.cluster, hint };
+}
+
+/** What would make a cluster where this command looked for one. */
+function startCommand(env: Environment, profile: string | undefined): string {
+  const home = env["CLAW_HOME"];
+  const where = home === undefined || home === "" ? "" : `CLAW_HOME=${quote(home)} `;
+  return `${where}claw up${profile === undefined ? "" : ` --profile ${profile}`}`;
+}
+
+function quote(word: string): string {
+  return /^[\w./:@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

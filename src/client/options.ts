@@ -83,5 +83,6 @@ export function eachOptions(command: Command): Command {
   return command
     .option("-a, --each <command>", "a task for each line of standard input, as GNU parallel does it")
     .option("--arg-file <file>", "with --each: the lines of this file")
-    .option("-0, --null", "with --each: lines end with NUL");
+    .option("-0, --null", "with --each: lines end with NUL")
+    .option("-r, --no-run-if-empty", "with --each: nothing for a line that is empty or blank");
 }

@@ -59,7 +59,7 @@ export async function specificationOf(
   const needs: Needs = {
     executor: kind,
     cpu_millis: options.cpu === undefined ? preset.cpu_millis : Math.round(number("--cpu", options.cpu, 10_000) * 1000),
-    memory_mib: options.memory === undefined ? 0 : Math.ceil(parseSize(options.memory) / MIB),
+    memory_mib: options.memory === undefined ? 0 : Math.ceil(quantity("--memory", options.memory, parseSize) / MIB),
     gpus: options.gpu === undefined ? 0 : number("--gpu", options.gpu, 1024, true),
     ...optional("resources", amounts(options.resource)),
     ...optional("tags", options.tag),
@@ -75,8 +75,8 @@ export async function specificationOf(
     ...optional("name", options.name),
     ...optional("env", environment(options.env)),
     ...optional("labels", pairs("--label", options.label)),
-    ...optional("timeout_ms", options.timeout === undefined ? undefined : parseDuration(options.timeout)),
-    ...optional("grace_ms", options.grace === undefined ? undefined : parseDuration(options.grace)),
+    ...optional("timeout_ms", options.timeout === undefined ? undefined : duration("--timeout", options.timeout)),
+    ...optional("grace_ms", options.grace === undefined ? undefined : duration("--grace", options.grace)),
   };
   if (kind === "script") return { ...base, ...(await script(typed, files)) };
   const argv = kind === "shell" ? [typed.words.join(" ")] : [...typed.words];
@@ -141,6 +141,21 @@ export function number(option: string, text: string, most: number, whole = false
     });
   }
   return value;
+}
+
+export function duration(option: string, text: string): number {
+  return quantity(option, text, parseDuration);
+}
+
+/** What is wrong with it is said with the option's name. */
+function quantity(option: string, text: string, parse: (text: string) => number): number {
+  try {
+    return parse(text);
+  } catch (error) {
+    if (!(error instanceof ClawError)) throw error;
+    const { code, message, hint } = error;
+    throw new ClawError(code, `${option}: ${message}`, { ...(hint === undefined ? {} : { hint }), field: option });
+  }
 }
 
 export function pairs(option: string, given: readonly string[] | undefined): Record<string, string> | undefined {

@@ -1,8 +1,9 @@
 // Tasks' output on its way: chunks on a subject of their own for each attempt, kept by a stream that forgets the oldest.
 // A chunk is one byte that tells the stream (1 stdout, 2 stderr), then the bytes as the task wrote them.
 
-import type { ConsumerMessages, JetStreamClient, NatsConnection } from "nats";
+import type { Consumer, JetStreamClient, JsMsg, NatsConnection } from "nats";
 import { ClawError } from "../common/errors.ts";
+import { type Runtime, sleep, systemRuntime } from "../common/runtime.ts";
 import { subjects } from "./subjects.ts";
 
 export type OutputStream = "stdout" | "stderr";
@@ -64,38 +65,75 @@ export interface FollowOptions {
   follow: boolean;
   done: AbortSignal;
   domain?: string;
+  runtime?: Runtime;
 }
+
+/** Asked for at once: all that is in memory while a slow reader takes its time. */
+const BATCH_CHUNKS = 64;
+/** How long one asking waits; a consumer that a restarted server forgot is noticed after it. */
+const BATCH_MS = 2_000;
+const AGAIN_MS = 250;
+/** For what has to be there already. */
+const MOST_TRIES = 4;
 
 /**
  * A task's output from its beginning, until `done` is aborted or, without `follow`, until there is no more. Chunks of all
- * attempts, in the order in which the broker got them; a broker that goes away is waited for.
+ * attempts, in the order in which the broker got them; a broker that goes away is waited for. The next chunks are asked
+ * for when the last ones were taken: a reader that sleeps costs no memory.
  */
 export async function* followOutput(
   connection: NatsConnection,
   cluster: string,
   number: number,
   index: number,
-  { follow, done, domain }: FollowOptions,
+  options: FollowOptions,
 ): AsyncIterable<OutputChunk> {
+  const { follow, done, domain, runtime = systemRuntime } = options;
   const jetstream = connection.jetstream(domain === undefined ? {} : { domain });
-  const consumer = await jetstream.consumers.get(subjects.outputStream(cluster), {
-    filterSubjects: subjects.outputOfTask(cluster, number, index),
-  });
-  let messages: ConsumerMessages | undefined;
-  const stop = (): void => messages?.stop();
-  done.addEventListener("abort", stop);
-  try {
-    if (!follow && (await consumer.info()).num_pending === 0) return;
-    messages = await consumer.consume({ max_messages: 64 });
-    if (done.aborted) stop();
-    for await (const message of messages) {
-      const attempt = Number(message.subject.split(".").at(-1));
-      yield { attempt, ...decodeChunk(message.data) };
-      if (!follow && message.info.pending === 0) return;
+  const filterSubjects = subjects.outputOfTask(cluster, number, index);
+  let next = 1;
+  for (let failures = 0; !done.aborted; ) {
+    let consumer: Consumer | undefined;
+    try {
+      consumer = await jetstream.consumers.get(subjects.outputStream(cluster), { filterSubjects, opt_start_seq: next });
+      for await (const message of chunksOf(consumer, follow, done)) {
+        failures = 0;
+        next = message.seq + 1;
+        const attempt = Number(message.subject.split(".").at(-1));
+        yield { attempt, ...decodeChunk(message.data) };
+      }
+      return;
+    } catch (error) {
+      failures += 1;
+      const permanent = error instanceof ClawError || connection.isClosed() || (!follow && failures === MOST_TRIES);
+      if (permanent) throw error;
+      await sleep(runtime, AGAIN_MS);
+    } finally {
+      await consumer?.delete().catch(() => false);
     }
-  } finally {
-    done.removeEventListener("abort", stop);
-    stop();
-    await consumer.delete().catch(() => false);
+  }
+}
+
+/** One consumer's messages, batch by batch; an error when the server does not know it any more. */
+async function* chunksOf(consumer: Consumer, follow: boolean, done: AbortSignal): AsyncIterable<JsMsg> {
+  let left = follow ? 1 : (await consumer.info()).num_pending;
+  while (left > 0 && !done.aborted) {
+    const batch = await consumer.fetch({ max_messages: BATCH_CHUNKS, expires: BATCH_MS });
+    const stop = (): void => batch.stop();
+    done.addEventListener("abort", stop);
+    let taken = 0;
+    try {
+      if (done.aborted) return;
+      for await (const message of batch) {
+        taken += 1;
+        if (!follow) left = message.info.pending;
+        yield message;
+        if (left === 0) return;
+      }
+    } finally {
+      done.removeEventListener("abort", stop);
+      stop();
+    }
+    if (taken === 0) await consumer.info();
   }
 }

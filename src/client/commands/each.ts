@@ -1,7 +1,8 @@
 // `run --each`: a task for each line of standard input, as GNU parallel's users expect. An open array takes the lines
 // while its first members already run; results come back in the order in which they were recorded.
 
-import { createReadStream } from "node:fs";
+import { createReadStream, openSync } from "node:fs";
+import { resolve } from "node:path";
 import { Readable } from "node:stream";
 import { ClawError, messageOf } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
@@ -30,6 +31,7 @@ export interface EachOptions extends RunOptions {
   progress?: boolean;
   halt?: string;
   joblog?: string;
+  runIfEmpty?: boolean;
 }
 
 /** Results come in bursts: asking at once for each would keep the coordinator busy with answering. */
@@ -43,35 +45,70 @@ export async function eachCommand(
   words: readonly string[],
   options: EachOptions,
 ): Promise<number> {
+  if (template === "--") {
+    throw new ClawError("usage", "--each takes its command as one word, and it comes before --", {
+      hint: `quote it: claw run --each '${words.join(" ") || "gzip -t {}"}'`,
+      field: "--each",
+    });
+  }
   if (words.length > 0) {
     throw new ClawError("usage", `--each takes its command as one word, and '${words[0]}' follows it`, {
       hint: `quote it: claw run --each '${template} ${words.join(" ")}'`,
       field: "--each",
     });
   }
+  // Everything that may be wrong with the options is found before anything is submitted.
   const halt = options.halt === undefined ? undefined : parseHalt(options.halt);
   const files = (): FileStore => new FileStore(client.connection, client.cluster);
   const typed = { words: [template], each: true, cwd: io.cwd };
   const specification = await specificationOf(options, typed, files);
   const stop = new AbortController();
   const lines = readLines(openInput(io, options.argFile), options.null === true, stop.signal);
-  const array = await submitOne(io, client, specification, { open: true });
-  const sender = new Sender(io, client, array, template);
-  const id = formatTaskId(array.id);
-  if (options.detach === true) {
+  const detach = options.detach === true;
+  const log = options.joblog === undefined || detach ? undefined : new JobLog(resolve(io.cwd, options.joblog));
+  try {
+    const array = await submitOne(io, client, specification, { open: true });
+    const commands = new Map<number, string>();
+    const onLine = (index: number, line: string): void =>
+      void commands.set(index, renderTemplate(template, line, index));
+    const skip_blank = options.runIfEmpty === false;
+    const sender = new Sender(io, client, array, { template, skip_blank, ...(log === undefined ? {} : { onLine }) });
+    if (!detach) return await new Each({ io, client, array, sender, commands, options, halt, log, stop }).run(lines);
     await sender.run(lines);
+    const id = formatTaskId(array.id);
     await io.out(options.json === true ? `${JSON.stringify({ id, count: sender.sent })}\n` : `${id}\n`);
     return 0;
+  } finally {
+    log?.close();
   }
-  return await new Each(io, client, array, sender, template, options, halt, stop).run(lines);
 }
 
 function openInput(io: Io, file: string | undefined): ReadableStream<Uint8Array> {
-  if (file === undefined || file === "-") {
-    if (io.terminal.in) io.err("claw: reading lines from the terminal; Ctrl-D ends them\n");
-    return io.input();
+  if (file !== undefined && file !== "-") return openFile(resolve(io.cwd, file));
+  if (io.terminal.in) io.err("claw: reading lines from the terminal; Ctrl-D ends them\n");
+  return io.input();
+}
+
+function openFile(path: string): ReadableStream<Uint8Array> {
+  try {
+    const stream = createReadStream(path, { fd: openSync(path, "r") });
+    return Readable.toWeb(stream) as unknown as ReadableStream<Uint8Array>;
+  } catch (error) {
+    throw new ClawError("io", `cannot read ${path}: ${messageOf(error)}`, { field: "--arg-file", cause: error });
   }
-  return Readable.toWeb(createReadStream(file)) as unknown as ReadableStream<Uint8Array>;
+}
+
+interface EachParts {
+  io: Io;
+  client: RequestClient;
+  array: OpenArray;
+  sender: Sender;
+  /** What the members that are not over run, for the job log. */
+  commands: Map<number, string>;
+  options: EachOptions;
+  halt: Halt | undefined;
+  log: JobLog | undefined;
+  stop: AbortController;
 }
 
 class Each {
@@ -79,63 +116,42 @@ class Each {
   readonly #client: RequestClient;
   readonly #array: OpenArray;
   readonly #sender: Sender;
-  readonly #template: string;
+  readonly #parts: EachParts;
   readonly #options: EachOptions;
-  readonly #halt: Halt | undefined;
-  readonly #stop: AbortController;
   readonly #progress: Progress;
   readonly #by_node = new Map<string, number>();
-  readonly #lines = new Map<number, string>();
   #cancelled = false;
 
-  constructor(
-    io: Io,
-    client: RequestClient,
-    array: OpenArray,
-    sender: Sender,
-    template: string,
-    options: EachOptions,
-    halt: Halt | undefined,
-    stop: AbortController,
-  ) {
+  constructor(parts: EachParts) {
+    const { io, client, array, sender, options } = parts;
+    this.#parts = parts;
     this.#io = io;
     this.#client = client;
     this.#array = array;
     this.#sender = sender;
-    this.#template = template;
     this.#options = options;
-    this.#halt = halt;
-    this.#stop = stop;
     this.#progress = new Progress(io, options.quiet !== true && (io.terminal.err || options.progress === true));
   }
 
   async run(lines: AsyncIterable<string[]>): Promise<number> {
     const id = formatTaskId(this.#array.id);
     const attached = attach(this.#io, id, () => this.#cancel(false));
-    attached.interrupted.addEventListener("abort", () => this.#stop.abort());
-    const sent = this.#send(this.#options.joblog === undefined ? lines : this.#noted(lines));
+    attached.interrupted.addEventListener("abort", () => this.#parts.stop.abort());
+    const sent = this.#send(lines);
     const worked = this.#work(sent, id);
     try {
       const code = await Promise.race([this.#leave(attached, sent), worked]);
       return attached.interrupted.aborted && code <= 1 ? INTERRUPTED_EXIT : code;
     } catch (error) {
       if (!(error instanceof OutputClosed)) throw error;
-      this.#stop.abort();
+      this.#parts.stop.abort();
       this.#io.err(`claw: nobody reads the output any more; ${leftAlone(id)}\n`);
       await sent;
       return OUTPUT_CLOSED_EXIT;
     } finally {
+      this.#parts.stop.abort();
       attached.end();
       worked.catch(() => undefined);
-    }
-  }
-
-  /** The job log wants each task's command, which only its line gives. */
-  async *#noted(lines: AsyncIterable<string[]>): AsyncGenerator<string[], void, void> {
-    let count = 0;
-    for await (const chunk of lines) {
-      for (const line of chunk) this.#lines.set(count++, line);
-      yield chunk;
     }
   }
 
@@ -169,57 +185,52 @@ class Each {
   }
 
   async #receive(): Promise<TaskCounts> {
-    const { json, keepOrder, joblog } = this.#options;
+    const { json, keepOrder } = this.#options;
     const printer = new Printer(this.#io, this.#client, this.#array, {
       keep_order: keepOrder === true,
       json: json === true,
     });
-    const log = joblog === undefined ? undefined : new JobLog(joblog);
-    try {
-      let cursor = 0;
-      for (;;) {
-        const answer = await this.#client.query("task.results", {
-          number: this.#array.number,
-          cursor,
-          limit: LIMITS.list_rows,
-          wait_ms: POLL_MS,
-        });
-        cursor = answer.cursor;
-        const { results } = answer;
-        if (results.length > 0) this.#progress.clear();
-        for (const row of results) {
-          this.#count(row, log);
-          await printer.print(row);
-        }
-        this.#progress.show(answer.counts, !this.#sender.over);
-        if (answer.finished && results.length < LIMITS.list_rows) {
-          this.#progress.clear();
-          return answer.counts;
-        }
-        await this.#haltIfTime(answer.counts);
-        if (results.length < LIMITS.list_rows) await sleep(this.#io.runtime, PACE_MS);
+    let cursor = 0;
+    for (;;) {
+      const answer = await this.#client.query("task.results", {
+        number: this.#array.number,
+        cursor,
+        limit: LIMITS.list_rows,
+        wait_ms: POLL_MS,
+      });
+      cursor = answer.cursor;
+      const { results } = answer;
+      if (results.length > 0) this.#progress.clear();
+      for (const row of results) {
+        this.#count(row);
+        await printer.print(row);
       }
-    } finally {
-      log?.close();
+      this.#progress.show(answer.counts, !this.#sender.over);
+      if (answer.finished && results.length < LIMITS.list_rows) {
+        this.#progress.clear();
+        return answer.counts;
+      }
+      await this.#haltIfTime(answer.counts);
+      if (results.length < LIMITS.list_rows) await sleep(this.#io.runtime, PACE_MS);
     }
   }
 
-  #count(row: ResultRow, log: JobLog | undefined): void {
+  #count(row: ResultRow): void {
     const { from, to, node, outcome } = row;
+    const { log, commands } = this.#parts;
     if (node !== "") this.#by_node.set(node, (this.#by_node.get(node) ?? 0) + to - from);
     for (let index = from; log !== undefined && index < to; index++) {
-      log.add(index, node, outcome, renderTemplate(this.#template, this.#lines.get(index), index));
-      this.#lines.delete(index);
+      log.add(index, node, outcome, commands.get(index) ?? "");
+      commands.delete(index);
     }
   }
 
   async #haltIfTime(counts: TaskCounts): Promise<void> {
-    if (this.#halt === undefined || this.#cancelled || !isHalt(this.#halt, counts, this.#sender.over)) return;
-    this.#io.err(
-      `claw: --halt ${this.#options.halt}: ${this.#halt.when === "now" ? "stopping" : "starting no more"}\n`,
-    );
-    this.#stop.abort();
-    await this.#cancel(this.#halt.when === "soon");
+    const { halt } = this.#parts;
+    if (halt === undefined || this.#cancelled || !isHalt(halt, counts, this.#sender.over)) return;
+    this.#io.err(`claw: --halt ${this.#options.halt}: ${halt.when === "now" ? "stopping" : "starting no more"}\n`);
+    this.#parts.stop.abort();
+    await this.#cancel(halt.when === "soon");
   }
 
   async #cancel(waiting_only: boolean): Promise<void> {

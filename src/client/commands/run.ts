@@ -8,6 +8,7 @@ import { randomHex, randomU32 } from "../../common/runtime.ts";
 import { FileStore } from "../../communication/files.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import { formatTaskId } from "../../core/ids.ts";
+import { quoteForShell } from "../../core/template.ts";
 import { attach, leftAlone, OUTPUT_CLOSED_EXIT } from "../attached.ts";
 import { type Io, OutputClosed } from "../io.ts";
 import { type Ended, followTask, printFinished, type TaskRef } from "../print.ts";
@@ -90,9 +91,9 @@ export async function runCommand(
   if (options.detach === true) return await submitCommand(io, client, words, options);
   const { id, number: submission } = await submitWords(io, client, words, options);
   if (io.terminal.err && options.json !== true && options.quiet !== true) io.err(`${id}\n`);
-  const attached = attach(io, id, () =>
-    client.command("task.cancel", { v: 1, targets: [{ number: submission, from: 0 }] }),
-  );
+  const cancel = (): Promise<unknown> =>
+    client.command("task.cancel", { v: 1, targets: [{ number: submission, from: 0 }] });
+  const attached = attach(io, id, cancel);
   const followed = follow(io, client, { id, number: submission, index: 0 }, options.json === true);
   try {
     return await Promise.race([attached.left, followed]);
@@ -121,6 +122,12 @@ async function follow(io: Io, client: RequestClient, task: TaskRef, json: boolea
   }
   const { outcome } = ended;
   if (outcome.status !== "completed" && outcome.reason !== "exit") io.err(`claw: ${task.id}: ${endOf(outcome)}\n`);
+  const [program = ""] = begun.specification.argv;
+  if (outcome.reason === "not_found" && begun.specification.needs.executor === "command" && /\s/.test(program)) {
+    io.err(
+      `  a word behind -- is the name of a program; for a shell line: claw run --shell ${quoteForShell(program)}\n`,
+    );
+  }
   return exitCodeOf(outcome);
 }
 

@@ -10,6 +10,7 @@ const HEAD = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\t
 export class JobLog {
   readonly #path: string;
   readonly #file: number;
+  #closed = false;
 
   constructor(path: string) {
     this.#path = path;
@@ -18,6 +19,7 @@ export class JobLog {
   }
 
   add(index: number, node: string, outcome: Outcome, command: string): void {
+    if (this.#closed) return;
     const { started_at, ended_at, signal } = outcome;
     const code = exitCodeOf(outcome);
     const columns = [
@@ -37,6 +39,7 @@ export class JobLog {
   }
 
   close(): void {
+    this.#closed = true;
     closeSync(this.#file);
   }
 

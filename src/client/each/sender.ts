@@ -18,25 +18,35 @@ export interface OpenArray {
   nonce: string;
 }
 
+export interface SenderOptions {
+  template: string;
+  /** Lines that are empty or blank are passed over. */
+  skip_blank: boolean;
+  /** Told each line that becomes a member. */
+  onLine?: (index: number, line: string) => void;
+}
+
 export class Sender {
   readonly #io: Io;
   readonly #client: RequestClient;
   readonly #array: OpenArray;
-  readonly #template: string;
+  readonly #options: SenderOptions;
   #batch: string[] = [];
   #batch_bytes = 0;
+  /** Lines seen, and those of them that became members. */
   #read = 0;
+  #taken = 0;
   #sent = 0;
   #over = false;
   /** Requests go one after the other: each names the offset behind the one before. */
   #last: Promise<unknown> = Promise.resolve();
   #renewal: Timer | undefined;
 
-  constructor(io: Io, client: RequestClient, array: OpenArray, template: string) {
+  constructor(io: Io, client: RequestClient, array: OpenArray, options: SenderOptions) {
     this.#io = io;
     this.#client = client;
     this.#array = array;
-    this.#template = template;
+    this.#options = options;
   }
 
   /** Nothing more will be sent. */
@@ -66,7 +76,10 @@ export class Sender {
 
   async #add(line: string): Promise<void> {
     this.#read += 1;
+    if (this.#options.skip_blank && line.trim() === "") return;
     this.#check(line);
+    this.#options.onLine?.(this.#taken, line);
+    this.#taken += 1;
     const bytes = Buffer.byteLength(JSON.stringify(line));
     const full = this.#batch.length === LIMITS.inputs_per_request;
     if (full || this.#batch_bytes + bytes > LIMITS.inputs_request_bytes) await this.#flush();
@@ -77,11 +90,11 @@ export class Sender {
   /** What would fail on the node for being too long, or cannot be an argument, is refused here, by its line. */
   #check(line: string): void {
     try {
-      checkCommandLength(renderTemplate(this.#template, line, this.#read - 1));
+      checkCommandLength(renderTemplate(this.#options.template, line, this.#taken));
     } catch (error) {
       if (!(error instanceof ClawError)) throw error;
       const field = `line ${this.#read}`;
-      const before = plural(this.#read - 1, "line");
+      const before = plural(this.#taken, "line");
       const hint = { ...(error.hint === undefined ? {} : { hint: error.hint }), field };
       throw new ClawError(error.code, `${field}: ${error.message}; the ${before} before it were submitted`, hint);
     }
