@@ -3,7 +3,6 @@
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import { finishedCount, isTerminal, TASK_STATUSES, type TaskStatus, type TaskView } from "../../common/models.ts";
-import { parseDuration } from "../../common/units.ts";
 import type { ResolvedRef } from "../../communication/queries.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
@@ -11,7 +10,7 @@ import { readLines } from "../lines.ts";
 import { type Column, modeOf, plural, printRows } from "../output.ts";
 import { followTask, printFinished, printSoFar, type TaskRef } from "../print.ts";
 import { ageOf, commandOf, endOf, taskJson, taskText } from "../show.ts";
-import { number, oneOf, pairs } from "../specification.ts";
+import { duration, number, oneOf, pairs } from "../specification.ts";
 import { endedOf, waitFor, waitUntil } from "../waiting.ts";
 
 interface Mode {
@@ -170,7 +169,7 @@ export async function waitCommand(
   ids: readonly string[],
   options: Mode & { timeout?: string },
 ): Promise<number> {
-  const limit_ms = options.timeout === undefined ? undefined : parseDuration(options.timeout);
+  const limit_ms = options.timeout === undefined ? undefined : duration("--timeout", options.timeout);
   const begun_ms = io.runtime.monotonic_ms();
   const left_ms = (): number => (limit_ms ?? Number.POSITIVE_INFINITY) - (io.runtime.monotonic_ms() - begun_ms);
   const found = await refs(io, client, ids);
