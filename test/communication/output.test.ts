@@ -2,6 +2,7 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
+import { systemRuntime } from "../../src/common/runtime.ts";
 import { openConnection } from "../../src/communication/connection.ts";
 import { readCredentials } from "../../src/communication/credentials.ts";
 import { followOutput, type OutputChunk, OutputPublisher } from "../../src/communication/output.ts";
@@ -21,7 +22,7 @@ beforeAll(async () => {
   const url = bench.server.url;
   connection = await openConnection({ url, name: "test", authenticator, inbox_prefix, timeout_ms: 5_000 });
   await openStores(connection, CLUSTER, LIMITS_OF, 1);
-  publisher = new OutputPublisher(connection, CLUSTER, "node_00000001");
+  publisher = new OutputPublisher(connection, CLUSTER, "node_00000001", { runtime: systemRuntime });
 });
 
 afterAll(async () => {
@@ -74,6 +75,35 @@ test("a chunk of a kind that is not known is no output", async () => {
   expect(await all(3, 0).catch((error: Error) => error.message)).toBe("an output chunk of unknown kind 9");
 });
 
+test("a chunk that was stored without an answer comes once", async () => {
+  const chunk = (number: number, byte: number) => new Uint8Array([1, 0, 0, 0, number, byte]);
+  for (const [attempt, number, byte] of [
+    [1, 1, 65],
+    [1, 2, 66],
+    [1, 2, 66],
+    [2, 2, 67],
+    [1, 3, 66],
+  ] as const) {
+    await connection.jetstream().publish(subjects.output(CLUSTER, "node_00000001", 5, 0, attempt), chunk(number, byte));
+  }
+  expect((await all(5, 0)).map(({ attempt, bytes }) => [attempt, ...bytes])).toEqual([
+    [1, 65],
+    [1, 66],
+    [2, 67],
+    [1, 66],
+  ]);
+});
+
+test("a broker that dies and comes back loses nothing that is being written", async () => {
+  const pid = bench.server.pid!;
+  const parts = Array.from({ length: 40 }, (_, index) => new Uint8Array([index]));
+  for (const [index, part] of parts.entries()) {
+    if (index === 20) process.kill(pid, "SIGKILL");
+    expect(await publisher.publish(6, 0, 1, "stdout", part)).toBe(true);
+  }
+  expect(Buffer.concat((await all(6, 0)).map(({ bytes }) => bytes))).toEqual(Buffer.concat(parts));
+});
+
 test("the oldest is forgotten when the limit is reached, and the limits follow the settings", async () => {
   const part = new Uint8Array(60_000);
   for (let index = 0; index < 25; index++) expect(await publisher.publish(4, index, 1, "stdout", part)).toBe(true);
@@ -88,8 +118,9 @@ test("without a broker it is not kept, and the worker is told so", async () => {
   const { authenticator, inbox_prefix } = readCredentials(bench.identity.localCredentials("coordinator"));
   const url = bench.server.url;
   const other = await openConnection({ url, name: "gone", authenticator, inbox_prefix, timeout_ms: 5_000 });
-  const gone = new OutputPublisher(other, CLUSTER, "node_00000001");
-  const nowhere = new OutputPublisher(other, "nobody", "node_00000001");
+  const options = { runtime: systemRuntime, patience_ms: 200 };
+  const gone = new OutputPublisher(other, CLUSTER, "node_00000001", options);
+  const nowhere = new OutputPublisher(other, "nobody", "node_00000001", options);
   expect(await nowhere.publish(1, 0, 1, "stdout", new Uint8Array([1]))).toBe(false);
   await other.close();
   expect(await gone.publish(1, 0, 1, "stdout", new Uint8Array([1]))).toBe(false);

@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join as joinPath } from "node:path";
 import type { NatsConnection } from "nats";
+import { LIMITS } from "../../src/common/limits.ts";
 import { systemRuntime } from "../../src/common/runtime.ts";
 import { CoordinatorBus } from "../../src/communication/bus.ts";
 import { openConnection } from "../../src/communication/connection.ts";
@@ -234,6 +235,11 @@ describe("what passes through the streams", () => {
     }
   });
 
+  test("a file that is larger than any script is not sent", async () => {
+    const sending = new FileStore(client.connection, CLUSTER).put(new Uint8Array(LIMITS.script_bytes + 1));
+    expect(await sending.catch((error: { code: string }) => error.code)).toBe("too_large");
+  });
+
   test("a file that stands there can be neither replaced nor passed off as another", async () => {
     const store = new FileStore(client.connection, CLUSTER);
     const sha256 = await store.put(new TextEncoder().encode("console.log(1)"));
@@ -251,7 +257,7 @@ describe("what passes through the streams", () => {
   });
 
   test("output goes from a worker to a client, which follows it", async () => {
-    const publisher = new OutputPublisher(worker.connection, CLUSTER, worker.id);
+    const publisher = new OutputPublisher(worker.connection, CLUSTER, worker.id, { runtime: systemRuntime });
     const done = new AbortController();
     const followed = followOutput(client.connection, CLUSTER, 7, 8, { follow: true, done: done.signal })[
       Symbol.asyncIterator

@@ -292,6 +292,32 @@ describe("the real log, beside the contract", () => {
     }
   });
 
+  test("is read to its end although the server is killed on the way", async () => {
+    const server = openBench();
+    await server.server.start();
+    const { authenticator, inbox_prefix } = readCredentials(server.identity.localCredentials("coordinator"));
+    const url = server.server.url;
+    const connection = await openConnection({ url, name: "log", authenticator, inbox_prefix, timeout_ms: 5_000 });
+    try {
+      const log = await openLog(connection, systemRuntime, CLUSTER, 1);
+      const count = 2_000;
+      const all = Array.from({ length: count }, (_, at) => log.append(at + 1, "mine", batch(String(at))));
+      expect(new Set(await Promise.all(all))).toEqual(new Set(["stored"]));
+      let expected = 0;
+      for await (const { sequence } of log.read(1)) {
+        expected += 1;
+        expect(sequence).toBe(expected);
+        if (expected !== 20) continue;
+        process.kill(server.server.pid as number, "SIGKILL");
+        await server.event("up");
+      }
+      expect(expected).toBe(count);
+    } finally {
+      await connection.close();
+      await server.close();
+    }
+  }, 60_000);
+
   test("keeps its subject and its beginning when it is opened again, and its stream forgets nothing by itself", async () => {
     const { connection, close, manager } = await single();
     try {
