@@ -45,9 +45,11 @@ export async function followTask(
   let end: Ended | undefined;
   let late = io.runtime.after(0, () => undefined);
   const got = new Map<number, number>();
+  let writing = false;
   const look = (): void => {
-    if (end === undefined) return;
     late.cancel();
+    // Only waiting for a chunk counts, never a reader of ours that takes its time.
+    if (end === undefined || writing) return;
     if ((got.get(end.attempt) ?? 0) >= kept(end.outcome)) done.abort();
     else late = io.runtime.after(LATE_MS, () => done.abort());
   };
@@ -58,7 +60,11 @@ export async function followTask(
     },
     () => done.abort(),
   );
-  await pass(io, client, task, got, { follow: true, done: done.signal }, look);
+  const write = (on: boolean): void => {
+    writing = on;
+    look();
+  };
+  await pass(io, client, task, got, { follow: true, done: done.signal, runtime: io.runtime }, write);
   late.cancel();
   const ended = await finished;
   const { outcome, attempt } = ended;
@@ -85,17 +91,18 @@ export async function printFinished(io: Io, client: RequestClient, task: TaskRef
 /** What a running task has written so far. */
 export async function printSoFar(io: Io, client: RequestClient, task: TaskRef): Promise<void> {
   const never = new AbortController();
-  await pass(io, client, task, new Map(), { follow: false, done: never.signal }, () => undefined);
+  const options = { follow: false, done: never.signal, runtime: io.runtime };
+  await pass(io, client, task, new Map(), options, () => undefined);
 }
 
-/** Chunks to our own output, counted by attempt in `got`; `passed` is called after each. */
+/** Chunks to our own output, counted by attempt in `got`; `writing` is told when one is being written. */
 async function pass(
   io: Io,
   client: RequestClient,
   task: TaskRef,
   got: Map<number, number>,
   options: FollowOptions,
-  passed: () => void,
+  writing: (on: boolean) => void,
 ): Promise<void> {
   let shown = 0;
   const chunks = followOutput(client.connection, client.cluster, task.number, task.index, options);
@@ -104,9 +111,10 @@ async function pass(
       io.err(`claw: ${task.id}: attempt ${shown} was lost, this is attempt ${attempt}\n`);
     }
     shown = Math.max(shown, attempt);
+    writing(true);
     if (stream === "stdout") await io.out(bytes);
     else await io.passError(bytes);
     got.set(attempt, (got.get(attempt) ?? 0) + bytes.length);
-    passed();
+    writing(false);
   }
 }
