@@ -30,6 +30,7 @@ import { isTerminal, type Specification, type TaskView } from "../src/common/mod
 import { type Paths, resolvePaths } from "../src/common/paths.ts";
 import { randomHex, randomU32, systemRuntime } from "../src/common/runtime.ts";
 import { readEndpoint } from "../src/communication/endpoint.ts";
+import type { TaskSubmit } from "../src/communication/messages.ts";
 import type { RequestClient } from "../src/communication/request.ts";
 import { Coordinator } from "../src/coordinator/coordinator.ts";
 import { Worker } from "../src/worker/worker.ts";
@@ -60,6 +61,9 @@ export interface Submitted {
   id: number;
   nonce: string;
 }
+
+/** What an array has: a number of members, or inputs, or more to come. */
+export type Members = Omit<NonNullable<TaskSubmit["array"]>, "id">;
 
 const END_MS = 2_000;
 const WAIT_MS = 15_000;
@@ -212,14 +216,11 @@ export class Cluster {
     return connectClient(testIo(this.#here({})), {});
   }
 
-  /** One task, or an array of `count`, that runs `true` unless told otherwise. */
-  async submit(wanted: Wanted = {}, count?: number): Promise<Submitted> {
-    const id = randomU32(systemRuntime);
-    const nonce = randomHex(systemRuntime, 16);
-    const tasks = count === undefined ? { tasks: [[id, 0] as [number, number]] } : { array: { id, count } };
-    const specifications = [specificationOf(wanted)];
-    const { number } = await this.client.command("task.submit", { v: 1, nonce, specifications, ...tasks });
-    return { number, id, nonce };
+  /** One task, or an array, that runs `true` unless told otherwise. */
+  async submit(wanted: Wanted = {}, array?: Members): Promise<Submitted> {
+    const { request, id } = submission(wanted, array);
+    const { number } = await this.client.command("task.submit", request);
+    return { number, id, nonce: request.nonce };
   }
 
   async show(number: number, index?: number): Promise<TaskView> {
@@ -283,7 +284,15 @@ export class Cluster {
   }
 }
 
-function specificationOf({ needs, ...rest }: Wanted): Specification {
+/** A submission as it goes over the wire, with an id and a nonce of its own. */
+export function submission(wanted: Wanted = {}, array?: Members): { request: TaskSubmit; id: number } {
+  const id = randomU32(systemRuntime);
+  const nonce = randomHex(systemRuntime, 16);
+  const tasks = array === undefined ? { tasks: [[id, 0] as [number, number]] } : { array: { id, ...array } };
+  return { id, request: { v: 1, nonce, specifications: [specificationOf(wanted)], ...tasks } };
+}
+
+export function specificationOf({ needs, ...rest }: Wanted): Specification {
   return {
     type: "batch",
     priority: "normal",

@@ -14,6 +14,8 @@ import type { State, Submission } from "./state.ts";
 export interface KnownId {
   number: number;
   nonce: string;
+  /** Its members, as the view has them: the state forgets a submission that is over. */
+  count?: number;
 }
 
 /** Looks ids up in everything that was ever submitted and not pruned: open batches, memory, view. */
@@ -157,7 +159,8 @@ export function decideExtend(state: State, find: FindIds, command: Extend, now: 
   const total = command.close?.total;
   const end = command.offset + command.inputs.length;
   if (submission === undefined || !submission.open) {
-    const count = submission?.count ?? end;
+    const count = submission?.count ?? known.count;
+    if (count === undefined) throw new Error(`submission ${known.number} is neither in the state nor in the view`);
     if (end <= count && (total === undefined || total === count)) return { events: [], answer: { total: count } };
     throw new ClawError("conflict", `${name} is closed with ${count} members`);
   }

@@ -61,7 +61,7 @@ export class Queries {
   findIds(ids: readonly number[]): Map<number, KnownId> {
     const found = new Map<number, KnownId>();
     const query = this.#database.query<KnownId, [number]>(
-      "SELECT ids.number, nonce FROM ids JOIN submissions USING (number) WHERE id = ?",
+      "SELECT ids.number, nonce, count FROM ids JOIN submissions USING (number) WHERE id = ?",
     );
     for (const id of ids) {
       const row = query.get(id);

@@ -11,6 +11,7 @@ import {
   decideLost,
   decideSubmit,
   type Extend,
+  type FindIds,
   type Submit,
   takeWaiting,
 } from "../../src/core/decide.ts";
@@ -223,7 +224,10 @@ describe("an extension", () => {
     cluster.add({ t: "dropped", number: 1, from: 0, to: 2, outcome: outcomeOf("cancelled") });
     cluster.state.retire(1);
     const command = { id: 9, nonce: NONCE, offset: 2, inputs: [], close: { total: 2 } };
-    expect(decideExtend(cluster.state, cluster.find, command, AT)).toEqual({ events: [], answer: { total: 2 } });
+    const view: FindIds = () => new Map([[9, { number: 1, nonce: NONCE, count: 2 }]]);
+    expect(decideExtend(cluster.state, view, command, AT)).toEqual({ events: [], answer: { total: 2 } });
+    const more = { ...command, offset: 2, inputs: ["late"] };
+    expect(refusalOf(() => decideExtend(cluster.state, view, more, AT))[0]).toBe("conflict");
   });
 
   test("of another's array, or of none, is refused; so is one that grows beyond what an array may have", () => {
