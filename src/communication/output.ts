@@ -1,25 +1,45 @@
 // Tasks' output on its way: chunks on a subject of their own for each attempt, kept by a stream that forgets the oldest.
-// A chunk is one byte that tells the stream (1 stdout, 2 stderr), then the bytes as the task wrote them.
+// A chunk is one byte that tells the stream (1 stdout, 2 stderr), four that tell it from the one before, then the bytes
+// as the task wrote them. A broker that dies may have stored a chunk without saying so: it is sent again, and whoever
+// reads knows it by its number.
 
 import type { Consumer, JetStreamClient, JsMsg, NatsConnection } from "nats";
 import { ClawError } from "../common/errors.ts";
+import { LIMITS } from "../common/limits.ts";
 import { type Runtime, sleep, systemRuntime } from "../common/runtime.ts";
 import { subjects } from "./subjects.ts";
 
 export type OutputStream = "stdout" | "stderr";
 
-function encodeChunk(stream: OutputStream, bytes: Uint8Array): Uint8Array {
-  const chunk = new Uint8Array(bytes.length + 1);
+const HEAD_BYTES = 5;
+
+function encodeChunk(stream: OutputStream, number: number, bytes: Uint8Array): Uint8Array {
+  const chunk = Buffer.allocUnsafe(bytes.length + HEAD_BYTES);
   chunk[0] = stream === "stdout" ? 1 : 2;
-  chunk.set(bytes, 1);
+  chunk.writeUInt32BE(number, 1);
+  chunk.set(bytes, HEAD_BYTES);
   return chunk;
 }
 
-function decodeChunk(chunk: Uint8Array): { stream: OutputStream; bytes: Uint8Array } {
+function decodeChunk(chunk: Uint8Array): { stream: OutputStream; number: number; bytes: Uint8Array } {
   const [kind] = chunk;
-  if (kind !== 1 && kind !== 2) throw new ClawError("bad_request", `an output chunk of unknown kind ${kind}`);
-  return { stream: kind === 1 ? "stdout" : "stderr", bytes: chunk.subarray(1) };
+  if ((kind !== 1 && kind !== 2) || chunk.length < HEAD_BYTES) {
+    throw new ClawError("bad_request", `an output chunk of unknown kind ${kind}`);
+  }
+  const number = new DataView(chunk.buffer, chunk.byteOffset).getUint32(1);
+  return { stream: kind === 1 ? "stdout" : "stderr", number, bytes: chunk.subarray(HEAD_BYTES) };
 }
+
+export interface PublisherOptions {
+  runtime: Runtime;
+  /** How long a broker that is away is waited for. */
+  patience_ms?: number;
+  domain?: string | undefined;
+}
+
+/** An acknowledgement that does not come within this time was lost. */
+const ACK_MS = 2_000;
+const PAUSE_MS = 100;
 
 /** The worker's side: a chunk counts as kept when the broker has it. */
 export class OutputPublisher {
@@ -27,15 +47,21 @@ export class OutputPublisher {
   readonly #connection: NatsConnection;
   readonly #cluster: string;
   readonly #node: string;
+  readonly #runtime: Runtime;
+  readonly #patience_ms: number;
+  #chunks = 0;
 
-  constructor(connection: NatsConnection, cluster: string, node: string, domain?: string) {
+  constructor(connection: NatsConnection, cluster: string, node: string, options: PublisherOptions) {
+    const { runtime, patience_ms = LIMITS.output_patience_ms, domain } = options;
     this.#connection = connection;
-    this.#jetstream = connection.jetstream({ timeout: 5_000, ...(domain === undefined ? {} : { domain }) });
+    this.#jetstream = connection.jetstream({ timeout: ACK_MS, ...(domain === undefined ? {} : { domain }) });
     this.#cluster = cluster;
     this.#node = node;
+    this.#runtime = runtime;
+    this.#patience_ms = patience_ms;
   }
 
-  /** False when it could not be kept: no broker, or no room. */
+  /** One chunk of an attempt at a time. False when it could not be kept: no broker for too long, or no room. */
   async publish(
     number: number,
     index: number,
@@ -43,15 +69,26 @@ export class OutputPublisher {
     stream: OutputStream,
     bytes: Uint8Array,
   ): Promise<boolean> {
-    if (this.#connection.isClosed()) return false;
     const subject = subjects.output(this.#cluster, this.#node, number, index, attempt);
-    try {
-      await this.#jetstream.publish(subject, encodeChunk(stream, bytes));
-      return true;
-    } catch {
-      return false;
+    this.#chunks = (this.#chunks + 1) >>> 0;
+    const chunk = encodeChunk(stream, this.#chunks, bytes);
+    const until_ms = this.#runtime.monotonic_ms() + this.#patience_ms;
+    while (!this.#connection.isClosed()) {
+      try {
+        await this.#jetstream.publish(subject, chunk);
+        return true;
+      } catch (error) {
+        if (!isTransient(error) || this.#runtime.monotonic_ms() >= until_ms) return false;
+      }
+      await sleep(this.#runtime, PAUSE_MS);
     }
+    return false;
   }
+}
+
+/** The broker is away or was: what it answers itself (no room, no such right) will not change by asking again. */
+function isTransient(error: unknown): boolean {
+  return (error as { api_error?: unknown }).api_error === undefined;
 }
 
 export interface OutputChunk {
@@ -91,6 +128,7 @@ export async function* followOutput(
   const { follow, done, domain, runtime = systemRuntime } = options;
   const jetstream = connection.jetstream(domain === undefined ? {} : { domain });
   const filterSubjects = subjects.outputOfTask(cluster, number, index);
+  const last = new Map<number, number>();
   let next = 1;
   for (let failures = 0; !done.aborted; ) {
     let consumer: Consumer | undefined;
@@ -100,7 +138,9 @@ export async function* followOutput(
         failures = 0;
         next = message.seq + 1;
         const attempt = Number(message.subject.split(".").at(-1));
-        yield { attempt, ...decodeChunk(message.data) };
+        const { stream, number: own, bytes } = decodeChunk(message.data);
+        if (last.get(attempt) !== own) yield { attempt, stream, bytes };
+        last.set(attempt, own);
       }
       return;
     } catch (error) {

@@ -117,7 +117,7 @@ export class Worker implements Service {
       folders: new TaskFolderPool(join(folder, "tasks"), info.machine),
       files,
       files_dir: join(folder, "files"),
-      output: new OutputPublisher(this.#connection, config.cluster, this.#id, domain),
+      output: new OutputPublisher(this.#connection, config.cluster, this.#id, { runtime, domain }),
       onStarted: (job, started_at) => this.#agent?.started(job, started_at),
       onEnded: (job, outcome) => this.#guard(() => this.#agent?.ended(job, outcome, this.#now())),
       onFailed: this.#options.onFailed,

@@ -3,7 +3,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { closeMachines, type Machine, machine, until } from "./binary.ts";
+import { closeMachines, type Machine, machine } from "./binary.ts";
 
 afterEach(closeMachines);
 
@@ -124,16 +124,4 @@ test("clients say that nobody is there, before, between and after", async () => 
   const again = await here.up();
   await again.stop();
   await nobody();
-});
-
-test("a run goes on by itself when its coordinator was killed and is back", async () => {
-  const here = machine();
-  const coordinator = await here.coordinator();
-  await here.worker();
-  const run = here.client(["run", "--", "sh", "-c", "touch begun; until [ -e go ]; do sleep 0.02; done; echo done"]);
-  await until("it runs", () => readdirSync(here.work).includes("begun") || undefined);
-  await coordinator.kill();
-  await here.bash("touch go");
-  await here.coordinator();
-  expect(await run.done).toMatchObject({ code: 0, out: "done\n" });
 });
