@@ -96,13 +96,13 @@ export class Answers {
 
   results(request: QueryRequest<"task.results">): QueryAnswers["task.results"] {
     const record = this.#record(request.number);
-    const found = this.#queries.results(request.number, request.cursor, request.limit);
+    const { found, cursor } = this.#queries.results(request.number, request.cursor, request.limit);
     const results = found.map(
       ({ from, to, attempt, node, outcome }): ResultRow => ({ from, to, attempt, node, outcome }),
     );
     return {
       results,
-      cursor: found.at(-1)?.position ?? request.cursor,
+      cursor,
       counts: record.counts,
       open: record.open,
       finished: !record.live,

@@ -4,17 +4,24 @@
 import { Database } from "bun:sqlite";
 import { ClawError, messageOf } from "../common/errors.ts";
 
-export function openDatabase(path: string, schema: string, version: number): Database {
+export interface Format {
+  schema: string;
+  version: number;
+  /** What to do with a file that cannot be used. */
+  remedy: string;
+}
+
+export function openDatabase(path: string, { schema, version, remedy }: Format): Database {
   let database: Database | undefined;
   try {
     database = new Database(path, { create: true, readwrite: true, strict: true });
+    database.run("PRAGMA busy_timeout = 2000");
     database.run("PRAGMA journal_mode = WAL");
     database.run("PRAGMA synchronous = NORMAL");
-    database.run("PRAGMA busy_timeout = 2000");
     const found = database.query<{ user_version: number }, []>("PRAGMA user_version").get()?.user_version ?? 0;
     if (found > version) {
       throw new ClawError("io", `${path} was written by a newer claw (format ${found}, this one knows ${version})`, {
-        hint: "start the newer claw, or move the file away: a view is rebuilt from the log",
+        hint: `start the newer claw, or ${remedy}`,
       });
     }
     if (found === 0) {
@@ -26,25 +33,40 @@ export function openDatabase(path: string, schema: string, version: number): Dat
     return database;
   } catch (error) {
     database?.close();
-    throw storageError(error, path);
+    throw storageError(error, path, remedy);
   }
 }
 
-/** Makes a typed rejection of what the world may do to a file; anything else is a bug and passes through. */
-export function storageError(error: unknown, path: string): unknown {
+/** Runs what reads or writes the file: what the world did to it becomes a typed rejection. */
+export function guarded<T>(database: Database, remedy: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    throw storageError(error, database.filename, remedy);
+  }
+}
+
+/** A typed rejection of what the world may do to a file; anything else is a bug and passes through. */
+function storageError(error: unknown, path: string, remedy: string): unknown {
   if (error instanceof ClawError) return error;
   const code = (error as { code?: string }).code ?? "";
-  if (code === "SQLITE_FULL" || code === "ENOSPC") {
+  if (code === "SQLITE_FULL") {
     return new ClawError("disk_full", `no room left to write ${path}`, { cause: error });
   }
-  if (code.startsWith("SQLITE_IOERR") || code === "SQLITE_CANTOPEN" || code === "SQLITE_READONLY") {
-    return new ClawError("io", `cannot write ${path}: ${messageOf(error)}`, { cause: error });
-  }
-  if (code === "SQLITE_CORRUPT" || code === "SQLITE_NOTADB") {
-    return new ClawError("io", `${path} is damaged`, {
-      hint: "move it away: a view is rebuilt from the log",
+  if (code.startsWith("SQLITE_BUSY")) {
+    return new ClawError("io", `another process uses ${path}`, {
+      hint: "end it: the file is one claw's",
       cause: error,
     });
+  }
+  if (code.startsWith("SQLITE_IOERR") || code.startsWith("SQLITE_CANTOPEN") || code.startsWith("SQLITE_READONLY")) {
+    return new ClawError("io", `cannot use ${path}: ${messageOf(error)}`, {
+      hint: "does it belong to the user that runs claw, and is its disk well?",
+      cause: error,
+    });
+  }
+  if (code.startsWith("SQLITE_CORRUPT") || code === "SQLITE_NOTADB") {
+    return new ClawError("io", `${path} is damaged`, { hint: remedy, cause: error });
   }
   return error;
 }

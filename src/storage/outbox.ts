@@ -2,12 +2,18 @@
 // started, so that a next life can end them. A result outlives every restart of the worker here.
 
 import type { Database, Statement } from "bun:sqlite";
-import { openDatabase, storageError } from "./database.ts";
+import { type Format, guarded, openDatabase } from "./database.ts";
 
-const SCHEMA = `
+const REMEDY = "move it away: what it had not reported yet is run again";
+
+const FORMAT: Format = {
+  version: 1,
+  remedy: REMEDY,
+  schema: `
 CREATE TABLE reports (seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, body TEXT NOT NULL);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-`;
+`,
+};
 
 export interface ReportRow {
   seq: number;
@@ -17,54 +23,50 @@ export interface ReportRow {
 }
 
 export class Outbox {
-  readonly path: string;
   readonly #database: Database;
   readonly #insert: Statement<{ seq: number }, [string, string]>;
   readonly #remove: Statement;
 
   constructor(path: string) {
-    this.path = path;
-    this.#database = openDatabase(path, SCHEMA, 1);
+    this.#database = openDatabase(path, FORMAT);
     this.#insert = this.#database.prepare("INSERT INTO reports (kind, body) VALUES (?, ?) RETURNING seq");
     this.#remove = this.#database.prepare("DELETE FROM reports WHERE seq = ?");
   }
 
+  #guarded<T>(action: () => T): T {
+    return guarded(this.#database, REMEDY, action);
+  }
+
   add(kind: ReportRow["kind"], body: string): ReportRow {
-    try {
-      const row = this.#insert.get(kind, body);
-      if (row === null) throw new Error("the outbox gave no sequence");
-      return { seq: row.seq, kind, body };
-    } catch (error) {
-      throw storageError(error, this.path);
-    }
+    const row = this.#guarded(() => this.#insert.get(kind, body));
+    if (row === null) throw new Error("the outbox gave no sequence");
+    return { seq: row.seq, kind, body };
   }
 
   remove(seqs: readonly number[]): void {
-    try {
+    this.#guarded(() =>
       this.#database.transaction(() => {
         for (const seq of seqs) this.#remove.run(seq);
-      })();
-    } catch (error) {
-      throw storageError(error, this.path);
-    }
+      })(),
+    );
   }
 
   all(): ReportRow[] {
-    return this.#database.query<ReportRow, []>("SELECT seq, kind, body FROM reports ORDER BY seq").all();
+    const query = "SELECT seq, kind, body FROM reports ORDER BY seq";
+    return this.#guarded(() => this.#database.query<ReportRow, []>(query).all());
   }
 
   get(key: string): string | undefined {
-    return this.#database.query<{ value: string }, [string]>("SELECT value FROM meta WHERE key = ?").get(key)?.value;
+    const query = "SELECT value FROM meta WHERE key = ?";
+    return this.#guarded(() => this.#database.query<{ value: string }, [string]>(query).get(key)?.value);
   }
 
   set(key: string, value: string): void {
-    this.#database.run("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", [
-      key,
-      value,
-    ]);
+    const insert = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+    this.#guarded(() => this.#database.run(insert, [key, value]));
   }
 
   close(): void {
-    this.#database.close();
+    this.#database.close(true);
   }
 }

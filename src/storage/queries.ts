@@ -4,6 +4,8 @@ import type { Database } from "bun:sqlite";
 import type { AttemptView, EndReason, Outcome, Specification, TaskCounts, TaskStatus } from "../common/models.ts";
 import type { KnownId } from "../core/decide.ts";
 import { type Segment, segmentAt } from "../core/segments.ts";
+import { guarded } from "./database.ts";
+import { VIEW_REMEDY } from "./view.ts";
 
 export interface SubmissionRecord {
   number: number;
@@ -58,16 +60,22 @@ export class Queries {
     this.#database = database;
   }
 
+  #guarded<T>(action: () => T): T {
+    return guarded(this.#database, VIEW_REMEDY, action);
+  }
+
   findIds(ids: readonly number[]): Map<number, KnownId> {
-    const found = new Map<number, KnownId>();
     const query = this.#database.query<KnownId, [number]>(
       "SELECT ids.number, nonce, count FROM ids JOIN submissions USING (number) WHERE id = ?",
     );
-    for (const id of ids) {
-      const row = query.get(id);
-      if (row !== null) found.set(id, row);
-    }
-    return found;
+    return this.#guarded(() => {
+      const found = new Map<number, KnownId>();
+      for (const id of ids) {
+        const row = query.get(id);
+        if (row !== null) found.set(id, row);
+      }
+      return found;
+    });
   }
 
   /** Ids between two, at most `limit`: what a prefix stands for. */
@@ -76,17 +84,20 @@ export class Queries {
     high: number,
     limit: number,
   ): { id: number; number: number; member: number; array: boolean }[] {
-    return this.#database
-      .query<{ id: number; number: number; member: number; is_array: number }, [number, number, number]>(
-        `SELECT id, number, member, is_array FROM ids JOIN submissions USING (number)
-         WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?`,
-      )
-      .all(low, high, limit)
-      .map(({ id, number, member, is_array }) => ({ id, number, member, array: is_array === 1 }));
+    const query = this.#database.query<
+      { id: number; number: number; member: number; is_array: number },
+      [number, number, number]
+    >(
+      `SELECT id, number, member, is_array FROM ids JOIN submissions USING (number)
+       WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?`,
+    );
+    const rows = this.#guarded(() => query.all(low, high, limit));
+    return rows.map(({ id, number, member, is_array }) => ({ id, number, member, array: is_array === 1 }));
   }
 
   submission(number: number): SubmissionRecord | undefined {
-    const row = this.#database.query<Raw, [number]>("SELECT * FROM submissions WHERE number = ?").get(number);
+    const query = this.#database.query<Raw, [number]>("SELECT * FROM submissions WHERE number = ?");
+    const row = this.#guarded(() => query.get(number));
     return row === null ? undefined : recordOf(row);
   }
 
@@ -97,7 +108,7 @@ export class Queries {
     );
     let next = before;
     for (;;) {
-      const rows = query.all(next);
+      const rows = this.#guarded(() => query.all(next));
       for (const row of rows) yield recordOf(row);
       const last = rows.at(-1);
       if (last === undefined) return;
@@ -106,23 +117,33 @@ export class Queries {
   }
 
   resultOf(number: number, index: number): RecordedResult | undefined {
-    const row = this.#database
-      .query<RawResult, [number, number, number]>(
-        "SELECT * FROM results WHERE number = ? AND first <= ? AND past > ? ORDER BY first DESC LIMIT 1",
-      )
-      .get(number, index, index);
+    const query = this.#database.query<RawResult, [number, number, number]>(
+      "SELECT * FROM results WHERE number = ? AND first <= ? AND past > ? ORDER BY first DESC LIMIT 1",
+    );
+    const row = this.#guarded(() => query.get(number, index, index));
     return row === null ? undefined : resultOf(row);
   }
 
-  /** Results of a submission behind `cursor` (a position), in the order of the log. */
-  results(number: number, cursor: number, limit: number): RecordedResult[] {
-    const start = cursor > 0 ? cursor : this.#firstPosition(number) - 1;
-    return this.#database
-      .query<RawResult, [number, number, number]>(
-        "SELECT * FROM results WHERE position > ? AND +number = ? ORDER BY position LIMIT ?",
-      )
-      .all(start, number, limit)
-      .map(resultOf);
+  /**
+   * Results of a submission behind `cursor` (a position), in the order of the log, and where to go on: past the results of
+   * others, too, so that whoever asks again and again does not make them be read each time.
+   */
+  results(number: number, cursor: number, limit: number): { found: RecordedResult[]; cursor: number } {
+    const query = this.#database.query<RawResult, [number, number, number]>(
+      "SELECT * FROM results WHERE position > ? AND +number = ? ORDER BY position LIMIT ?",
+    );
+    return this.#guarded(() => {
+      const start = cursor > 0 ? cursor : this.#firstPosition(number) - 1;
+      const found = query.all(start, number, limit).map(resultOf);
+      const next = found.length === limit ? found.at(-1)?.position : this.#lastPosition();
+      return { found, cursor: Math.max(cursor, next ?? 0) };
+    });
+  }
+
+  #lastPosition(): number {
+    return (
+      this.#database.query<{ last: number | null }, []>("SELECT max(position) AS last FROM results").get()?.last ?? 0
+    );
   }
 
   #firstPosition(number: number): number {
@@ -133,11 +154,11 @@ export class Queries {
   }
 
   attempts(number: number, index: number): AttemptView[] {
-    return this.#database
-      .query<{ attempt: number; node: string; reason: EndReason; at: number }, [number, number, number]>(
-        "SELECT attempt, node, reason, at FROM attempts WHERE number = ? AND first <= ? AND past > ? ORDER BY attempt",
-      )
-      .all(number, index, index);
+    const query = this.#database.query<
+      { attempt: number; node: string; reason: EndReason; at: number },
+      [number, number, number]
+    >("SELECT attempt, node, reason, at FROM attempts WHERE number = ? AND first <= ? AND past > ? ORDER BY attempt");
+    return this.#guarded(() => query.all(number, index, index));
   }
 }
 

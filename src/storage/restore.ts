@@ -6,7 +6,8 @@ import type { MetaRow, NodeRow } from "../core/changes.ts";
 import { Held } from "../core/held.ts";
 import type { Segment } from "../core/segments.ts";
 import { addUse, emptyUsed, State, type Submission } from "../core/state.ts";
-import type { View } from "./view.ts";
+import { guarded } from "./database.ts";
+import { VIEW_REMEDY, type View } from "./view.ts";
 
 interface Row extends Omit<TaskCounts, "total"> {
   number: number;
@@ -23,6 +24,10 @@ interface Row extends Omit<TaskCounts, "total"> {
 }
 
 export function restoreState(view: View): State {
+  return guarded(view.database, VIEW_REMEDY, () => restore(view));
+}
+
+function restore(view: View): State {
   const state = new State();
   const meta = view.meta("state");
   if (meta === undefined) return state;

@@ -6,9 +6,9 @@ import type { Database, Statement } from "bun:sqlite";
 import { LIMITS } from "../common/limits.ts";
 import type { Specification } from "../common/models.ts";
 import type { Changes, InputsRow, NewSubmission, NodeRow, SubmissionRow } from "../core/changes.ts";
-import { openDatabase, storageError } from "./database.ts";
+import { type Format, guarded, openDatabase } from "./database.ts";
 
-const VIEW_VERSION = 1;
+export const VIEW_REMEDY = "move it away: the view is rebuilt from the log";
 
 const SCHEMA = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -40,6 +40,12 @@ CREATE TABLE attempts (
 CREATE TABLE nodes (id TEXT PRIMARY KEY, node TEXT NOT NULL) WITHOUT ROWID;
 `;
 
+const FORMAT: Format = { schema: SCHEMA, version: 1, remedy: VIEW_REMEDY };
+
+/** The chunks from the one that has the first member on: an array that was streamed in has as many as it has members. */
+const INPUTS = `SELECT "offset", inputs FROM inputs WHERE number = ? AND "offset" >=
+  coalesce((SELECT max("offset") FROM inputs WHERE number = ? AND "offset" <= ?), 0) AND "offset" < ? ORDER BY "offset"`;
+
 /** Which log the view was folded from, and how far. */
 export interface Witness {
   stream_created: string;
@@ -64,7 +70,6 @@ interface Enqueued {
 }
 
 export class View {
-  readonly path: string;
   readonly database: Database;
   readonly #put: Statements;
   #queue: Enqueued[] = [];
@@ -73,8 +78,7 @@ export class View {
   #flushed = 0;
 
   constructor(path: string) {
-    this.path = path;
-    this.database = openDatabase(path, SCHEMA, VIEW_VERSION);
+    this.database = openDatabase(path, FORMAT);
     this.#put = prepare(this.database);
     this.#flushed = this.witness().sequence;
   }
@@ -99,17 +103,17 @@ export class View {
   flush(): void {
     if (this.#queue.length === 0) return;
     const queue = this.#queue;
-    try {
-      this.database.transaction(() => this.#write(queue))();
-    } catch (error) {
-      throw storageError(error, this.path);
-    }
+    this.#guarded(() => this.database.transaction(() => this.#write(queue))());
     this.#flushed = queue.at(-1)?.witness.sequence ?? this.#flushed;
     this.#queue = [];
     for (const number of this.#recent.keys()) {
       if (this.#recent.size <= LIMITS.recent_specifications) break;
       this.#recent.delete(number);
     }
+  }
+
+  #guarded<T>(action: () => T): T {
+    return guarded(this.database, VIEW_REMEDY, action);
   }
 
   #write(queue: readonly Enqueued[]): void {
@@ -166,28 +170,30 @@ export class View {
   }
 
   meta(key: string): string | undefined {
-    return this.database.query<{ value: string }, [string]>("SELECT value FROM meta WHERE key = ?").get(key)?.value;
+    const query = "SELECT value FROM meta WHERE key = ?";
+    return this.#guarded(() => this.database.query<{ value: string }, [string]>(query).get(key)?.value);
   }
 
   /** The specification of a submission that was enqueued or flushed. */
   specification(number: number): Specification {
     const recent = this.#recent.get(number);
     if (recent !== undefined) return recent;
-    const row = this.database
-      .query<{ specification: string }, [number]>("SELECT specification FROM submissions WHERE number = ?")
-      .get(number);
+    const query = "SELECT specification FROM submissions WHERE number = ?";
+    const row = this.#guarded(() => this.database.query<{ specification: string }, [number]>(query).get(number));
     if (row === null) throw new Error(`submission ${number} is not in the view`);
     return JSON.parse(row.specification) as Specification;
   }
 
   /** Inputs of members [from, to); undefined for an array without inputs and for separate tasks. */
   inputs(number: number, from: number, to: number): string[] | undefined {
-    const chunks = this.database
-      .query<{ offset: number; inputs: string }, [number, number, number]>(
-        'SELECT "offset", inputs FROM inputs WHERE number = ? AND "offset" < ? AND "offset" + count > ? ORDER BY "offset"',
-      )
-      .all(number, to, from)
-      .map((row): InputsRow => ({ number, offset: row.offset, inputs: JSON.parse(row.inputs) as string[] }));
+    const rows = this.#guarded(() =>
+      this.database
+        .query<{ offset: number; inputs: string }, [number, number, number, number]>(INPUTS)
+        .all(number, number, from, to),
+    );
+    const chunks = rows.map(
+      (row): InputsRow => ({ number, offset: row.offset, inputs: JSON.parse(row.inputs) as string[] }),
+    );
     for (const { changes } of this.#queue) {
       chunks.push(...changes.inputs.filter((row) => row.number === number));
     }
@@ -203,7 +209,8 @@ export class View {
   }
 
   close(): void {
-    this.database.close();
+    // With its statements: a forgotten one would keep the file open, and its log beside it, until some later time.
+    this.database.close(true);
   }
 }
 

@@ -1,0 +1,164 @@
+// What the tests of this folder share: a state that folds batches as the leader does, for views to follow.
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Specification } from "../../src/common/models.ts";
+import { apply } from "../../src/core/apply.ts";
+import { Touched } from "../../src/core/changes.ts";
+import { Event } from "../../src/core/event.ts";
+import { isOver, State, type Submission } from "../../src/core/state.ts";
+import type { View, Witness } from "../../src/storage/view.ts";
+import { AT, INFO, outcomeOf, specificationOf } from "../core/cluster.ts";
+import type { Chance } from "../sim/chance.ts";
+
+export class Fold {
+  state = new State();
+  sequence = 0;
+
+  /** One batch: folds it and gives it to the views, which have it in their files after their next flush. */
+  commit(views: readonly View[], ...events: readonly Event[]): Witness {
+    let at = 0;
+    this.batch(views, events.length, () => events[at++]!);
+    return this.#witness();
+  }
+
+  /** One batch of events that are each made when those before it are folded; gives them. */
+  batch(views: readonly View[], count: number, make: () => Event): Event[] {
+    const touched = new Touched();
+    const events: Event[] = [];
+    while (events.length < count) {
+      const event = Event.parse(JSON.parse(JSON.stringify(make())));
+      apply(this.state, event, touched);
+      events.push(event);
+    }
+    this.state.time_ms = AT + this.sequence;
+    this.sequence += 1;
+    for (const view of views) view.enqueue(touched.seal(this.state), this.#witness());
+    return events;
+  }
+
+  #witness(): Witness {
+    return { stream_created: "then", sequence: this.sequence, hash: `hash ${this.sequence}` };
+  }
+
+  /** The first batch of every log. */
+  found(...views: readonly View[]): void {
+    this.commit(
+      views,
+      { t: "cluster", cluster_id: "c", name: "test", at: AT },
+      { t: "term", epoch: 1, leader: "l", at: AT },
+      { t: "registered", node: "n1", incarnation: "1", info: INFO, at: AT },
+      { t: "registered", node: "n2", incarnation: "1", info: INFO, at: AT },
+    );
+  }
+
+  array(more: Partial<Extract<Event, { t: "submitted" }>> = {}): Event {
+    const { next_number: number } = this.state;
+    const base = { nonce: "a".repeat(32), by: "client", at: AT, array: true, ids: [0x1000 + number], count: 3 };
+    return { t: "submitted", number, spec: specificationOf(), ...base, ...more };
+  }
+
+  tasks(ids: number[], spec: Specification = specificationOf()): Event {
+    return { ...this.array({ ids, spec, array: false, count: ids.length }) } as Event;
+  }
+}
+
+export function temporaryFolders(): { make(): string; remove(): void } {
+  const made: string[] = [];
+  return {
+    make() {
+      const folder = mkdtempSync(join(tmpdir(), "claw-storage-"));
+      made.push(folder);
+      return folder;
+    },
+    remove() {
+      for (const folder of made.splice(0)) rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Everything that a state says of what is live, in one order, whatever way it came to it. */
+export function projection(state: State): string {
+  const { cluster_id, name, epoch, leader, time_ms, created_at, next_number, results, totals } = state;
+  const live = [...state.submissions.values()].filter((one) => !isOver(one)).sort((a, b) => a.number - b.number);
+  const submissions = live.map((one) => ({ ...one, segments: one.segments.map(sorted), needs: state.needsOf(one) }));
+  const nodes = [...state.nodes.values()].map(({ used, held, ...node }) => {
+    const resources = Object.fromEntries(Object.entries(used.resources).filter(([, amount]) => amount !== 0));
+    return sorted({ ...node, used: { ...used, resources }, held: [held.count, held.hash] });
+  });
+  const lanes = state.ready.lanes().map(({ group, priority, numbers, head, waiting }) => {
+    return { group, priority, waiting, numbers: numbers.slice(head) };
+  });
+  const meta = { cluster_id, name, epoch, leader, time_ms, created_at, next_number, results, totals };
+  const active = [...state.active].sort((a, b) => a - b);
+  return JSON.stringify({ meta, submissions: submissions.map(sorted), nodes, lanes, active }, null, 1);
+}
+
+function sorted(value: object): object {
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** An event that fits the state: any kind that there is, where it can be. */
+export function fittingEvent(chance: Chance, fold: Fold): Event {
+  const live = [...fold.state.submissions.values()].filter((one) => !isOver(one));
+  const submission = live[chance.below(Math.max(1, live.length))];
+  if (submission === undefined || chance.once(5)) return newcomer(chance, fold);
+  if (submission.open && chance.once(3)) return extension(chance, submission);
+  const pieces = submission.segments.filter(({ status }) => ["pending", "scheduled", "running"].includes(status));
+  const piece = pieces[chance.below(Math.max(1, pieces.length))];
+  if (piece === undefined) return extension(chance, submission);
+  const { number } = submission;
+  const from = chance.between(piece.from, piece.to - 1);
+  const to = chance.between(from + 1, piece.to);
+  const { attempt, node = "" } = piece;
+  const at = AT + fold.sequence;
+  if (piece.status === "pending") {
+    if (chance.once(6)) return { t: "dropped", number, from, to, outcome: outcomeOf("cancelled") };
+    return { t: "assigned", node: chance.once(2) ? "n1" : "n2", runs: [[number, from, to, attempt + 1]], at };
+  }
+  switch (chance.below(5)) {
+    case 0:
+      if (piece.status === "scheduled") return { t: "started", node, runs: [[number, from, to, attempt, at]] };
+      return { t: "stopping", node, runs: [[number, from, to, attempt]], at };
+    case 1:
+      return { t: "succeeded", node, runs: [[number, from, to, attempt, at, at + 1]] };
+    case 2:
+      return { t: "ended", node, results: [{ task: [number, from, attempt], outcome: outcomeOf("failed") }] };
+    case 3:
+      return { t: "requeued", node, runs: [[number, from, to, attempt]], reason: "lost", at };
+    default:
+      return { t: "requeued", node, runs: [[number, from, to, attempt]], reason: "released", at };
+  }
+}
+
+function newcomer(chance: Chance, fold: Fold): Event {
+  const id = 0x10_0000 * fold.state.next_number;
+  const spec = specificationOf({ priority: chance.once(2) ? "high" : "low", argv: [chance.hex(2)] });
+  switch (chance.below(5)) {
+    case 0:
+      return { t: "registered", node: chance.once(2) ? "n1" : "n2", incarnation: chance.hex(8), info: INFO, at: AT };
+    case 1: {
+      const status = chance.once(2) ? "offline" : "maintenance";
+      return { t: "node", node: chance.once(2) ? "n1" : "n2", status, reason: "test", at: AT };
+    }
+    case 2:
+      return fold.tasks(
+        Array.from({ length: chance.between(1, 6) }, (_, at) => id + at),
+        spec,
+      );
+    case 3:
+      return fold.array({ ids: [id], spec, count: chance.between(1, 30) });
+    default: {
+      const inputs = Array.from({ length: chance.below(5) }, () => chance.hex(3));
+      return fold.array({ ids: [id], spec, count: inputs.length, inputs, open: true });
+    }
+  }
+}
+
+function extension(chance: Chance, { number, count, open }: Submission): Event {
+  if (!open) throw new Error(`submission ${number} has nothing to do`);
+  if (chance.once(3)) return { t: "closed", number, at: AT };
+  const inputs = Array.from({ length: chance.below(4) }, () => chance.hex(3));
+  return { t: "extended", number, offset: count, inputs, at: AT + count };
+}

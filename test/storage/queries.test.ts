@@ -1,0 +1,198 @@
+// What the view answers: ids by prefix, lists from the newest on, one member, results in the order of the log.
+
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import type { Outcome } from "../../src/common/models.ts";
+import type { Event } from "../../src/core/event.ts";
+import { memberOf, overallStatus, Queries } from "../../src/storage/queries.ts";
+import { View } from "../../src/storage/view.ts";
+import { AT, outcomeOf, specificationOf } from "../core/cluster.ts";
+import { Fold } from "./fold.ts";
+
+let view: View;
+let fold: Fold;
+let queries: Queries;
+
+beforeEach(() => {
+  view = new View(":memory:");
+  fold = new Fold();
+  queries = new Queries(view.database);
+  fold.found(view);
+});
+
+afterEach(() => view.close());
+
+function commit(...events: Event[]): void {
+  fold.commit([view], ...events);
+  view.flush();
+}
+
+const assigned = (number: number, from: number, to: number, attempt = 1, node = "n1"): Event => {
+  return { t: "assigned", node, runs: [[number, from, to, attempt]], at: AT };
+};
+const succeeded = (number: number, from: number, to: number, attempt = 1): Event => {
+  return { t: "succeeded", node: "n1", runs: [[number, from, to, attempt, AT, AT + 5]] };
+};
+const ended = (number: number, index: number, outcome: Outcome, attempt = 1): Event => {
+  return { t: "ended", node: "n1", results: [{ task: [number, index, attempt], outcome }] };
+};
+
+describe("ids", () => {
+  test("of tasks and arrays are known with their submission and its nonce", () => {
+    commit(fold.tasks([5, 9]));
+    commit(fold.array({ ids: [7], nonce: "b".repeat(32) }));
+    const known = queries.findIds([5, 7, 8, 9]);
+    expect([...known].sort(([a], [b]) => a - b)).toEqual([
+      [5, { number: 1, nonce: "a".repeat(32), count: 2 }],
+      [7, { number: 2, nonce: "b".repeat(32), count: 3 }],
+      [9, { number: 1, nonce: "a".repeat(32), count: 2 }],
+    ]);
+    expect(queries.findIds([]).size).toBe(0);
+  });
+
+  test("between two, both included, in order and at most so many: what a prefix stands for", () => {
+    commit(fold.tasks([0x1000_0000, 0x1fff_ffff, 0x2000_0000]));
+    commit(fold.array({ ids: [0x1234_5678] }));
+    const found = queries.idsBetween(0x1000_0000, 0x1fff_ffff, 9);
+    expect(found).toEqual([
+      { id: 0x1000_0000, number: 1, member: 0, array: false },
+      { id: 0x1234_5678, number: 2, member: 0, array: true },
+      { id: 0x1fff_ffff, number: 1, member: 1, array: false },
+    ]);
+    expect(queries.idsBetween(0x1000_0000, 0x1fff_ffff, 2)).toEqual(found.slice(0, 2));
+    expect(queries.idsBetween(0xffff_ffff, 0xffff_ffff, 2)).toEqual([]);
+  });
+});
+
+describe("a submission", () => {
+  test("is told with its counts and its members' ways", () => {
+    const spec = specificationOf({ name: "nightly", priority: "high" });
+    commit(fold.array({ ids: [7], count: 6, spec, open: true }));
+    commit(assigned(1, 0, 4), { t: "started", node: "n1", runs: [[1, 0, 1, 1, AT]] }, succeeded(1, 2, 3));
+    commit(ended(1, 3, outcomeOf("timeout")));
+    const record = queries.submission(1)!;
+    expect(record).toMatchObject({ number: 1, by: "client", at: AT, array: true, ids: [7], open: true, live: true });
+    expect(record.specification).toEqual(spec);
+    expect(record.counts).toEqual({
+      total: 6,
+      pending: 2,
+      scheduled: 1,
+      running: 1,
+      completed: 1,
+      failed: 0,
+      cancelled: 0,
+      timeout: 1,
+    });
+    const statuses = Array.from({ length: 6 }, (_, index) => memberOf(record, index)?.status);
+    expect(statuses).toEqual(["running", "scheduled", "completed", "timeout", "pending", "pending"]);
+    expect(memberOf(record, 6)).toBeUndefined();
+    expect(memberOf(record, 0)).toMatchObject({ node: "n1", attempt: 1 });
+    expect(queries.submission(2)).toBeUndefined();
+  });
+
+  test("is listed from the newest on, however many there are", () => {
+    for (let at = 0; at < 150; at++) fold.commit([view], fold.array({ ids: [at + 1] }));
+    view.flush();
+    const numbers = [...queries.submissions(Number.MAX_SAFE_INTEGER)].map(({ number }) => number);
+    expect(numbers).toEqual(Array.from({ length: 150 }, (_, at) => 150 - at));
+    expect([...queries.submissions(3)].map(({ number }) => number)).toEqual([2, 1]);
+    expect([...queries.submissions(1)]).toEqual([]);
+  });
+
+  test("has one word: what it does while it lives, the worst end afterwards", () => {
+    const counts = {
+      total: 9,
+      pending: 0,
+      scheduled: 0,
+      running: 0,
+      completed: 0,
+      failed: 0,
+      cancelled: 0,
+      timeout: 0,
+    };
+    const word = (live: boolean, more: Partial<typeof counts>) =>
+      overallStatus({ live, counts: { ...counts, ...more } });
+    expect(word(true, { running: 1, scheduled: 1, pending: 1, failed: 1 })).toBe("running");
+    expect(word(true, { scheduled: 1, pending: 1, failed: 1 })).toBe("scheduled");
+    expect(word(true, { pending: 1, completed: 8 })).toBe("pending");
+    expect(word(true, { completed: 9 })).toBe("pending");
+    expect(word(false, { completed: 6, cancelled: 1, timeout: 1, failed: 1 })).toBe("failed");
+    expect(word(false, { completed: 6, cancelled: 1, timeout: 2 })).toBe("timeout");
+    expect(word(false, { completed: 6, cancelled: 3 })).toBe("cancelled");
+    expect(word(false, { completed: 9 })).toBe("completed");
+  });
+});
+
+describe("results", () => {
+  test("come in the order of the log, from a cursor on, so many at a time", () => {
+    commit(fold.array({ ids: [1], count: 10 }));
+    commit(assigned(1, 0, 10));
+    commit(succeeded(1, 5, 8), ended(1, 0, outcomeOf()));
+    commit(succeeded(1, 1, 3));
+    const spans = (found: { from: number; to: number }[]): number[][] => found.map(({ from, to }) => [from, to]);
+    const all = queries.results(1, 0, 100);
+    expect(spans(all.found)).toEqual([
+      [5, 8],
+      [0, 1],
+      [1, 3],
+    ]);
+    expect(all.found.map(({ outcome }) => outcome.status)).toEqual(["completed", "failed", "completed"]);
+    const first = queries.results(1, 0, 2);
+    expect([spans(first.found), first.cursor]).toEqual([
+      [
+        [5, 8],
+        [0, 1],
+      ],
+      2,
+    ]);
+    const second = queries.results(1, first.cursor, 2);
+    expect([spans(second.found), second.cursor]).toEqual([[[1, 3]], 3]);
+    expect(queries.results(1, second.cursor, 2)).toEqual({ found: [], cursor: 3 });
+  });
+
+  test("of others are passed by once, and none of one's own is missed", () => {
+    commit(fold.array({ ids: [1], count: 3 }));
+    commit(fold.array({ ids: [2], count: 50 }));
+    commit(assigned(1, 0, 3), assigned(2, 0, 50));
+    expect(queries.results(1, 0, 10)).toEqual({ found: [], cursor: 0 });
+    commit(succeeded(1, 0, 1));
+    commit(...Array.from({ length: 50 }, (_, index) => ended(2, index, outcomeOf())));
+    const one = queries.results(1, 0, 10);
+    expect([one.found.length, one.cursor]).toEqual([1, 51]);
+    expect(queries.results(2, 0, 10).cursor).toBe(11);
+    commit(ended(1, 2, outcomeOf("timeout")));
+    const two = queries.results(1, one.cursor, 10);
+    expect([two.found.map(({ from }) => from), two.cursor]).toEqual([[2], 52]);
+    expect(queries.results(3, 0, 10)).toEqual({ found: [], cursor: 52 });
+  });
+
+  test("of one member: its own, or that of the run that it is in", () => {
+    commit(fold.array({ ids: [1], count: 10 }));
+    commit(assigned(1, 0, 10));
+    commit(succeeded(1, 2, 7), ended(1, 8, outcomeOf()));
+    for (const index of [2, 6]) {
+      expect(queries.resultOf(1, index)).toMatchObject({ from: 2, to: 7, attempt: 1, node: "n1" });
+      expect(queries.resultOf(1, index)!.outcome).toMatchObject({
+        status: "completed",
+        started_at: AT,
+        ended_at: AT + 5,
+      });
+    }
+    expect(queries.resultOf(1, 8)).toMatchObject({ from: 8, to: 9, outcome: { status: "failed", exit_code: 1 } });
+    for (const index of [1, 7, 9]) expect(queries.resultOf(1, index)).toBeUndefined();
+  });
+
+  test("that gave none are attempts: each with its node and its reason, in their order", () => {
+    commit(fold.array({ ids: [1], count: 3 }));
+    commit(assigned(1, 0, 3));
+    commit({ t: "requeued", node: "n1", runs: [[1, 0, 2, 1]], reason: "lost", at: AT });
+    commit(assigned(1, 0, 1, 2, "n2"));
+    commit({ t: "requeued", node: "n2", runs: [[1, 0, 1, 2]], reason: "lost", at: AT + 9 });
+    commit({ t: "requeued", node: "n1", runs: [[1, 2, 3, 1]], reason: "released", at: AT });
+    expect(queries.attempts(1, 0)).toEqual([
+      { attempt: 1, node: "n1", reason: "lost", at: AT },
+      { attempt: 2, node: "n2", reason: "lost", at: AT + 9 },
+    ]);
+    expect(queries.attempts(1, 1)).toHaveLength(1);
+    expect(queries.attempts(1, 2)).toEqual([]);
+  });
+});
