@@ -26,7 +26,8 @@ async function planOf({ specification, tmp }: AttemptContext, fetchScript: Fetch
   // What the caller bundled is all there is: nothing is installed, no .env file of the folder is read.
   const options = ["--no-install", "--no-env-file", `--preload=${preload}`];
   return {
-    argv: [process.execPath, "run", ...options, path, ...specification.argv],
+    // Bun takes the first -- behind a file for its own: the script's words are all the script's.
+    argv: [process.execPath, "run", ...options, path, "--", ...specification.argv],
     env: { BUN_BE_BUN: "1" },
   };
 }
