@@ -11,7 +11,16 @@ import { COMMIT, VERSION } from "../common/version.ts";
 import type { RequestClient } from "../communication/request.ts";
 import { EXAMPLES } from "./examples.ts";
 import { type Io, OutputClosed, processIo } from "./io.ts";
-import { collect, eachOptions, type RoleOptions, roleOf, roleOptions, targetOptions, taskOptions } from "./options.ts";
+import {
+  collect,
+  colorOption,
+  eachOptions,
+  type RoleOptions,
+  roleOf,
+  roleOptions,
+  targetOptions,
+  taskOptions,
+} from "./options.ts";
 
 export type { RoleOptions } from "./options.ts";
 
@@ -27,6 +36,7 @@ interface Globals {
   creds?: string;
   cluster?: string;
   profile?: string;
+  color?: string;
 }
 
 interface State {
@@ -38,6 +48,7 @@ interface State {
 }
 
 const RUN_FAILED = 125;
+const GROUP_HELP = "commander.help";
 
 /** Runs one command line; resolves with the exit code and never rejects for what the world may do wrong. */
 export async function runCli(argv: readonly string[], options: CliOptions): Promise<number> {
@@ -46,21 +57,28 @@ export async function runCli(argv: readonly string[], options: CliOptions): Prom
   const program = buildProgram(io, options, state, argv);
   try {
     await program.parseAsync([...argv], { from: "user" }).catch((error: unknown) => {
-      if (!(error instanceof CommanderError) || error.exitCode !== 0) throw error;
+      if (!(error instanceof CommanderError) || (error.exitCode !== 0 && error.code !== GROUP_HELP)) throw error;
     });
     if (state.text !== "") await io.out(state.text);
     return state.code;
   } catch (error) {
-    return reportError(io, error, state.command);
+    return reportError(io, error, state.command, asksJson(argv, error, state.command));
   }
 }
 
+/** A line that could not be parsed to its end may have asked for JSON behind the mistake. */
+function asksJson(argv: readonly string[], error: unknown, command: Command | undefined): boolean {
+  if (command?.opts<{ json?: boolean }>().json === true) return true;
+  const dashes = argv.indexOf("--");
+  return error instanceof CommanderError && argv.slice(0, dashes < 0 ? undefined : dashes).includes("--json");
+}
+
 /** Says what was wrong and what to type next; gives the exit code. */
-function reportError(io: Io, error: unknown, command: Command | undefined): number {
+function reportError(io: Io, error: unknown, command: Command | undefined, json: boolean): number {
   if (error instanceof OutputClosed) return 0;
   const name = command?.name() ?? "";
   const { code, ...rest } = wireOf(error, name);
-  if (command?.opts<{ json?: boolean }>().json === true) {
+  if (json) {
     io.err(`${JSON.stringify({ code: ERRORS[code].http, error: code, ...rest })}\n`);
   } else {
     io.err(`claw: ${rest.message}\n${rest.hint === undefined ? "" : `  ${rest.hint}\n`}`);
@@ -69,11 +87,14 @@ function reportError(io: Io, error: unknown, command: Command | undefined): numb
 }
 
 function wireOf(error: unknown, command: string): WireError {
-  if (error instanceof ClawError) return error.toWire();
-  if (!(error instanceof CommanderError)) throw error;
   const hint = `see \`claw ${command === "" ? "" : `${command} `}--help\``;
+  if (error instanceof ClawError) {
+    const wire = error.toWire();
+    return wire.hint === ERRORS.usage.hint ? { ...wire, hint } : wire;
+  }
+  if (!(error instanceof CommanderError)) throw error;
   const message = error.message.replace(/^error: /, "").replace(/\s*\(Did you mean (.*)\?\)$/s, "; did you mean $1?");
-  const field = /'([^']*)'/.exec(message)?.[1];
+  const field = error.code === "commander.excessArguments" ? undefined : /'([^' ]*)/.exec(message)?.[1];
   return { code: "usage", message, hint, ...(field === undefined ? {} : { field }) };
 }
 
@@ -87,10 +108,13 @@ function buildProgram(io: Io, options: CliOptions, state: State, argv: readonly 
     .version(`${versionText()}`, "-V, --version")
     .enablePositionalOptions()
     .showSuggestionAfterError(true)
-    .allowExcessArguments(true)
     .exitOverride()
     .configureOutput({
       writeOut: (text) => {
+        state.text += text;
+      },
+      // A group of commands alone shows what is in it.
+      writeErr: (text) => {
         state.text += text;
       },
       outputError: () => undefined,
@@ -109,7 +133,7 @@ function buildProgram(io: Io, options: CliOptions, state: State, argv: readonly 
         "all",
       ]),
     );
-  roleOptions(program).action(async (given: Record<string, string | undefined>, command: Command) => {
+  colorOption(roleOptions(program)).action(async (given: Record<string, string | undefined>, command: Command) => {
     const [word] = command.args;
     if (word !== undefined) throw unknownCommand(program, word);
     const { role } = given;
@@ -128,7 +152,8 @@ function buildProgram(io: Io, options: CliOptions, state: State, argv: readonly 
   clusterCommands(program, on);
   configCommands(program, io, state);
   versionCommand(program, io);
-  return program;
+  // Only here: a word that any other command does not know is a mistake, and commands take this over when they are made.
+  return program.allowExcessArguments(true);
 }
 
 function unknownCommand(program: Command, word: string): ClawError {
@@ -143,7 +168,7 @@ function connected(io: Io, program: Command, state: State, argv: readonly string
   return (command, action) => {
     command.action(async (...args: unknown[]) => {
       const given = args.at(-2) as Record<string, never>;
-      const { nats, creds, cluster, profile } = program.opts<Globals>();
+      const { nats, creds, cluster, profile, color } = program.opts<Globals>();
       const words = args
         .slice(0, -2)
         .flat()
@@ -151,7 +176,8 @@ function connected(io: Io, program: Command, state: State, argv: readonly string
       const { connectClient } = await import("./connect.ts");
       const client = await connectClient(io, { nats, creds, cluster, profile, ...given });
       try {
-        state.code = await action(io, client, words, { ...given, ...verbatim(argv, words) });
+        const wanted = color === undefined ? given : { color, ...given };
+        state.code = await action(io, client, words, { ...wanted, ...verbatim(argv, words) } as Record<string, never>);
       } finally {
         await client.close();
       }
@@ -221,12 +247,17 @@ function taskCommands(program: Command, on: On): void {
     .option("--limit <count>", "at most so many (50)")
     .option("--json", "a JSON array")
     .option("--quiet", "ids only");
-  on(ls, async (io, client, _words, options) => (await import("./commands/tasks.ts")).listCommand(io, client, options));
+  on(colorOption(ls), async (io, client, _words, options) =>
+    (await import("./commands/tasks.ts")).listCommand(io, client, options),
+  );
   const show = make("show <ids...>", "everything about tasks: where, when, why they wait").option("--json", "JSON");
   on(show, async (io, client, words, options) =>
     (await import("./commands/tasks.ts")).showCommand(io, client, words, options),
   );
-  const logs = make("logs <ids...>", "tasks' output; of an array, its members' in their order");
+  const logs = make(
+    "logs <ids...>",
+    "tasks' output; of an array, its members' in their order, each line with its index",
+  );
   on(logs.option("-f, --follow", "until they are over"), async (io, client, words, options) =>
     (await import("./commands/tasks.ts")).logsCommand(io, client, words, options),
   );
@@ -253,7 +284,7 @@ function clusterCommands(program: Command, on: On): void {
     .allowExcessArguments(true)
     .option("--json", "a JSON array")
     .option("--quiet", "ids only");
-  on(ls, async (io, client, _words, options) => {
+  on(colorOption(ls), async (io, client, _words, options) => {
     const [word] = ls.args;
     if (word !== undefined) {
       throw new ClawError("usage", `there is no command 'nodes ${word}'`, { hint: "try `claw nodes`", field: word });

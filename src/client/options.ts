@@ -53,8 +53,12 @@ export function targetOptions(command: Command): Command {
     .option("--nats <url>", "the cluster's NATS, where it is not on this machine")
     .option("--creds <file>", "client credentials for it")
     .option("--cluster <name>", "the cluster's name")
-    .option("--profile <name>", "another cluster's files on this machine")
-    .addOption(new Option("--color <when>", "colours in tables").choices(["auto", "always", "never"]));
+    .option("--profile <name>", "another cluster's files on this machine");
+}
+
+export function colorOption(command: Command): Command {
+  const option = new Option("--color <when>", "colours in tables; auto: on a terminal, without NO_COLOR");
+  return command.addOption(option.choices(["auto", "always", "never"]));
 }
 
 export function taskOptions(command: Command): Command {

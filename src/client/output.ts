@@ -8,6 +8,34 @@ export interface Column<T> {
   title: string;
   value: (row: T) => string;
   right?: boolean;
+  /** Only ever of one word, and never the only sign of something. */
+  color?: (row: T) => Color | undefined;
+}
+
+export type Color = "red" | "green" | "cyan";
+
+const COLORS: Record<Color, string> = { red: "\x1b[31m", green: "\x1b[32m", cyan: "\x1b[36m" };
+const PLAIN = "\x1b[0m";
+
+const STATUS_COLORS: Record<string, Color> = {
+  completed: "green",
+  failed: "red",
+  timeout: "red",
+  running: "cyan",
+  online: "green",
+  busy: "cyan",
+  offline: "red",
+  error: "red",
+};
+
+export function statusColor(status: string): Color | undefined {
+  return STATUS_COLORS[status];
+}
+
+/** `--color`, else whether a person looks on who did not say that he wants none (no-color.org). */
+function colored(io: Io, when: string | undefined): boolean {
+  if (when === "always" || when === "never") return when === "always";
+  return io.terminal.out && (io.env["NO_COLOR"] ?? "") === "" && io.env["TERM"] !== "dumb";
 }
 
 export function modeOf(options: { json?: boolean; quiet?: boolean }): OutputMode {
@@ -21,7 +49,7 @@ export async function printRows<T>(
   mode: OutputMode,
   rows: readonly T[],
   columns: readonly Column<T>[],
-  more: { id: (row: T) => string; json: (row: T) => unknown; empty: string },
+  more: { id: (row: T) => string; json: (row: T) => unknown; empty: string; color?: string | undefined },
 ): Promise<void> {
   if (mode === "json") {
     await io.out(`${JSON.stringify(rows.map(more.json))}\n`);
@@ -30,24 +58,28 @@ export async function printRows<T>(
   } else if (rows.length === 0) {
     io.err(`${more.empty}\n`);
   } else {
-    await io.out(table(rows, columns));
+    await io.out(table(rows, columns, colored(io, more.color)));
   }
 }
 
-function table<T>(rows: readonly T[], columns: readonly Column<T>[]): string {
+function table<T>(rows: readonly T[], columns: readonly Column<T>[], colors: boolean): string {
   const cells = rows.map((row) => columns.map((column) => printable(column.value(row))));
   const widths = columns.map((column, at) =>
     Math.max(Bun.stringWidth(column.title), ...cells.map((line) => Bun.stringWidth(line[at] ?? ""))),
   );
-  const line = (values: readonly string[]): string =>
+  const line = (values: readonly string[], row?: T): string =>
     values
       .map((value, at) => {
+        const column = columns[at];
+        const color = colors && row !== undefined ? column?.color?.(row) : undefined;
+        const shown = color === undefined ? value : COLORS[color] + value + PLAIN;
         const pad = " ".repeat(Math.max(0, (widths[at] ?? 0) - Bun.stringWidth(value)));
-        return columns[at]?.right === true ? pad + value : value + pad;
+        return column?.right === true ? pad + shown : shown + pad;
       })
       .join("  ")
       .trimEnd();
-  return `${[line(columns.map((column) => column.title)), ...cells.map(line)].join("\n")}\n`;
+  const head = line(columns.map((column) => column.title));
+  return `${[head, ...rows.map((row, at) => line(cells[at] ?? [], row))].join("\n")}\n`;
 }
 
 const CONTROL = /\p{Cc}/gu;

@@ -10,6 +10,9 @@ import { plural } from "./output.ts";
 /** Chunks are in the stream before the result is: they have arrived when nothing came for so long. */
 const LATE_MS = 3_000;
 
+/** Where output goes. */
+export type Sink = Pick<Io, "runtime" | "out" | "passError" | "err">;
+
 export interface TaskRef {
   id: string;
   number: number;
@@ -27,7 +30,7 @@ function kept(outcome: Outcome): number {
   return [outcome.stdout, outcome.stderr].reduce((sum, one) => sum + (one?.bytes ?? 0) - (one?.cut_bytes ?? 0), 0);
 }
 
-function sayMissing(io: Io, id: string, outcome: Outcome, got: number): void {
+function sayMissing(io: Sink, id: string, outcome: Outcome, got: number): void {
   const cut = (outcome.stdout?.cut_bytes ?? 0) + (outcome.stderr?.cut_bytes ?? 0);
   const missing = Math.max(0, kept(outcome) - got);
   if (cut > 0) io.err(`claw: ${id}: ${plural(cut, "byte")} of its output were cut: it reached its limit\n`);
@@ -36,7 +39,7 @@ function sayMissing(io: Io, id: string, outcome: Outcome, got: number): void {
 
 /** Everything that a task writes, until `finished` gives its end and all that was kept has come. */
 export async function followTask(
-  io: Io,
+  io: Sink,
   client: RequestClient,
   task: TaskRef,
   finished: Promise<Ended>,
@@ -77,7 +80,7 @@ export async function followTask(
 }
 
 /** The output of a task that is over. */
-export async function printFinished(io: Io, client: RequestClient, task: TaskRef, ended: Ended): Promise<void> {
+export async function printFinished(io: Sink, client: RequestClient, task: TaskRef, ended: Ended): Promise<void> {
   const { outcome } = ended;
   if (kept(outcome) > 0) {
     await followTask(io, client, task, Promise.resolve(ended));
@@ -89,7 +92,7 @@ export async function printFinished(io: Io, client: RequestClient, task: TaskRef
 }
 
 /** What a running task has written so far. */
-export async function printSoFar(io: Io, client: RequestClient, task: TaskRef): Promise<void> {
+export async function printSoFar(io: Sink, client: RequestClient, task: TaskRef): Promise<void> {
   const never = new AbortController();
   const options = { follow: false, done: never.signal, runtime: io.runtime };
   await pass(io, client, task, new Map(), options, () => undefined);
@@ -97,7 +100,7 @@ export async function printSoFar(io: Io, client: RequestClient, task: TaskRef): 
 
 /** Chunks to our own output, counted by attempt in `got`; `writing` is told when one is being written. */
 async function pass(
-  io: Io,
+  io: Sink,
   client: RequestClient,
   task: TaskRef,
   got: Map<number, number>,

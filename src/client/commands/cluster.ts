@@ -6,7 +6,7 @@ import { isoTime } from "../../common/runtime.ts";
 import { formatDuration, formatSize } from "../../common/units.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
-import { type Column, modeOf, printRows } from "../output.ts";
+import { type Column, modeOf, printRows, statusColor } from "../output.ts";
 import { ageOf } from "../show.ts";
 import { oneOf } from "../specification.ts";
 
@@ -15,7 +15,7 @@ const MIB = 1024 * 1024;
 const COLUMNS: Column<NodeView>[] = [
   { title: "NODE", value: (node) => node.name },
   { title: "ID", value: (node) => node.id },
-  { title: "STATUS", value: (node) => node.status },
+  { title: "STATUS", value: (node) => node.status, color: (node) => statusColor(node.status) },
   { title: "CPUS", value: (node) => `${node.used.cpu_millis / 1000}/${node.capacity.cpu_millis / 1000}`, right: true },
   { title: "MEMORY", value: (node) => formatSize(node.capacity.memory_mib * MIB), right: true },
   { title: "LOAD", value: (node) => (node.cpu_percent === undefined ? "-" : `${node.cpu_percent}%`), right: true },
@@ -33,13 +33,14 @@ const COLUMNS: Column<NodeView>[] = [
 export async function nodesCommand(
   io: Io,
   client: RequestClient,
-  options: { json?: boolean; quiet?: boolean },
+  options: { json?: boolean; quiet?: boolean; color?: string },
 ): Promise<number> {
   const { nodes } = await client.query("node.list", {});
   await printRows(io, modeOf(options), nodes, COLUMNS, {
     id: (node) => node.id,
     json: (node) => ({ ...node, registered_at: isoTime(node.registered_at) }),
     empty: "no worker has joined; start one with: claw --role worker",
+    color: options.color,
   });
   return 0;
 }

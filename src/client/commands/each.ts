@@ -120,6 +120,7 @@ class Each {
   readonly #options: EachOptions;
   readonly #progress: Progress;
   readonly #by_node = new Map<string, number>();
+  readonly #names = new Map<string, string>();
   #cancelled = false;
 
   constructor(parts: EachParts) {
@@ -202,7 +203,7 @@ class Each {
       const { results } = answer;
       if (results.length > 0) this.#progress.clear();
       for (const row of results) {
-        this.#count(row);
+        await this.#count(row);
         await printer.print(row);
       }
       this.#progress.show(answer.counts, !this.#sender.over);
@@ -215,12 +216,13 @@ class Each {
     }
   }
 
-  #count(row: ResultRow): void {
+  async #count(row: ResultRow): Promise<void> {
     const { from, to, node, outcome } = row;
     const { log, commands } = this.#parts;
     if (node !== "") this.#by_node.set(node, (this.#by_node.get(node) ?? 0) + to - from);
+    const host = log === undefined ? "" : await this.#nameOf(node);
     for (let index = from; log !== undefined && index < to; index++) {
-      log.add(index, node, outcome, commands.get(index) ?? "");
+      log.add(index, host, outcome, commands.get(index) ?? "");
       commands.delete(index);
     }
   }
@@ -245,10 +247,21 @@ class Each {
 
   async #nodeNames(): Promise<Map<string, number>> {
     if (this.#by_node.size < 2) return this.#by_node;
-    const { nodes } = await this.#client.query("node.list", {});
-    const names = new Map(nodes.map((node) => [node.id, node.name]));
-    const twice = new Set(nodes.map((node) => node.name)).size < nodes.length;
-    // Two workers on one machine have one name.
-    return new Map([...this.#by_node].map(([id, done]) => [twice ? id : (names.get(id) ?? id), done]));
+    const named: [string, number][] = [];
+    for (const [node, done] of this.#by_node) named.push([await this.#nameOf(node), done]);
+    return new Map(named);
+  }
+
+  /** What people call a node; its id where two workers on one machine have one name. */
+  async #nameOf(node: string): Promise<string> {
+    if (node !== "" && !this.#names.has(node)) {
+      const { nodes } = await this.#client.query("node.list", {});
+      for (const { id, name } of nodes) {
+        const twice = nodes.some((other) => other.name === name && other.id !== id);
+        this.#names.set(id, twice ? id : name);
+      }
+      if (!this.#names.has(node)) this.#names.set(node, node);
+    }
+    return this.#names.get(node) ?? node;
   }
 }

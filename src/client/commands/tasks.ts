@@ -6,8 +6,9 @@ import { finishedCount, isTerminal, TASK_STATUSES, type TaskStatus, type TaskVie
 import type { ResolvedRef } from "../../communication/queries.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
+import { labelled } from "../labelled.ts";
 import { readLines } from "../lines.ts";
-import { type Column, modeOf, plural, printRows } from "../output.ts";
+import { type Column, modeOf, plural, printRows, statusColor } from "../output.ts";
 import { followTask, printFinished, printSoFar, type TaskRef } from "../print.ts";
 import { ageOf, commandOf, endOf, taskJson, taskText } from "../show.ts";
 import { duration, number, oneOf, pairs } from "../specification.ts";
@@ -33,7 +34,7 @@ async function refs(io: Io, client: RequestClient, ids: readonly string[]): Prom
 
 const COLUMNS = (now: number): Column<TaskView>[] => [
   { title: "TASK", value: (task) => task.id },
-  { title: "STATUS", value: (task) => task.status },
+  { title: "STATUS", value: (task) => task.status, color: (task) => statusColor(task.status) },
   { title: "NODE", value: (task) => task.node_name ?? task.node ?? "-" },
   { title: "AGE", value: (task) => ageOf(task.submitted_at, now), right: true },
   {
@@ -50,6 +51,7 @@ export interface ListOptions extends Mode {
   name?: string;
   label?: string[];
   limit?: string;
+  color?: string;
 }
 
 export async function listCommand(io: Io, client: RequestClient, options: ListOptions): Promise<number> {
@@ -69,6 +71,7 @@ export async function listCommand(io: Io, client: RequestClient, options: ListOp
   await printRows(io, mode, tasks, COLUMNS(io.runtime.wall_ms()), {
     id: (task) => task.id,
     json: taskJson,
+    color: options.color,
     empty:
       statuses === undefined && options.name === undefined && labels === undefined
         ? "no tasks; try: claw run -- uname -a"
@@ -125,19 +128,28 @@ export async function logsCommand(
   ids: readonly string[],
   options: { follow?: boolean },
 ): Promise<number> {
-  for (const ref of await refs(io, client, ids)) {
+  const found = await refs(io, client, ids);
+  for (const ref of found) {
     const { id, number: submission, index } = ref;
-    if (index === undefined) await logsOfArray(io, client, submission, options.follow === true);
+    const several = found.length > 1;
+    if (index === undefined) await logsOfArray(io, client, submission, several, options.follow === true);
     else {
       const { task } = await client.query("task.show", { number: submission, index });
-      await logsOf(io, client, { id, number: submission, index }, task, options.follow === true);
+      const member = { id, number: submission, index };
+      await logsOf(io, client, member, task, { follow: options.follow === true, label: several ? id : undefined });
     }
   }
   return 0;
 }
 
-/** Member by member in their order. */
-async function logsOfArray(io: Io, client: RequestClient, submission: number, follow: boolean): Promise<void> {
+/** Member by member in their order, their lines labelled where there are several. */
+async function logsOfArray(
+  io: Io,
+  client: RequestClient,
+  submission: number,
+  several: boolean,
+  follow: boolean,
+): Promise<void> {
   let cursor: string | undefined;
   do {
     const page = await client.query("task.list", {
@@ -145,22 +157,35 @@ async function logsOfArray(io: Io, client: RequestClient, submission: number, fo
       limit: LIMITS.list_rows,
       ...(cursor === undefined ? {} : { cursor }),
     });
+    const alone = page.tasks.length === 1 && cursor === undefined;
     for (const view of page.tasks) {
-      await logsOf(io, client, { id: view.id, number: submission, index: view.index ?? 0 }, view, follow);
+      const index = view.index ?? 0;
+      const label = several ? view.id : String(index);
+      const member = { id: view.id, number: submission, index };
+      await logsOf(io, client, member, view, { follow, label: alone && !several ? undefined : label });
     }
     cursor = page.cursor;
   } while (cursor !== undefined);
 }
 
-async function logsOf(io: Io, client: RequestClient, task: TaskRef, view: TaskView, follow: boolean): Promise<void> {
+async function logsOf(
+  io: Io,
+  client: RequestClient,
+  task: TaskRef,
+  view: TaskView,
+  { follow, label }: { follow: boolean; label: string | undefined },
+): Promise<void> {
+  const lines = label === undefined ? undefined : labelled(io, label);
+  const sink = lines ?? io;
   if (isTerminal(view.status)) {
-    await printFinished(io, client, task, endedOf(view));
+    await printFinished(sink, client, task, endedOf(view));
   } else if (follow) {
-    await followTask(io, client, task, waitUntil(client, task, "finished").then(endedOf));
+    await followTask(sink, client, task, waitUntil(client, task, "finished").then(endedOf));
   } else {
-    await printSoFar(io, client, task);
+    await printSoFar(sink, client, task);
     io.err(`claw: ${task.id} is ${view.status}; -f follows its output\n`);
   }
+  await lines?.end();
 }
 
 export async function waitCommand(
