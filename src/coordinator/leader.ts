@@ -77,9 +77,12 @@ export class Leader {
   readonly #recent = new Map<number, KnownId>();
   readonly #over: { number: number; sequence: number }[] = [];
   readonly #deferred: { bytes: number; run: (now: Now) => void }[] = [];
+  #deferred_bytes = 0;
   #serving = false;
   #started_ms: number;
+  /** Log time and elapsed time at the term's beginning. */
   #clock: { at: number; monotonic_ms: number } | undefined;
+  #last_at = 0;
 
   constructor(state: State, tail: Tail, view: LeaderView, world: LeaderWorld, options: LeaderOptions, now: Now) {
     this.state = state;
@@ -146,7 +149,8 @@ export class Leader {
         this.#committer.afterwards(() => this.#world.reply(token, answer()));
       } catch (error) {
         if (!(error instanceof ClawError)) throw error;
-        this.#committer.afterwards(() => this.#world.reply(token, error));
+        // Who was deposed without noticing knows less than the log: only one that still leads may refuse.
+        this.#committer.confirmed(() => this.#world.reply(token, error));
       }
     });
   }
@@ -162,10 +166,14 @@ export class Leader {
   #admit(bytes: number, now: Now, token: unknown, run: (now: Now) => void): void {
     if (this.#deferred.length === 0 && this.#committer.fits(bytes)) {
       run(now);
-    } else if (this.#deferred.length >= LIMITS.deferred_messages) {
+    } else if (
+      this.#deferred.length >= LIMITS.deferred_messages ||
+      this.#deferred_bytes + bytes > LIMITS.deferred_bytes
+    ) {
       if (token !== undefined) this.#world.reply(token, new ClawError("too_many", "too many requests are waiting"));
     } else {
       this.#deferred.push({ bytes, run });
+      this.#deferred_bytes += bytes;
     }
   }
 
@@ -176,6 +184,7 @@ export class Leader {
     let next = this.#deferred[0];
     while (next !== undefined && this.#committer.fits(next.bytes)) {
       this.#deferred.shift();
+      this.#deferred_bytes -= next.bytes;
       next.run(now);
       this.#committer.close(this.#time(now));
       next = this.#deferred[0];
@@ -190,7 +199,11 @@ export class Leader {
       if (node.status !== "online" || this.#reachable(node, now)) continue;
       this.#committer.add({ t: "node", node: node.id, status: "offline", reason: "its heartbeats stopped", at });
     }
-    for (const event of decideAbandoned(this.state, at, this.#options.abandoned_after_ms)) this.#committer.add(event);
+    const { abandoned_after_ms } = this.#options;
+    // Nobody could extend anything while nobody led: a new leader gives every array its full time.
+    if (now.monotonic_ms - this.#started_ms >= abandoned_after_ms) {
+      for (const event of decideAbandoned(this.state, at, abandoned_after_ms)) this.#committer.add(event);
+    }
     this.settle(now);
   }
 
@@ -200,14 +213,13 @@ export class Leader {
     return now.monotonic_ms - heard_ms <= this.#options.heartbeat_ms * (this.#options.missed_heartbeats + 0.5);
   }
 
-  /** Log time: never back, and forward no faster than time passes, but for a bounded jump. */
+  /** Log time: never back, and never further ahead of the time that passed in this term than one bounded jump. */
   #time(now: Now): number {
-    const clock = this.#clock;
-    const most =
-      clock === undefined ? now.wall_ms : clock.at + (now.monotonic_ms - clock.monotonic_ms) + FORWARD_JUMP_MS;
-    const at = Math.floor(Math.max(this.state.time_ms, clock?.at ?? 0, Math.min(now.wall_ms, most)));
-    this.#clock = { at, monotonic_ms: now.monotonic_ms };
-    return at;
+    const base = (this.#clock ??= { at: Math.max(this.state.time_ms, now.wall_ms), monotonic_ms: now.monotonic_ms });
+    const most = base.at + (now.monotonic_ms - base.monotonic_ms) + FORWARD_JUMP_MS;
+    this.#last_at = Math.floor(Math.max(this.state.time_ms, this.#last_at, Math.min(now.wall_ms, most)));
+    this.#committer.at = this.#last_at;
+    return this.#last_at;
   }
 
   #onCommitted(committed: Committed): void {
@@ -253,8 +265,8 @@ export class Leader {
   }
 
   #addAll(events: readonly Event[]): void {
+    this.#committer.addTogether(events);
     for (const event of events) {
-      this.#committer.add(event);
       if (event.t !== "submitted") continue;
       for (const id of event.ids) this.#recent.set(id, { number: event.number, nonce: event.nonce });
     }
@@ -264,7 +276,7 @@ export class Leader {
     const total = { cancelled: 0, stopping: 0, finished: 0 };
     for (const { number, from, to } of command.targets) {
       const { events, answer, stop } = decideCancel(this.state, number, from, to, at, command.waiting_only);
-      this.#addAll(events);
+      for (const event of events) this.#committer.add(event);
       total.cancelled += answer.cancelled;
       total.stopping += answer.stopping;
       total.finished += answer.finished;
@@ -411,10 +423,7 @@ export class Leader {
   #shutdown(id: string, incarnation: string, reason: string, at: number): void {
     const node = this.state.nodes.get(id);
     if (node === undefined || node.incarnation !== incarnation || node.status === "offline") return;
-    const runs = heldBy(this.state, id).map(
-      ({ number, piece }): EventRun => [number, piece.from, piece.to, piece.attempt],
-    );
-    if (runs.length > 0) this.#committer.add({ t: "requeued", node: id, runs, reason: "released", at });
+    for (const event of decideLost(id, heldBy(this.state, id), at, "released")) this.#committer.add(event);
     this.#committer.add({ t: "node", node: id, status: "offline", reason: `said goodbye: ${reason}`, at });
     this.contacts.forget(id);
   }

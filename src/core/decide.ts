@@ -105,6 +105,7 @@ function array(state: State, command: Submit, by: string, now: number): Event {
   }
   checkSpecification(spec);
   const { inputs } = wanted;
+  checkInputs(inputs ?? []);
   if (inputs !== undefined && wanted.count !== undefined && wanted.count !== inputs.length) {
     throw new ClawError("bad_request", "count and inputs differ", { field: "array.count" });
   }
@@ -128,7 +129,7 @@ function array(state: State, command: Submit, by: string, now: number): Event {
 }
 
 function checkSpecification(spec: Specification): void {
-  const size = JSON.stringify(spec).length;
+  const size = Buffer.byteLength(JSON.stringify(spec));
   if (size > LIMITS.specification_bytes) {
     throw new ClawError("too_large", `the specification has ${size} bytes, at most ${LIMITS.specification_bytes}`);
   }
@@ -138,6 +139,19 @@ function checkSpecification(spec: Specification): void {
   }
   if ((executor === "command" || executor === "shell") && spec.argv.length === 0) {
     throw new ClawError("bad_request", "no command", { field: "argv" });
+  }
+}
+
+/** Control characters take six bytes on the wire: what a worker could not be sent is refused now. */
+function checkInputs(inputs: readonly string[]): void {
+  for (const input of inputs) {
+    if (input.length * 6 <= LIMITS.input_json_bytes) continue;
+    const size = Buffer.byteLength(JSON.stringify(input));
+    if (size > LIMITS.input_json_bytes) {
+      throw new ClawError("too_large", `an input has ${size} bytes as JSON, at most ${LIMITS.input_json_bytes}`, {
+        field: "inputs",
+      });
+    }
   }
 }
 
@@ -169,6 +183,7 @@ export function decideExtend(state: State, find: FindIds, command: Extend, now: 
       field: "offset",
     });
   }
+  checkInputs(command.inputs);
   if (end > LIMITS.array_members) throw new ClawError("too_large", `an array has at most ${LIMITS.array_members}`);
   const fresh = command.inputs.slice(submission.count - command.offset);
   const count = Math.max(end, submission.count);
@@ -254,12 +269,20 @@ export function currentPieces(
   return piecesOf(submission.segments, from, to, planted("attempt_ignored") ? any : current);
 }
 
-/** Attempts that a node lost: back to waiting, or over when they took too many nodes with them, or were to be stopped. */
-export function decideLost(node: string, pieces: readonly { number: number; piece: Segment }[], now: number): Event[] {
+/**
+ * Attempts that a node lost, or gave back when it said goodbye: back to waiting, or over when they were to be stopped, or
+ * when too many nodes were lost under them.
+ */
+export function decideLost(
+  node: string,
+  pieces: readonly { number: number; piece: Segment }[],
+  now: number,
+  reason: "lost" | "released" = "lost",
+): Event[] {
   const events: Event[] = [];
   const runs: EventRun[] = [];
   for (const { number, piece } of pieces) {
-    const verdict = lostOutcome(piece, now);
+    const verdict = lostOutcome(piece, now, reason);
     if (verdict === undefined) {
       runs.push([number, piece.from, piece.to, piece.attempt]);
       continue;
@@ -268,14 +291,14 @@ export function decideLost(node: string, pieces: readonly { number: number; piec
       events.push({ t: "ended", node, results: [{ task: [number, index, piece.attempt], outcome: verdict }] });
     }
   }
-  if (runs.length > 0) events.push({ t: "requeued", node, runs, reason: "lost", at: now });
+  if (runs.length > 0) events.push({ t: "requeued", node, runs, reason, at: now });
   return events;
 }
 
-function lostOutcome(piece: Segment, now: number): Outcome | undefined {
+function lostOutcome(piece: Segment, now: number, reason: "lost" | "released"): Outcome | undefined {
   const times = { started_at: now, ended_at: now };
   if (piece.stopping === true) return { status: "cancelled", reason: "cancelled", ...times };
-  if ((piece.lost ?? 0) + 1 < LIMITS.lost_attempts) return undefined;
+  if (reason === "released" || (piece.lost ?? 0) + 1 < LIMITS.lost_attempts) return undefined;
   const message = `lost with its node ${LIMITS.lost_attempts} times`;
   return { status: "failed", reason: "poison", ...times, message };
 }
