@@ -21,7 +21,7 @@ export interface NodeLoad {
   used: Used;
   /** Attempts it holds, running or prefetched. */
   held: number;
-  /** No prefetching until its next result: it gave tasks back unstarted. */
+  /** It gave tasks back unstarted: until its next result no prefetching, and the others first. */
   full: boolean;
 }
 
@@ -96,14 +96,18 @@ export function fits(needs: Needs, free: Capacity): number {
   return Math.max(0, most);
 }
 
-/** best_fit: the highest score of free cpu .4, free memory .4 and few tasks .2, so that it spreads over unequal nodes. */
+/**
+ * best_fit: the highest score of free cpu .4, free memory .4 and few tasks .2, so that it spreads over unequal nodes. One
+ * that gave tasks back comes last: it has less room than it seems, and would give the same ones back again.
+ */
 function score(node: NodeLoad): number {
   const { capacity } = node.info;
   const part = (free: number, all: number): number => (all > 0 ? free / all : 0);
   return (
     0.4 * part(capacity.cpu_millis - node.used.cpu_millis, capacity.cpu_millis) +
     0.4 * part(capacity.memory_mib - node.used.memory_mib, capacity.memory_mib) +
-    0.2 / (1 + node.held)
+    0.2 / (1 + node.held) -
+    (node.full ? 1 : 0)
   );
 }
 

@@ -156,6 +156,13 @@ describe("best_fit", () => {
     expect(place([{ needs: needsOf({ node: "busy" }), waiting: 1 }], [busy, nodeOf("idle")])[0]!.node).toBe("busy");
   });
 
+  test("one that gave work back is asked last, and asked all the same when it is the only one", () => {
+    const full = nodeOf("full", { cpu_millis: 64_000 }, { full: true });
+    const lane = { needs: needsOf(), waiting: 1 };
+    expect(place([lane], [full, nodeOf("small")])[0]!.node).toBe("small");
+    expect(place([lane], [full])[0]!.node).toBe("full");
+  });
+
   test("costs by the number of lanes and machines, not of tasks", () => {
     const nodes = Array.from({ length: 20 }, (_, at) => nodeOf(`n${at}`, { cpu_millis: 64_000 }));
     const begun_ms = performance.now();
