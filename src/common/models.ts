@@ -61,7 +61,7 @@ export const TYPE_PRESETS: Record<TaskType, { cpu_millis: number; priority: Prio
   daemon: { cpu_millis: 100, priority: "normal" },
 };
 
-/** A script that the client bundled; the content stands in the object store under its hash. */
+/** A script that the client bundled; the content stands in the cluster under its hash. */
 const Script = z.strictObject({
   name: z.string().min(1).max(255),
   sha256: z.string().regex(/^[0-9a-f]{64}$/),

@@ -17,7 +17,6 @@ export const subjects = {
   log: (c: string, secret: string) => `claw.${c}.log.${secret}`,
   logStream: (c: string) => `CLAW_${c}_LOG`,
   outputStream: (c: string) => `CLAW_${c}_OUT`,
-  leaseBucket: (c: string) => `claw_${c}_lease`,
   fileChunk: (c: string, sha256: string, at: number) => `claw.${c}.file.${sha256}.${at}`,
   allFiles: (c: string) => `claw.${c}.file.>`,
   fileStream: (c: string) => `CLAW_${c}_FILES`,
