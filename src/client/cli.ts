@@ -56,6 +56,8 @@ export async function runCli(argv: readonly string[], options: CliOptions): Prom
   const state: State = { command: undefined, code: 0, text: "" };
   const program = buildProgram(io, options, state, argv);
   try {
+    const [first, topic] = argv;
+    if (first === "help" && topic !== undefined) requireCommand(program, topic);
     await program.parseAsync([...argv], { from: "user" }).catch((error: unknown) => {
       if (!(error instanceof CommanderError) || (error.exitCode !== 0 && error.code !== GROUP_HELP)) throw error;
     });
@@ -76,7 +78,7 @@ function asksJson(argv: readonly string[], error: unknown, command: Command | un
 /** Says what was wrong and what to type next; gives the exit code. */
 function reportError(io: Io, error: unknown, command: Command | undefined, json: boolean): number {
   if (error instanceof OutputClosed) return 0;
-  const name = command?.name() ?? "";
+  const name = pathOf(command);
   const { code, ...rest } = wireOf(error, name);
   if (json) {
     io.err(`${JSON.stringify({ code: ERRORS[code].http, error: code, ...rest })}\n`);
@@ -102,12 +104,13 @@ type Action = (io: Io, client: RequestClient, words: string[], options: Record<s
 type On = (command: Command, action: Action) => void;
 
 function buildProgram(io: Io, options: CliOptions, state: State, argv: readonly string[]): Command {
-  const program = new Command("claw");
+  const program = noted(new Command("claw"), state);
   program
     .description("One durable task cluster out of the machines you already have.")
     .version(`${versionText()}`, "-V, --version")
     .enablePositionalOptions()
     .showSuggestionAfterError(true)
+    .helpCommand(true)
     .exitOverride()
     .configureOutput({
       writeOut: (text) => {
@@ -119,12 +122,6 @@ function buildProgram(io: Io, options: CliOptions, state: State, argv: readonly 
       },
       outputError: () => undefined,
     })
-    .hook("preSubcommand", (_program, command) => {
-      state.command = command;
-    })
-    .hook("preAction", (_program, command) => {
-      state.command = command;
-    })
     .addHelpText("before", EXAMPLES["claw"] ?? "")
     .addOption(
       new Option("--role <role>", "run as a service: coordinator, worker or all").choices([
@@ -135,7 +132,7 @@ function buildProgram(io: Io, options: CliOptions, state: State, argv: readonly 
     );
   colorOption(roleOptions(program)).action(async (given: Record<string, string | undefined>, command: Command) => {
     const [word] = command.args;
-    if (word !== undefined) throw unknownCommand(program, word);
+    if (word !== undefined) requireCommand(program, word);
     const { role } = given;
     if (role === undefined) program.outputHelp();
     else state.code = await options.startRole(roleOf(role as RoleOptions["role"], given));
@@ -149,18 +146,32 @@ function buildProgram(io: Io, options: CliOptions, state: State, argv: readonly 
   const on = connected(io, program, state, argv);
   runCommands(program, on);
   taskCommands(program, on);
-  clusterCommands(program, on);
+  clusterCommands(program, on, state);
   configCommands(program, io, state);
   versionCommand(program, io);
   // Only here: a word that any other command does not know is a mistake, and commands take this over when they are made.
   return program.allowExcessArguments(true);
 }
 
-function unknownCommand(program: Command, word: string): ClawError {
+function requireCommand(program: Command, word: string): void {
   const names = program.commands.map((command) => command.name());
+  if (names.includes(word)) return;
   const near = nearest(word, names);
   const hint = near === undefined ? `the commands are ${names.join(", ")}` : `did you mean \`claw ${near}\`?`;
-  return new ClawError("usage", `there is no command '${word}'`, { hint, field: word });
+  throw new ClawError("usage", `there is no command '${word}'`, { hint, field: word });
+}
+
+/** Notes which command is meant, so that an error can name its help. */
+function noted(command: Command, state: State): Command {
+  return command.hook("preSubcommand", (_group, sub) => {
+    state.command = sub;
+  });
+}
+
+/** `nodes ls`. */
+function pathOf(command: Command | undefined): string {
+  if (command?.parent == null) return "";
+  return `${pathOf(command.parent)} ${command.name()}`.trim();
 }
 
 /** Gives an action its connection to the cluster, and closes it. */
@@ -258,7 +269,8 @@ function taskCommands(program: Command, on: On): void {
     "logs <ids...>",
     "tasks' output; of an array, its members' in their order, each line with its index",
   );
-  on(logs.option("-f, --follow", "until they are over"), async (io, client, words, options) =>
+  logs.option("-f, --follow", "until they are over").option("--json", "pieces as a JSON array, with -f one a line");
+  on(logs, async (io, client, words, options) =>
     (await import("./commands/tasks.ts")).logsCommand(io, client, words, options),
   );
   const wait = make("wait <ids...>", "wait for tasks: 0 all succeeded, 1 one did not, 75 some still run at --timeout")
@@ -276,12 +288,13 @@ function taskCommands(program: Command, on: On): void {
   );
 }
 
-function clusterCommands(program: Command, on: On): void {
-  const nodes = program.command("nodes").description("the nodes, their load and what they did");
+function clusterCommands(program: Command, on: On, state: State): void {
+  const nodes = noted(program.command("nodes"), state).description("the nodes, their load and what they did");
   nodes.addHelpText("before", EXAMPLES["nodes"] ?? "");
   const ls = targetOptions(nodes.command("ls", { isDefault: true }))
     .description("list them (what `claw nodes` does)")
     .allowExcessArguments(true)
+    .addHelpText("before", EXAMPLES["nodes"] ?? "")
     .option("--json", "a JSON array")
     .option("--quiet", "ids only");
   on(colorOption(ls), async (io, client, _words, options) => {
@@ -296,7 +309,7 @@ function clusterCommands(program: Command, on: On): void {
     status.option("--json", "JSON").addHelpText("before", EXAMPLES["status"] ?? ""),
     async (io, client, _words, options) => (await import("./commands/cluster.ts")).statusCommand(io, client, options),
   );
-  const credentials = program.command("credentials").description("credentials for other machines");
+  const credentials = noted(program.command("credentials"), state).description("credentials for other machines");
   credentials.addHelpText("before", EXAMPLES["credentials"] ?? "");
   const exporting = targetOptions(credentials.command("export"))
     .description("print credentials for one worker or client")
@@ -315,7 +328,7 @@ const CONFIG_COMMANDS = {
 } as const;
 
 function configCommands(program: Command, io: Io, state: State): void {
-  const config = program.command("config").description("settings: make, check and show them");
+  const config = noted(program.command("config"), state).description("settings: make, check and show them");
   config.addHelpText("before", EXAMPLES["config"] ?? "");
   for (const name of ["init", "check", "show"] as const) {
     const command = config.command(`${name} [role]`).description(CONFIG_COMMANDS[name]);

@@ -31,6 +31,7 @@ export const EXAMPLES: Record<string, string> = {
 `),
   logs: text(`  claw logs task_35f04cf1
   claw logs -f 35f0
+  claw logs 35f0 --json | jq -r '.[].text'
 `),
   wait: text(`  claw wait 35f0 7a21
   claw wait --timeout 10m 35f0 || echo not yet
@@ -46,6 +47,9 @@ export const EXAMPLES: Record<string, string> = {
 `),
   credentials: text(`  claw credentials export --role worker > w.creds   on the coordinator's machine; one file a worker
   claw --role worker --nats nats://HOST:7422 --creds w.creds
+`),
+  version: text(`  claw version
+  claw version --json
 `),
   config: text(`  claw config init
   claw config check coordinator

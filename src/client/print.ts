@@ -33,7 +33,10 @@ function kept(outcome: Outcome): number {
 function sayMissing(io: Sink, id: string, outcome: Outcome, got: number): void {
   const cut = (outcome.stdout?.cut_bytes ?? 0) + (outcome.stderr?.cut_bytes ?? 0);
   const missing = Math.max(0, kept(outcome) - got);
-  if (cut > 0) io.err(`claw: ${id}: ${plural(cut, "byte")} of its output were cut: it reached its limit\n`);
+  if (cut > 0)
+    io.err(
+      `claw: ${id}: ${plural(cut, "byte")} of its output were cut: more than its node keeps, or the broker took no more\n`,
+    );
   if (missing > 0) io.err(`claw: ${id}: ${plural(missing, "byte")} of its output are no longer kept\n`);
 }
 

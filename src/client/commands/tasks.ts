@@ -6,6 +6,7 @@ import { finishedCount, isTerminal, TASK_STATUSES, type TaskStatus, type TaskVie
 import type { ResolvedRef } from "../../communication/queries.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
+import { JsonLogs } from "../json-logs.ts";
 import { labelled } from "../labelled.ts";
 import { readLines } from "../lines.ts";
 import { type Column, modeOf, plural, printRows, statusColor } from "../output.ts";
@@ -122,33 +123,50 @@ function targetOf(ref: ResolvedRef): { number: number; index?: number } {
   return { number: ref.number, ...(ref.index === undefined ? {} : { index: ref.index }) };
 }
 
+interface LogsOptions {
+  follow?: boolean;
+  json?: boolean;
+}
+
+/** Which task's output goes where; absent: as it is. */
+type SinkOf = (id: string) => ReturnType<typeof labelled>;
+
 export async function logsCommand(
   io: Io,
   client: RequestClient,
   ids: readonly string[],
-  options: { follow?: boolean },
+  options: LogsOptions,
 ): Promise<number> {
   const found = await refs(io, client, ids);
+  const follow = options.follow === true;
+  const json = options.json === true ? new JsonLogs(io, follow) : undefined;
+  const several = found.length > 1;
   for (const ref of found) {
     const { id, number: submission, index } = ref;
-    const several = found.length > 1;
-    if (index === undefined) await logsOfArray(io, client, submission, several, options.follow === true);
+    const sinkOf = json === undefined ? undefined : (task: string) => json.of(task);
+    if (index === undefined) await logsOfArray(io, client, submission, follow, sinkOf ?? arrayLabels(io, several));
     else {
       const { task } = await client.query("task.show", { number: submission, index });
-      const member = { id, number: submission, index };
-      await logsOf(io, client, member, task, { follow: options.follow === true, label: several ? id : undefined });
+      const single = several ? (name: string) => labelled(io, name) : undefined;
+      await logsOf(io, client, { id, number: submission, index }, task, { follow, sinkOf: sinkOf ?? single });
     }
   }
+  await json?.end();
   return 0;
 }
 
-/** Member by member in their order, their lines labelled where there are several. */
+/** The index says which line is whose, unless other tasks' lines stand beside them. */
+function arrayLabels(io: Io, several: boolean): SinkOf {
+  return (id) => labelled(io, several ? id : id.slice(id.lastIndexOf(".") + 1));
+}
+
+/** Member by member in their order. */
 async function logsOfArray(
   io: Io,
   client: RequestClient,
   submission: number,
-  several: boolean,
   follow: boolean,
+  sinkOf: SinkOf,
 ): Promise<void> {
   let cursor: string | undefined;
   do {
@@ -157,12 +175,9 @@ async function logsOfArray(
       limit: LIMITS.list_rows,
       ...(cursor === undefined ? {} : { cursor }),
     });
-    const alone = page.tasks.length === 1 && cursor === undefined;
     for (const view of page.tasks) {
-      const index = view.index ?? 0;
-      const label = several ? view.id : String(index);
-      const member = { id: view.id, number: submission, index };
-      await logsOf(io, client, member, view, { follow, label: alone && !several ? undefined : label });
+      const member = { id: view.id, number: submission, index: view.index ?? 0 };
+      await logsOf(io, client, member, view, { follow, sinkOf });
     }
     cursor = page.cursor;
   } while (cursor !== undefined);
@@ -173,10 +188,10 @@ async function logsOf(
   client: RequestClient,
   task: TaskRef,
   view: TaskView,
-  { follow, label }: { follow: boolean; label: string | undefined },
+  { follow, sinkOf }: { follow: boolean; sinkOf: SinkOf | undefined },
 ): Promise<void> {
-  const lines = label === undefined ? undefined : labelled(io, label);
-  const sink = lines ?? io;
+  const own = sinkOf?.(task.id);
+  const sink = own ?? io;
   if (isTerminal(view.status)) {
     await printFinished(sink, client, task, endedOf(view));
   } else if (follow) {
@@ -185,7 +200,7 @@ async function logsOf(
     await printSoFar(sink, client, task);
     io.err(`claw: ${task.id} is ${view.status}; -f follows its output\n`);
   }
-  await lines?.end();
+  await own?.end();
 }
 
 export async function waitCommand(
