@@ -228,8 +228,7 @@ export class NatsServerChild implements Service {
     this.#silent_checks = health === undefined ? this.#silent_checks + 1 : 0;
     if (health === "ok" || (health === undefined && this.#silent_checks < SILENT_CHECKS)) return;
     if (health !== undefined && /no space left/i.test(health) && this.#room() < ROOM_BYTES) {
-      if (!this.#disk_full)
-        this.#tell("disk_full", `${this.#options.data_dir}: ${health}`);
+      if (!this.#disk_full) this.#tell("disk_full", `${this.#options.data_dir}: ${health}`);
       this.#disk_full = true;
       return;
     }
