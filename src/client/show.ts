@@ -81,7 +81,7 @@ export function taskText(task: TaskView, now: number): string {
     lines.push([`attempt ${one.attempt}`, `${one.reason} on ${one.node}, ${isoTime(one.at)}`]);
   if (waiting !== undefined) {
     lines.push(["waits", waiting.summary]);
-    for (const { node, reason } of waiting.nodes) lines.push([`  ${node}`, reason]);
+    if (waiting.nodes.length > 1) for (const { node, reason } of waiting.nodes) lines.push([`  ${node}`, reason]);
   }
   const width = Math.max(...lines.map(([name]) => name.length));
   const head = lines.map(([name, value]) => `${name.padEnd(width)}  ${printable(value)}`).join("\n");

@@ -6,13 +6,14 @@ const MiB = 1024 * KiB;
 export const LIMITS = {
   // Messages
   heartbeat_bytes: 149,
-  message_bytes: 768 * KiB,
+  message_bytes: 960 * KiB, // a broker takes 1 MiB
   cluster_name_chars: 16,
   // Submissions
   tasks_per_request: 1000,
   array_members: 10_000_000,
-  specification_bytes: 256 * KiB,
+  specification_bytes: 128 * KiB, // as JSON
   input_bytes: 256 * KiB,
+  input_json_bytes: 800 * KiB, // with a specification it fits a message
   inputs_per_request: 1000,
   inputs_request_bytes: 512 * KiB,
   label_count: 32,
@@ -22,19 +23,20 @@ export const LIMITS = {
   file_chunk_bytes: 128 * KiB,
   argument_bytes: 131_071, // Linux refuses a longer single argument (MAX_ARG_STRLEN)
   // The log
-  batch_bytes: 768 * KiB,
+  batch_bytes: 960 * KiB, // a broker takes 1 MiB
   batch_close_bytes: 64 * KiB,
   appends_in_flight: 4,
   // Work on a node
   prefetch_tasks: 4096,
+  node_processes: 1024, // side by side, however little each needs
   assign_runs_per_message: 512,
   assign_message_bytes: 512 * KiB,
   held_runs_per_message: 4096,
   report_items_per_message: 512,
   report_message_bytes: 512 * KiB,
-  outbox_rows: 100_000,
   lost_attempts: 5,
   deferred_messages: 65_536,
+  deferred_bytes: 64 * MiB,
   progress_tasks: 10_000, // running tasks whose output so far the leader knows
   // Output
   tail_bytes: 1024,

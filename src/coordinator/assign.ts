@@ -33,14 +33,16 @@ export function assignMessages(incarnation: string, runs: readonly EventRun[], m
     const submission = material.submission(run[0]);
     if (submission === undefined) continue;
     for (const part of parts(run, submission, material)) {
-      const cost = itemBytes(part);
-      if (size + cost > LIMITS.assign_message_bytes || open.items.length === LIMITS.assign_runs_per_message) flush();
+      const cost = bytesOf(part) + 32;
+      const specification = spec_of.has(run[0]) ? undefined : material.specification(run[0]);
+      const more = cost + (specification === undefined ? 0 : bytesOf(specification));
+      if (size + more > LIMITS.assign_message_bytes || open.items.length === LIMITS.assign_runs_per_message) flush();
       let spec = spec_of.get(run[0]);
       if (spec === undefined) {
-        const specification = material.specification(run[0]);
-        spec = open.specifications.push(specification) - 1;
+        const needed = specification ?? material.specification(run[0]);
+        spec = open.specifications.push(needed) - 1;
         spec_of.set(run[0], spec);
-        size += JSON.stringify(specification).length;
+        size += bytesOf(needed);
       }
       open.items.push({ ...part, spec });
       size += cost;
@@ -80,17 +82,18 @@ function* cutInputs(
   let begin = 0;
   let size = 0;
   for (const [position, input] of inputs.entries()) {
-    if (position > begin && size + input.length > LIMITS.assign_message_bytes / 2) {
+    const cost = bytesOf(input);
+    if (position > begin && size + cost > LIMITS.assign_message_bytes / 2) {
       yield { run: [number, start + begin, start + position, attempt], id, inputs: inputs.slice(begin, position) };
       begin = position;
       size = 0;
     }
-    size += input.length;
+    size += cost;
   }
   yield { run: [number, start + begin, start + inputs.length, attempt], id, inputs: inputs.slice(begin) };
 }
 
-function itemBytes(item: Omit<AssignItem, "spec">): number {
-  const inputs = item.inputs?.reduce((sum, input) => sum + Buffer.byteLength(input) + 8, 0) ?? 0;
-  return 64 + (item.ids?.length ?? 0) * 11 + inputs;
+/** On the wire, where a quote or a control character takes more than itself. */
+function bytesOf(value: unknown): number {
+  return Buffer.byteLength(JSON.stringify(value));
 }

@@ -2,6 +2,7 @@
 // are appended with an expected sequence, a few in flight; what was promised in a batch happens only when the log has
 // acknowledged it. One append that does not succeed ends the term.
 
+import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import { apply } from "../core/apply.ts";
 import { planted } from "../core/canary.ts";
@@ -44,8 +45,10 @@ export class Committer {
   #epoch: number;
   #last: Tail;
   #touched = new Touched();
-  #events: Event[] = [];
+  /** Events of the open batch, as JSON. */
+  #events: string[] = [];
   #size = 0;
+  #at = 0;
   #after: (() => void)[] = [];
   #wanted = false;
   #flying: Sent[] = [];
@@ -68,11 +71,27 @@ export class Committer {
     return this.#flying.length === 0 && this.#events.length === 0;
   }
 
-  /** Folds the event into the head state and puts it into the open batch. */
+  /** Log time of what is decided from now on. */
+  set at(at: number) {
+    this.#at = at;
+  }
+
+  /** Folds the event into the head state and puts it into the open batch, which leaves first when it would not fit. */
   add(event: Event): void {
-    apply(this.#state, event, this.#touched);
-    this.#events.push(event);
-    this.#size += sizeOf(event);
+    this.addTogether([event]);
+  }
+
+  /** The same for events that belong together: all of them in one batch. Refuses what no batch can take. */
+  addTogether(events: readonly Event[]): void {
+    const texts = events.map((event) => JSON.stringify(event));
+    const size = texts.reduce((sum, text) => sum + Buffer.byteLength(text) + 1, 0);
+    if (size > LIMITS.batch_bytes) {
+      throw new ClawError("too_large", `this takes ${size} bytes of the log, at most ${LIMITS.batch_bytes} at once`);
+    }
+    if (this.#size + size > LIMITS.batch_bytes) this.#send(this.#at);
+    for (const event of events) apply(this.#state, event, this.#touched);
+    this.#events.push(...texts);
+    this.#size += size;
   }
 
   /** Runs `action` once everything decided so far is in the log: at once when it already is. */
@@ -105,8 +124,9 @@ export class Committer {
   #send(at: number): void {
     this.#state.time_ms = at;
     const { cluster_id } = this.#state;
-    const batch: Batch = { v: 1, cluster_id, epoch: this.#epoch, prev: this.#last.hash, at, events: this.#events };
-    const payload = new TextEncoder().encode(JSON.stringify(batch));
+    const batch: Batch = { v: 1, cluster_id, epoch: this.#epoch, prev: this.#last.hash, at, events: [] };
+    const text = `${JSON.stringify(batch).slice(0, -"]}".length)}${this.#events.join(",")}]}`;
+    const payload = new TextEncoder().encode(text);
     const sequence = this.#last.sequence + 1;
     const hash = batchHash(payload);
     const changes = this.#touched.seal(this.#state);
@@ -128,23 +148,5 @@ export class Committer {
     }
     this.#committed(sent);
     for (const action of sent.after) action();
-  }
-}
-
-/** About the bytes that an event adds to its batch: exact where it can be large. */
-function sizeOf(event: Event): number {
-  switch (event.t) {
-    case "submitted":
-    case "extended":
-    case "ended":
-      return JSON.stringify(event).length;
-    case "assigned":
-    case "started":
-    case "succeeded":
-    case "requeued":
-    case "stopping":
-      return 80 + event.runs.length * 40;
-    default:
-      return 400;
   }
 }

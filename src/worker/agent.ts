@@ -5,7 +5,7 @@ import { LIMITS } from "../common/limits.ts";
 import type { Capacity, Needs, NodeInfo, Outcome } from "../common/models.ts";
 import type { DownMessage, Run, UpMessage } from "../communication/messages.ts";
 import { fits } from "../core/place.ts";
-import { uncovered, without } from "../core/runs.ts";
+import { uncovered } from "../core/runs.ts";
 import { addUse, emptyUsed } from "../core/state.ts";
 import { Holding } from "./holding.ts";
 import { firstJob, type Job, type QueuedRun, queuedRun, runOf } from "./queue.ts";
@@ -38,7 +38,11 @@ interface Running {
   started_at: number | undefined;
   start_told: boolean;
   began_ms: number;
-  superseded: boolean;
+  /**
+   * What becomes of its end: `forgotten` when another attempt has taken its place; `given_back` when this node leaves, so
+   * that being stopped is no result.
+   */
+  fate: "report" | "cancelled" | "given_back" | "forgotten";
 }
 
 /** A task that runs longer than this is reported as running; shorter ones only as over. */
@@ -143,6 +147,8 @@ export class Agent {
         this.#heartbeat_ms = action.heartbeat_ms;
         this.#beat_ms = Number.NEGATIVE_INFINITY;
         this.#reporter.resendAll(now.monotonic_ms);
+        // Starts are told once and may have been lost with the connection.
+        for (const running of this.#running.values()) running.start_told = false;
         return;
       case "refuse":
         this.#mode = "refused";
@@ -178,29 +184,35 @@ export class Agent {
   }
 
   #cancel(message: Extract<DownMessage, { type: "task.cancel" }>): void {
-    for (const run of message.runs) {
-      for (const gone of this.#takeQueued(run)) {
-        if (message.reason === "superseded") this.#held.remove(gone);
-        else this.#reporter.release(gone);
-      }
-      for (const running of this.#running.values()) {
-        const { number, index, attempt } = running.job;
-        if (number !== run[0] || attempt !== run[3] || index < run[1] || index >= run[2]) continue;
-        if (message.reason === "superseded") running.superseded = true;
-        this.#world.stop(running.job, message.reason);
-      }
+    const { runs, reason } = message;
+    const wanted = byTask(runs);
+    for (const gone of this.#takeQueued(wanted)) {
+      if (reason === "superseded") this.#held.remove(gone);
+      else this.#reporter.release(gone);
+    }
+    for (const running of this.#running.values()) {
+      const { number, index, attempt } = running.job;
+      const named = wanted.get(taskKey(number, attempt))?.some(([, from, to]) => index >= from && index < to);
+      if (named !== true) continue;
+      if (reason === "superseded") running.fate = "forgotten";
+      else if (running.fate === "report") running.fate = "cancelled";
+      this.#world.stop(running.job, reason);
     }
   }
 
-  /** Takes what overlaps `run` out of the queue and tells what that was. */
-  #takeQueued(run: Run): Run[] {
+  /** Takes what is named out of the queue, in one pass, and tells what that was. */
+  #takeQueued(wanted: ReadonlyMap<string, Run[]>): Run[] {
     const taken: Run[] = [];
     const kept: QueuedRun[] = [];
     for (const queued of this.#queue) {
-      const own = runOf(queued);
-      const rest = uncovered(own, [run]);
+      const runs = wanted.get(taskKey(queued.number, queued.attempt));
+      if (runs === undefined) {
+        kept.push(queued);
+        continue;
+      }
+      const rest = runs.reduce<Run[]>((left, run) => left.flatMap((own) => uncovered(own, [run])), [runOf(queued)]);
       for (const [, from, to] of rest) kept.push({ ...queued, from, to });
-      taken.push(...without([own], rest));
+      taken.push(...uncovered(runOf(queued), rest));
     }
     this.#queue = kept;
     return taken;
@@ -221,7 +233,7 @@ export class Agent {
         const at = now.wall_ms;
         this.#reporter.plain([next.number, next.from, next.to, next.attempt, at, at]);
       } else {
-        if (fits(needs, this.#free()) === 0) break;
+        if (this.#running.size >= LIMITS.node_processes || fits(needs, this.#free()) === 0) break;
         this.#begin(firstJob(next), needs, now);
         next.from += 1;
         if (next.from === next.to) this.#queue.shift();
@@ -247,7 +259,7 @@ export class Agent {
   #begin(job: Job, needs: Needs, now: AgentNow): void {
     addUse(this.#used, needs, 1);
     const began_ms = now.monotonic_ms;
-    this.#running.set(keyOf(job), { job, started_at: undefined, start_told: false, began_ms, superseded: false });
+    this.#running.set(keyOf(job), { job, started_at: undefined, start_told: false, began_ms, fate: "report" });
     this.#world.start(job);
   }
 
@@ -263,7 +275,8 @@ export class Agent {
     this.#running.delete(keyOf(job));
     addUse(this.#used, job.specification.needs, -1);
     const { number, index, attempt } = job;
-    if (running.superseded) this.#held.remove([number, index, index + 1, attempt]);
+    const forget = running.fate === "forgotten" || (running.fate === "given_back" && outcome.reason === "cancelled");
+    if (forget) this.#held.remove([number, index, index + 1, attempt]);
     else this.#reporter.result(number, index, attempt, outcome);
     this.settle(now);
   }
@@ -316,21 +329,39 @@ export class Agent {
     });
   }
 
-  /** Takes nothing new from now on; what runs is stopped by the caller. */
-  leave(now: AgentNow): Job[] {
+  /**
+   * Takes nothing new from now on and stops what runs: it will run elsewhere, so its end here is nothing to report. What
+   * was to be cancelled anyway is.
+   */
+  leave(): void {
     this.#mode = "leaving";
     this.#queue = [];
-    this.#reporter.flush(now.monotonic_ms, true);
-    return [...this.#running.values()].map(({ job }) => {
-      this.#world.stop(job, "superseded");
-      return job;
-    });
+    for (const running of this.#running.values()) {
+      if (running.fate === "report") running.fate = "given_back";
+      this.#world.stop(running.job, "superseded");
+    }
   }
 
-  /** The last word: whatever it still held may run elsewhere. */
-  goodbye(reason: string): void {
+  /** The last word, behind the last reports: whatever it still held may run elsewhere. */
+  goodbye(reason: string, now: AgentNow): void {
+    this.#reporter.flush(now.monotonic_ms, true);
     this.#world.send({ type: "node.shutdown", incarnation: this.#options.incarnation, reason });
   }
+}
+
+function taskKey(number: number, attempt: number): string {
+  return `${number}/${attempt}`;
+}
+
+function byTask(runs: readonly Run[]): Map<string, Run[]> {
+  const found = new Map<string, Run[]>();
+  for (const run of runs) {
+    const key = taskKey(run[0], run[3]);
+    const list = found.get(key);
+    if (list === undefined) found.set(key, [run]);
+    else list.push(run);
+  }
+  return found;
 }
 
 export function keyOf(job: Pick<Job, "number" | "index" | "attempt">): string {

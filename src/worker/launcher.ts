@@ -47,6 +47,8 @@ export class Launcher {
   readonly #options: LauncherOptions;
   readonly #caps: OutputCaps;
   readonly #executors: Record<ExecutorKind, Executor>;
+  /** Scripts on their way, by hash. */
+  readonly #fetching = new Map<string, Promise<void>>();
   readonly #running = new Map<string, Running>();
 
   constructor(options: LauncherOptions) {
@@ -137,18 +139,27 @@ export class Launcher {
     timer.cancel();
   }
 
-  /** The bundle's path, fetched once. */
+  /** The bundle's path, fetched once, however many tasks ask for it at a time. */
   async #script(sha256: string): Promise<string> {
+    const path = join(this.#options.files_dir, `${sha256}.js`);
+    const under_way = this.#fetching.get(sha256);
+    if (under_way !== undefined) await under_way;
+    else if (!existsSync(path)) {
+      const fetching = this.#fetch(sha256, path).finally(() => this.#fetching.delete(sha256));
+      this.#fetching.set(sha256, fetching);
+      await fetching;
+    }
+    return path;
+  }
+
+  async #fetch(sha256: string, path: string): Promise<void> {
     const { files, files_dir, logger } = this.#options;
-    const path = join(files_dir, `${sha256}.js`);
-    if (existsSync(path)) return path;
-    mkdirSync(files_dir, { recursive: true, mode: 0o700 });
     try {
+      mkdirSync(files_dir, { recursive: true, mode: 0o700 });
       await files.fetch(sha256, path);
     } catch (error) {
       logger.warn("cannot fetch a script", { sha256, why: messageOf(error) });
       throw error;
     }
-    return path;
   }
 }

@@ -16,6 +16,12 @@ export interface ReportStore {
 
 type Report = Extract<UpMessage, { type: "task.complete" | "task.fail" }>;
 
+/** A report that waits, and what it adds to a message. */
+interface Waiting {
+  result: TaskResult;
+  bytes: number;
+}
+
 interface Sent {
   message: Report;
   runs: Run[];
@@ -30,10 +36,9 @@ export class Reporter {
   readonly #send: (message: UpMessage) => void;
   readonly #sent = new Map<number, Sent>();
   #plain: PlainRun[] = [];
-  #succeeded: TaskResult[] = [];
-  #failed: TaskResult[] = [];
+  #succeeded: Waiting[] = [];
+  #failed: Waiting[] = [];
   #released: Run[] = [];
-  #bytes = 0;
 
   constructor(store: ReportStore, send: (message: UpMessage) => void) {
     this.#store = store;
@@ -49,7 +54,7 @@ export class Reporter {
     const waiting: Run[] = [
       ...this.#plain.map(([number, from, to, attempt]): Run => [number, from, to, attempt]),
       ...[...this.#succeeded, ...this.#failed].map(
-        ({ task: [number, index, attempt] }): Run => [number, index, index + 1, attempt],
+        ({ result: { task: [number, index, attempt] } }): Run => [number, index, index + 1, attempt],
       ),
       ...this.#released,
     ];
@@ -73,9 +78,9 @@ export class Reporter {
 
   result(number: number, index: number, attempt: number, outcome: Outcome): void {
     const result: TaskResult = { task: [number, index, attempt], outcome };
-    this.#bytes += 200 + (outcome.stdout_tail?.length ?? 0) * 2 + (outcome.stderr_tail?.length ?? 0) * 2;
-    if (outcome.status === "completed") this.#succeeded.push(result);
-    else this.#failed.push(result);
+    const waiting = { result, bytes: Buffer.byteLength(JSON.stringify(result)) + 1 };
+    if (outcome.status === "completed") this.#succeeded.push(waiting);
+    else this.#failed.push(waiting);
   }
 
   release(run: Run): void {
@@ -87,20 +92,13 @@ export class Reporter {
     while (this.#gathered() && (all || this.#sent.size < IN_FLIGHT || this.#crowded())) {
       const most = LIMITS.report_items_per_message;
       if (this.#plain.length > 0 || this.#succeeded.length > 0) {
-        this.#write(
-          "task.complete",
-          { runs: this.#plain.splice(0, most), results: this.#succeeded.splice(0, most) },
-          now_ms,
-        );
+        const runs = this.#plain.splice(0, most);
+        this.#write("task.complete", { runs, results: takeMessage(this.#succeeded) }, now_ms);
       }
       if (this.#failed.length > 0 || this.#released.length > 0) {
-        this.#write(
-          "task.fail",
-          { results: this.#failed.splice(0, most), released: this.#released.splice(0, most) },
-          now_ms,
-        );
+        const released = this.#released.splice(0, most);
+        this.#write("task.fail", { results: takeMessage(this.#failed), released }, now_ms);
       }
-      if (!this.#gathered()) this.#bytes = 0;
     }
   }
 
@@ -108,8 +106,10 @@ export class Reporter {
     return this.#plain.length + this.#succeeded.length + this.#failed.length + this.#released.length > 0;
   }
 
+  /** A whole message has gathered. */
   #crowded(): boolean {
-    return this.#bytes > LIMITS.report_message_bytes / 2 || this.#plain.length >= LIMITS.report_items_per_message;
+    const most = LIMITS.report_items_per_message;
+    return this.#plain.length >= most || this.#succeeded.length >= most || this.#failed.length >= most;
   }
 
   #write(kind: Report["type"], body: object, now_ms: number): void {
@@ -148,6 +148,18 @@ export class Reporter {
     }
     return runs;
   }
+}
+
+/** As many of the oldest as one message takes: by number and by bytes. */
+function takeMessage(waiting: Waiting[]): TaskResult[] {
+  let bytes = 0;
+  let count = 0;
+  for (const one of waiting) {
+    bytes += one.bytes;
+    if (count === LIMITS.report_items_per_message || (count > 0 && bytes > LIMITS.report_message_bytes)) break;
+    count += 1;
+  }
+  return waiting.splice(0, count).map(({ result }) => result);
 }
 
 function runsOf(message: Report): Run[] {

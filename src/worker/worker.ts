@@ -216,9 +216,9 @@ export class Worker implements Service {
     if (this.#stopped) return;
     const agent = this.#agent;
     if (agent !== undefined) {
-      agent.leave(this.#now());
+      agent.leave();
       await this.#launcher?.stopped(STOP_DEADLINE_MS);
-      agent.goodbye("stopped");
+      agent.goodbye("stopped", this.#now());
     }
     this.#stopped = true;
     this.#timer?.cancel();
