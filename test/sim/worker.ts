@@ -67,6 +67,8 @@ export class SimWorker {
   #outbox: Outbox | undefined;
   #life = 0;
   #stopping = new Set<string>();
+  /** What ends each running job, now instead of in its time. */
+  #ends = new Map<string, () => void>();
   #used = 0;
 
   constructor(world: World, id: string, path: string) {
@@ -80,6 +82,7 @@ export class SimWorker {
     const life = this.#life;
     this.#used = 0;
     this.#stopping = new Set();
+    this.#ends = new Map();
     const outbox = new CheckedOutbox(this.#path, this.#world.log.concluded);
     this.#outbox = outbox;
     const effect = (action: () => void): void => {
@@ -119,7 +122,7 @@ export class SimWorker {
       if (life === this.#life) this.#guard(() => this.#agent?.started(job, started_at));
     });
     const end = (): void => {
-      if (life !== this.#life) return;
+      if (life !== this.#life || !this.#ends.delete(key)) return;
       this.#used -= job.specification.needs.cpu_millis;
       const times = { started_at, ended_at: this.#world.now().wall_ms };
       const outcome: Outcome = this.#stopping.has(key)
@@ -129,6 +132,7 @@ export class SimWorker {
           : { status: "completed", reason: "exit", exit_code: 0, ...times };
       this.#guard(() => this.#agent?.ended(job, outcome, this.#world.now()));
     };
+    this.#ends.set(key, end);
     clock.after(ran_ms, end);
   }
 
@@ -138,7 +142,19 @@ export class SimWorker {
     this.#guard(() => {
       next_ms = this.#agent?.tick(this.#world.now(), {}) ?? next_ms;
     });
+    if (life === this.#life && this.#world.leaveNow()) this.#leave();
     this.#world.clock.after(next_ms, () => this.#tick(life));
+  }
+
+  /** A clean stop, as systemd asks for: what runs is ended, goodbye is said, and the next life begins a moment later. */
+  #leave(): void {
+    const life = this.#life;
+    this.#guard(() => {
+      this.#agent?.leave();
+      for (const end of [...this.#ends.values()]) end();
+      if (life === this.#life) this.#agent?.goodbye("stopped", this.#world.now());
+    });
+    if (life === this.#life) this.crash();
   }
 
   down(message: DownMessage): void {

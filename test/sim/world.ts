@@ -49,6 +49,8 @@ export class World {
   crashes = 0;
   executions = 0;
   readonly acknowledged = new Map<number, number>();
+  /** Submissions that somebody asked to cancel. */
+  readonly #unwanted = new Set<number>();
   readonly #folder: string;
   readonly #trace = new Bun.CryptoHasher("sha256");
   #peace = false;
@@ -73,6 +75,11 @@ export class World {
   /** Whether the process that is acting dies here, between two of its effects. */
   crashNow(): boolean {
     return !this.#peace && this.chance.once(150);
+  }
+
+  /** Whether a worker is asked to stop cleanly just now. */
+  leaveNow(): boolean {
+    return !this.#peace && this.chance.once(400);
   }
 
   executed(job: Job): void {
@@ -156,6 +163,7 @@ export class World {
       this.acknowledged.set(id, number);
       if (chance.once(8)) {
         const targets = [{ number, from: 0, to: chance.between(1, count) }];
+        this.#unwanted.add(number);
         this.clock.after(chance.between(0, 2_000), () =>
           this.#wish({ type: "task.cancel", payload: { v: 1, targets }, done: () => undefined }),
         );
@@ -259,7 +267,11 @@ export class World {
       if (tasks !== recorded)
         throw new Error(`seed ${seed}: submission ${number}: ${recorded} results of ${tasks} tasks`);
     }
+    for (const number of cancelledIn(fresh)) {
+      if (!this.#unwanted.has(number)) throw new Error(`seed ${seed}: nobody cancelled submission ${number}`);
+    }
     checkEpochs(seed, this.log);
+    checkStopped(seed, this.log);
     fresh.close();
   }
 
@@ -277,6 +289,31 @@ function recordedOf(view: View): { number: number; tasks: number; recorded: numb
        AS recorded FROM submissions s`,
     )
     .all();
+}
+
+function cancelledIn(view: View): number[] {
+  const query = "SELECT DISTINCT number FROM results WHERE status = 'cancelled'";
+  return view.database
+    .query<{ number: number }, []>(query)
+    .all()
+    .map(({ number }) => number);
+}
+
+/** What was told to stop never gets another attempt. */
+function checkStopped(seed: number, log: SimLog): void {
+  const stopped = new Set<string>();
+  for (const { payload } of log.entries) {
+    for (const event of Batch.parse(JSON.parse(new TextDecoder().decode(payload))).events) {
+      if (event.t !== "stopping" && event.t !== "assigned") continue;
+      for (const [number, from, to] of event.runs) {
+        for (let index = from; index < to; index++) {
+          const key = `${number}.${index}`;
+          if (event.t === "stopping") stopped.add(key);
+          else if (stopped.has(key)) throw new Error(`seed ${seed}: ${key} was stopped and is assigned again`);
+        }
+      }
+    }
+  }
 }
 
 function checkEpochs(seed: number, log: SimLog): void {
