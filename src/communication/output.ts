@@ -164,7 +164,7 @@ async function* chunksOf(consumer: Consumer, follow: boolean, done: AbortSignal)
     let taken = 0;
     try {
       if (done.aborted) return;
-      for await (const message of batch) {
+      for await (const message of eagerly(batch)) {
         taken += 1;
         if (!follow) left = message.info.pending;
         yield message;
@@ -176,4 +176,37 @@ async function* chunksOf(consumer: Consumer, follow: boolean, done: AbortSignal)
     }
     if (taken === 0) await consumer.info();
   }
+}
+
+/**
+ * Takes messages off the `nats` package's iterator as they come: it forgets those that arrive together with a batch's
+ * end while its reader is busy with an earlier one. A batch at most is in memory.
+ */
+async function* eagerly(batch: AsyncIterable<JsMsg>): AsyncIterable<JsMsg> {
+  const waiting: JsMsg[] = [];
+  let over = false;
+  let wake = Promise.withResolvers<void>();
+  const collect = async (): Promise<void> => {
+    try {
+      for await (const message of batch) {
+        waiting.push(message);
+        wake.resolve();
+      }
+    } finally {
+      over = true;
+      wake.resolve();
+    }
+  };
+  const collecting = collect();
+  collecting.catch(() => undefined); // thrown below, unless the reader left before
+  for (;;) {
+    const message = waiting.shift();
+    if (message !== undefined) yield message;
+    else if (over) break;
+    else {
+      await wake.promise;
+      wake = Promise.withResolvers();
+    }
+  }
+  await collecting;
 }
