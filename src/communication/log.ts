@@ -10,6 +10,7 @@ import {
   RetentionPolicy,
   StorageType,
   type StreamConfig,
+  type StreamState,
 } from "nats";
 import { ClawError, messageOf } from "../common/errors.ts";
 import type { Runtime } from "../common/runtime.ts";
@@ -24,7 +25,7 @@ export interface LogEntry {
   payload: Uint8Array;
 }
 
-/** The port: one contract suite runs against this and the simulated one. */
+/** The port: one contract suite runs against this and the simulated one. Reads throw `broker` when it does not answer. */
 export interface Log {
   /** Appends behind sequence - 1. `nonce` tells this writer's batches from another's. */
   append(sequence: number, nonce: string, payload: Uint8Array): Promise<AppendResult>;
@@ -145,17 +146,28 @@ class NatsLog implements Log {
     return "unknown";
   }
 
+  async #state(): Promise<StreamState> {
+    try {
+      return (await this.#manager.streams.info(this.#stream)).state;
+    } catch (error) {
+      throw silent(error);
+    }
+  }
+
   async last(): Promise<number> {
-    return (await this.#manager.streams.info(this.#stream)).state.last_seq;
+    return (await this.#state()).last_seq;
   }
 
   async *read(sequence: number): AsyncIterable<LogEntry> {
-    const { state } = await this.#manager.streams.info(this.#stream);
+    const state = await this.#state();
     if (state.last_seq < sequence) return;
     if (state.first_seq > sequence) {
       throw new ClawError("log_lost", `the log begins at ${state.first_seq}, the view needs it from ${sequence}`);
     }
-    const consumer = await this.#jetstream.consumers.get(this.#stream, { opt_start_seq: sequence });
+    const start = { opt_start_seq: sequence };
+    const consumer = await this.#jetstream.consumers.get(this.#stream, start).catch((error: unknown) => {
+      throw silent(error);
+    });
     const messages = await consumer.consume({ max_messages: 500 });
     let expected = sequence;
     try {
@@ -170,4 +182,9 @@ class NatsLog implements Log {
       await consumer.delete().catch((error: unknown) => messageOf(error));
     }
   }
+}
+
+/** What the broker did not answer, or not well: it may do so another time. */
+function silent(error: unknown): ClawError {
+  return new ClawError("broker", `the broker does not give the log: ${messageOf(error)}`, { cause: error });
 }

@@ -215,7 +215,8 @@ export class Leader {
 
   /** Log time: never back, and never further ahead of the time that passed in this term than one bounded jump. */
   #time(now: Now): number {
-    const base = (this.#clock ??= { at: Math.max(this.state.time_ms, now.wall_ms), monotonic_ms: now.monotonic_ms });
+    const base = this.#clock ?? { at: Math.max(this.state.time_ms, now.wall_ms), monotonic_ms: now.monotonic_ms };
+    this.#clock = base;
     const most = base.at + (now.monotonic_ms - base.monotonic_ms) + FORWARD_JUMP_MS;
     this.#last_at = Math.floor(Math.max(this.state.time_ms, this.#last_at, Math.min(now.wall_ms, most)));
     this.#committer.at = this.#last_at;

@@ -54,8 +54,10 @@ function replay(state: State, view: View, log: Log, tail: Tail, entry: LogEntry)
   if (batch.prev !== tail.hash) {
     throw new ClawError("log_lost", `the log's batch ${entry.sequence} does not follow the one before it`);
   }
-  if (batch.epoch < state.epoch)
-    throw new Error(`batch ${entry.sequence} of epoch ${batch.epoch} after ${state.epoch}`);
+  if (batch.epoch < state.epoch) {
+    const epochs = `epoch ${batch.epoch} after ${state.epoch}`;
+    throw new ClawError("log_lost", `the log's batch ${entry.sequence} is of an earlier term (${epochs})`);
+  }
   const touched = new Touched();
   for (const event of batch.events) apply(state, event, touched);
   state.time_ms = batch.at;

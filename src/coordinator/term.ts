@@ -1,9 +1,9 @@
 // One term of leadership after the other: catch up, open a leader, feed it, and begin anew when an append was refused or
 // nobody can say what became of it. Commands in doubt are answered `unknown_outcome`, never with a rejection.
 
-import { ClawError, messageOf } from "../common/errors.ts";
+import { ClawError } from "../common/errors.ts";
 import type { Logger } from "../common/logging.ts";
-import { type Runtime, randomHex, sleep, type Timer } from "../common/runtime.ts";
+import { type Runtime, randomHex, type Timer } from "../common/runtime.ts";
 import type { CoordinatorBus, Request } from "../communication/bus.ts";
 import type { Log } from "../communication/log.ts";
 import type { CommandType, UpMessage } from "../communication/messages.ts";
@@ -40,7 +40,8 @@ export class Terms {
   #leader: Leader | undefined;
   #term = 0;
   #open = new Set<Request>();
-  #timers: Timer[] = [];
+  #ticking: Timer | undefined;
+  #waiting: Timer | undefined;
   #settling = false;
   #flushing: Timer | undefined;
   #stopped = false;
@@ -189,7 +190,7 @@ export class Terms {
   #tick(term: number): void {
     if (this.#stopped || term !== this.#term) return;
     this.#guard(() => this.#leader?.tick(this.#now()));
-    this.#timers = [this.#runtime.after(TICK_MS, () => this.#tick(term))];
+    this.#ticking = this.#runtime.after(TICK_MS, () => this.#tick(term));
   }
 
   /** An error inside the leader is a bug or a full disk: either way nothing may go on as if it had not happened. */
@@ -209,25 +210,23 @@ export class Terms {
       request.respond(new ClawError("unknown_outcome", `it is not known whether this was recorded: ${why}`));
     }
     this.#open.clear();
-    void this.#again();
+    this.#ticking?.cancel();
+    this.#beginAgain();
   }
 
-  async #again(): Promise<void> {
-    const term = this.#term;
-    while (!this.#stopped && term === this.#term) {
-      await sleep(this.#runtime, AGAIN_MS);
-      if (this.#stopped) return;
-      try {
-        await this.begin();
-        return;
-      } catch (error) {
-        if (error instanceof ClawError) {
+  /** In a moment, and then again and again until there is a term: a broker that is away comes back. */
+  #beginAgain(): void {
+    this.#waiting = this.#runtime.after(AGAIN_MS, () => {
+      this.begin().catch((error: unknown) => {
+        if (this.#stopped) return;
+        if (!(error instanceof ClawError) || error.code !== "broker") {
           this.#failed(error);
           return;
         }
-        this.#logger.warn("cannot lead yet", { why: messageOf(error) });
-      }
-    }
+        this.#logger.warn("cannot lead yet", { why: error.message });
+        this.#beginAgain();
+      });
+    });
   }
 
   stop(): void {
@@ -236,7 +235,8 @@ export class Terms {
     this.#stopped = true;
     this.#leader = undefined;
     this.#term += 1;
-    for (const timer of this.#timers) timer.cancel();
+    this.#ticking?.cancel();
+    this.#waiting?.cancel();
     this.#flushing?.cancel();
     for (const request of this.#open) request.respond(new ClawError("unknown_outcome", "the coordinator is stopping"));
     this.#open.clear();

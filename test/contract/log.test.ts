@@ -275,6 +275,24 @@ describe("the real log, beside the contract", () => {
     return { connection, close, manager: await connection.jetstreamManager() };
   }
 
+  async function silentBench() {
+    const server = openBench();
+    await server.server.start();
+    const proxy = await countingProxy(server.server.port);
+    const { authenticator, inbox_prefix } = readCredentials(server.identity.localCredentials("coordinator"));
+    const url = `nats://127.0.0.1:${proxy.port}`;
+    const connection = await openConnection({ url, name: "log", authenticator, inbox_prefix, timeout_ms: 5_000 });
+    const log = await openLog(connection, systemRuntime, CLUSTER, 1, undefined, PATIENCE);
+    await log.append(1, "mine", batch("a"));
+    const close = async (): Promise<void> => {
+      proxy.heal();
+      await connection.close();
+      proxy.close();
+      await server.close();
+    };
+    return { log, deafen: proxy.deafen, close };
+  }
+
   test("says when it begins behind what is wanted, and leaves no consumer however reading ends", async () => {
     const { connection, close, manager } = await single();
     try {
@@ -287,6 +305,18 @@ describe("the real log, beside the contract", () => {
       expect(await read(log, 3)).toHaveLength(3);
       const error = await read(log, 2).catch((reason: { code: string; message: string }) => reason);
       expect(error).toMatchObject({ code: "log_lost", message: "the log begins at 3, the view needs it from 2" });
+    } finally {
+      await close();
+    }
+  });
+
+  test("a broker that does not answer is said to be one, and nothing is said of the log", async () => {
+    const { log, close, deafen } = await silentBench();
+    try {
+      deafen();
+      for (const question of [log.last(), read(log, 1)]) {
+        expect(await question.catch((error: { code: string }) => error.code)).toBe("broker");
+      }
     } finally {
       await close();
     }
