@@ -107,6 +107,24 @@ test("while a broker dies and comes back the next chunks wait, and come once and
   expect(found.slice(-20)).toEqual(Array.from({ length: 20 }, (_, index) => 20 + index));
 });
 
+test("a reader that is slower than the writer gets every chunk", async () => {
+  const count = 300;
+  const done = new AbortController();
+  const seen: number[] = [];
+  const reading = (async () => {
+    for await (const { bytes } of followOutput(connection, CLUSTER, 8, 0, { follow: true, done: done.signal })) {
+      seen.push(bytes[0]! * 256 + bytes[1]!);
+      if (seen.length === count) done.abort();
+      if (seen.length % 7 === 0) await Bun.sleep(1); // busy while the next ones arrive
+    }
+  })();
+  for (let index = 0; index < count; index++) {
+    await publisher.publish(8, 0, 1, "stdout", new Uint8Array([index >> 8, index & 255]));
+  }
+  await reading;
+  expect(seen).toEqual(Array.from({ length: count }, (_, index) => index));
+});
+
 test("the oldest is forgotten when the limit is reached, and the limits follow the settings", async () => {
   const part = new Uint8Array(60_000);
   for (let index = 0; index < 25; index++) expect(await publisher.publish(4, index, 1, "stdout", part)).toBe(true);
