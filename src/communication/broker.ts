@@ -82,7 +82,7 @@ async function openForeign({ config, runtime, paths }: BrokerOptions, url: strin
   const { creds } = config.nats;
   const credentials = creds === undefined ? undefined : readCredentials(creds);
   // Elsewhere the server's supervisor holds it.
-  const own = await ownFolder(runtime, paths.coordinator_dir);
+  const own = await ownFolder(runtime, paths.coordinator_dir, "coordinator");
   let version = "";
   return {
     url: withoutLogin(url),

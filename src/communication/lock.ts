@@ -16,7 +16,7 @@ export interface Lock {
 
 const LOCK_EX = 2;
 const LOCK_NB = 4;
-/** A coordinator that was just killed may still hold its lock for a moment. */
+/** A process that was just killed may still hold its lock for a moment. */
 const DYING_MS = 300;
 
 type Flock = (fd: number, operation: number) => number;
@@ -61,10 +61,13 @@ export function tryLock(path: string): Lock | undefined {
   };
 }
 
-/** Only one coordinator a folder: its view, its keys and its server are one process's at a time. */
-export async function ownFolder(runtime: Runtime, folder: string): Promise<Lock> {
+/**
+ * Only one coordinator, or worker, a folder: view, keys and server, or outbox, tasks and identity, are one process's at a
+ * time. Throws already_running.
+ */
+export async function ownFolder(runtime: Runtime, folder: string, role: "coordinator" | "worker"): Promise<Lock> {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const path = join(folder, "coordinator.lock");
+  const path = join(folder, `${role}.lock`);
   const until_ms = runtime.monotonic_ms() + DYING_MS;
   for (;;) {
     const lock = tryLock(path);
@@ -75,7 +78,7 @@ export async function ownFolder(runtime: Runtime, folder: string): Promise<Lock>
     }
     if (runtime.monotonic_ms() > until_ms) {
       const pid = readFileSync(path, "utf8").trim();
-      throw new ClawError("already_running", `a coordinator (pid ${pid}) already uses ${folder}`);
+      throw new ClawError("already_running", `a ${role} (pid ${pid}) already uses ${folder}`);
     }
     await sleep(runtime, 10);
   }

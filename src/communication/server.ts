@@ -115,7 +115,7 @@ export class NatsServerChild implements Service {
 
   async #startOnce(): Promise<void> {
     const { data_dir, runtime } = this.#options;
-    this.#own = await ownFolder(runtime, data_dir);
+    this.#own = await ownFolder(runtime, data_dir, "coordinator");
     this.#executable = await serverExecutable(join(data_dir, "bin"), this.#options.executable);
     const path = join(realpathSync(data_dir), "jetstream.lock");
     this.#store = await takeStoreLock(runtime, path, () => this.#mode === "starting");

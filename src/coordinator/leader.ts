@@ -25,6 +25,7 @@ import {
 } from "../core/decide.ts";
 import type { Event, EventRun } from "../core/event.ts";
 import { without } from "../core/runs.ts";
+import { piecesOf } from "../core/segments.ts";
 import { isOver, type Node, type State } from "../core/state.ts";
 import { assignMessages, type Material } from "./assign.ts";
 import { type Committed, Committer, type OutgoingBatch, type Tail } from "./committer.ts";
@@ -78,6 +79,8 @@ export class Leader {
   readonly #over: { number: number; sequence: number }[] = [];
   readonly #deferred: { bytes: number; run: (now: Now) => void }[] = [];
   #deferred_bytes = 0;
+  /** Submissions with members that were told to stop. */
+  readonly #stopping = new Set<number>();
   #serving = false;
   #started_ms: number;
   /** Log time and elapsed time at the term's beginning. */
@@ -99,6 +102,7 @@ export class Leader {
       (batch) => world.append(batch),
       (committed) => this.#onCommitted(committed),
     );
+    for (const number of state.active) this.#stopping.add(number);
     const at = this.#time(now);
     if (state.cluster_id === "") {
       this.#committer.add({ t: "cluster", cluster_id: options.fresh_cluster_id, name: options.cluster, at });
@@ -281,6 +285,7 @@ export class Leader {
       total.cancelled += answer.cancelled;
       total.stopping += answer.stopping;
       total.finished += answer.finished;
+      if (stop.size > 0) this.#stopping.add(number);
       for (const [node, runs] of stop) this.#stop(node, runs, "cancelled");
     }
     return () => total;
@@ -337,6 +342,19 @@ export class Leader {
     }
     const agrees = node.held.count === message.n && node.held.hash === message.h;
     if (this.contacts.compare(contact, agrees)) this.#askForList(node);
+    this.#stopAgain(id);
+  }
+
+  /** The order to stop may have been lost on its way, and no difference would show it. */
+  #stopAgain(id: string): void {
+    const runs: EventRun[] = [];
+    for (const number of this.#stopping) {
+      const { segments = [], count = 0 } = this.state.submissions.get(number) ?? {};
+      const pieces = piecesOf(segments, 0, count, (piece) => piece.stopping === true);
+      if (pieces.length === 0) this.#stopping.delete(number);
+      for (const { from, to, attempt, node } of pieces) if (node === id) runs.push([number, from, to, attempt]);
+    }
+    if (runs.length > 0) this.#stop(id, runs, "cancelled");
   }
 
   #askForList(node: Node): void {
@@ -407,6 +425,7 @@ export class Leader {
     this.#committer.afterwards(() => {
       this.#control(id, incarnation, { kind: "welcome", cluster_id: this.state.cluster_id, heartbeat_ms });
     });
+    this.#stopAgain(id);
   }
 
   /** Attempts of a node's earlier life are over, but for those whose reports it still has to send. */
@@ -447,8 +466,6 @@ export class Leader {
     if (again.length > 0 && !planted("lost_assignment_forgotten")) this.#assign(id, again);
     const strange = without(asked.got, [...asked.runs, ...now_held]);
     if (strange.length > 0) this.#stop(id, strange, "superseded");
-    const stopping = heldBy(this.state, id).filter(({ piece }) => piece.stopping === true);
-    const stop = stopping.map(({ number, piece }): EventRun => [number, piece.from, piece.to, piece.attempt]);
-    if (stop.length > 0) this.#stop(id, stop, "cancelled");
+    this.#stopAgain(id);
   }
 }

@@ -140,15 +140,20 @@ function give(load: NodeLoad, needs: Needs, count: number): void {
   load.held += count;
 }
 
+/** How many more may run there: by what they need, and by the number of processes, for tasks that need next to nothing. */
+function roomOf(needs: Needs, node: NodeLoad): number {
+  return Math.max(0, Math.min(fits(needs, freeOf(node.info, node.used)), LIMITS.node_processes - node.held));
+}
+
 /** Free capacity, in even shares: each round gives the best node its share of what waits. */
 function fill(lane: number, needs: Needs, most: number, suited: NodeLoad[], placements: Placement[]): number {
   let given = 0;
-  const open = new Set(suited);
+  const open = new Set(suited.filter((node) => roomOf(needs, node) > 0));
   while (given < most && open.size > 0) {
     let best: NodeLoad | undefined;
     for (const node of open) if (best === undefined || score(node) > score(best)) best = node;
     if (best === undefined) break;
-    const room = fits(needs, freeOf(best.info, best.used));
+    const room = roomOf(needs, best);
     const count = Math.min(room, Math.max(1, Math.ceil((most - given) / (open.size * 2))), most - given);
     if (room <= count) open.delete(best);
     if (count === 0) continue;
@@ -170,7 +175,7 @@ function prefetch(
   let left = most;
   for (const [position, node] of suited.entries()) {
     if (node.full || left === 0) continue;
-    const abreast = Math.max(1, fits(needs, node.info.capacity));
+    const abreast = Math.max(1, Math.min(fits(needs, node.info.capacity), LIMITS.node_processes));
     const ahead = Math.min(LIMITS.prefetch_tasks, Math.floor((abreast * PREFETCH_MS) / Math.max(mean_ms, 0.005)));
     const count = Math.min(abreast + ahead - node.held, Math.ceil(left / (suited.length - position)));
     // A half-empty reserve is filled in one go: many small assignments cost more than one large one.

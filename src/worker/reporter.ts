@@ -54,7 +54,11 @@ export class Reporter {
     const waiting: Run[] = [
       ...this.#plain.map(([number, from, to, attempt]): Run => [number, from, to, attempt]),
       ...[...this.#succeeded, ...this.#failed].map(
-        ({ result: { task: [number, index, attempt] } }): Run => [number, index, index + 1, attempt],
+        ({
+          result: {
+            task: [number, index, attempt],
+          },
+        }): Run => [number, index, index + 1, attempt],
       ),
       ...this.#released,
     ];

@@ -1,7 +1,6 @@
 // The worker: its connection, its agent, and the executors that the agent starts. Wiring and order of start and stop;
 // decisions are the agent's.
 
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { WorkerConfig } from "../common/config.ts";
 import { ClawError, messageOf } from "../common/errors.ts";
@@ -14,6 +13,7 @@ import { WorkerBus } from "../communication/bus.ts";
 import { type NatsConnection, openConnection } from "../communication/connection.ts";
 import { type Credentials, localNodeId, readCredentials } from "../communication/credentials.ts";
 import { FileStore } from "../communication/files.ts";
+import { type Lock, ownFolder } from "../communication/lock.ts";
 import { OutputPublisher } from "../communication/output.ts";
 import { Outbox } from "../storage/outbox.ts";
 import { Agent, type AgentNow } from "./agent.ts";
@@ -59,6 +59,7 @@ export class Worker implements Service {
   #incarnation = "";
   #welcomed = Promise.withResolvers<void>();
   #stopped = false;
+  #lock: Lock | undefined;
   #id = "";
 
   constructor(options: WorkerOptions) {
@@ -83,7 +84,7 @@ export class Worker implements Service {
   async start(): Promise<void> {
     const { runtime, config, paths, logger, url, creds, domain } = this.#options;
     const folder = paths.worker_dir;
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    this.#lock = await ownFolder(runtime, folder, "worker");
     const credentials: Credentials | undefined = creds === undefined ? undefined : readCredentials(creds);
     this.#id = nodeIdOf(credentials, creds, folder);
     const incarnation = randomHex(runtime, 8);
@@ -231,6 +232,7 @@ export class Worker implements Service {
     }
     this.#outbox?.close();
     this.#outbox = undefined;
+    this.#lock?.release();
   }
 }
 
