@@ -273,9 +273,9 @@ export class Machine {
   }
 
   /** Processes of this machine's tasks: whoever carries its folder in arguments, environment or working folder. */
-  taskPids(of: string): number[] {
+  taskPids(of: string | RegExp): number[] {
     return findProcesses(basename(this.folder))
-      .filter(({ command }) => command.includes(of))
+      .filter(({ command }) => (typeof of === "string" ? command.includes(of) : of.test(command)))
       .map(({ pid }) => pid);
   }
 
