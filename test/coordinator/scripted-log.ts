@@ -1,0 +1,99 @@
+// A log that the test holds in its hand: it says when an append arrives, whether its acknowledgement does, and what
+// somebody else wrote meanwhile.
+
+import { ClawError } from "../../src/common/errors.ts";
+import type { AppendResult, Log, LogEntry } from "../../src/communication/log.ts";
+import { Batch } from "../../src/core/event.ts";
+import { until } from "../until.ts";
+
+interface Flying {
+  sequence: number;
+  nonce: string;
+  payload: Uint8Array;
+  resolve: (result: AppendResult) => void;
+}
+
+export class ScriptedLog implements Log {
+  created = "then";
+  readonly entries: (LogEntry & { nonce: string })[] = [];
+  /** Reads fail so often before they work again. */
+  silent_reads = 0;
+  #flying: Flying[] = [];
+  #held = false;
+
+  append(sequence: number, nonce: string, payload: Uint8Array): Promise<AppendResult> {
+    const { promise, resolve } = Promise.withResolvers<AppendResult>();
+    const flying = { sequence, nonce, payload, resolve };
+    if (this.#held) this.#flying.push(flying);
+    else resolve(this.#store(flying));
+    return promise;
+  }
+
+  #store({ sequence, nonce, payload }: Flying): AppendResult {
+    if (this.entries.length === sequence - 1) this.entries.push({ sequence, nonce, payload });
+    return this.entries[sequence - 1]?.nonce === nonce ? "stored" : "deposed";
+  }
+
+  /** From now on appends wait for the test. */
+  hold(): void {
+    this.#held = true;
+  }
+
+  /** Stores and acknowledges what waits, and whatever comes after. */
+  release(): void {
+    this.#held = false;
+    for (const flying of this.#flying.splice(0)) flying.resolve(this.#store(flying));
+  }
+
+  /** Waits for an append; `stored` says whether it gets into the log although nobody hears of it. */
+  async unknown(stored: boolean): Promise<void> {
+    const flying = await until(() => this.#flying.shift(), "an append");
+    if (stored) this.#store(flying);
+    this.#held = false;
+    flying.resolve("unknown");
+  }
+
+  async arrived(): Promise<void> {
+    await until(() => this.#flying.length > 0, "an append");
+  }
+
+  #answers(): void {
+    if (this.silent_reads === 0) return;
+    this.silent_reads -= 1;
+    throw new ClawError("broker", "the broker does not give the log: timeout");
+  }
+
+  async last(): Promise<number> {
+    await Promise.resolve();
+    this.#answers();
+    return this.entries.length;
+  }
+
+  async *read(sequence: number): AsyncIterable<LogEntry> {
+    await Promise.resolve();
+    yield* this.entries.slice(sequence - 1);
+  }
+
+  batch(sequence: number): Batch {
+    return Batch.parse(JSON.parse(new TextDecoder().decode(this.entries[sequence - 1]!.payload)));
+  }
+
+  /** Another stream of the same name. */
+  replace(): void {
+    this.created = "later";
+  }
+
+  /** Another's words in the place of a batch. */
+  rewrite(sequence: number, change: (batch: Batch) => object): void {
+    const payload = new TextEncoder().encode(JSON.stringify(change(this.batch(sequence))));
+    this.entries[sequence - 1] = { ...this.entries[sequence - 1]!, payload };
+  }
+
+  /** What happened, batch by batch. */
+  get told(): string[] {
+    return this.entries.map(({ sequence }) => {
+      const { events } = this.batch(sequence);
+      return events.map((event) => (event.t === "term" ? `term ${event.epoch}` : event.t)).join(" ");
+    });
+  }
+}

@@ -1,0 +1,480 @@
+// Terms of leadership over a log that the test holds: what is answered when, what becomes of commands in doubt, and how a
+// leader that was deposed finds out without having said anything false.
+
+import { afterEach, describe, expect, test } from "bun:test";
+import { ClawError } from "../../src/common/errors.ts";
+import { createLogger } from "../../src/common/logging.ts";
+import { randomHex, systemRuntime } from "../../src/common/runtime.ts";
+import {
+  COMMANDS,
+  type CommandType,
+  type DownMessage,
+  type TaskExtend,
+  type TaskSubmit,
+  type UpMessage,
+} from "../../src/communication/messages.ts";
+import { Terms } from "../../src/coordinator/term.ts";
+import { View } from "../../src/storage/view.ts";
+import { submission } from "../cluster.ts";
+import { INFO } from "../core/cluster.ts";
+import { TestRuntime } from "../runtime.ts";
+import { canonical } from "../sim/canonical.ts";
+import { until } from "../until.ts";
+import { ScriptedLog } from "./scripted-log.ts";
+
+type Answer = { number?: number; total?: number; sequence?: number } | ClawError;
+
+interface Asked {
+  readonly answer: Answer | undefined;
+  answered(): Promise<Answer>;
+}
+
+/** A coordinator without a broker: its terms, its view, and what it sent. */
+class Coordinator {
+  readonly runtime = new TestRuntime();
+  readonly view = new View(":memory:");
+  readonly sent: [node: string, message: DownMessage][] = [];
+  readonly failures: unknown[] = [];
+  readonly lines: string[] = [];
+  readonly terms: Terms;
+
+  constructor(log: ScriptedLog, name = "one") {
+    const write = (line: string): void => void this.lines.push(line);
+    const logger = createLogger({ role: "test", level: "debug", format: "json", runtime: systemRuntime, write });
+    this.terms = new Terms(
+      this.runtime,
+      log,
+      this.view,
+      { send: (node, message) => void this.sent.push([node, message]) },
+      logger,
+      { cluster: "test", name, heartbeat_ms: 10_000, missed_heartbeats: 3 },
+      () => undefined,
+      (error) => void this.failures.push(error),
+    );
+  }
+
+  async serve(): Promise<void> {
+    await this.terms.begin();
+    await this.terms.serving;
+  }
+
+  ask(type: CommandType, payload: object): Asked {
+    let answer: Answer | undefined;
+    const respond = (given: object): void => {
+      if (answer !== undefined) throw new Error("answered twice");
+      answer = given;
+    };
+    // As the bus hands it on: in the schema's order.
+    const parsed: unknown = COMMANDS[type].parse(payload);
+    this.terms.command(type, parsed, "client_1", JSON.stringify(payload).length, { respond });
+    return {
+      get answer() {
+        return answer;
+      },
+      answered: () => until(() => answer, `an answer to ${type}`),
+    };
+  }
+
+  up(node: string, message: UpMessage): void {
+    this.terms.up(node, message, JSON.stringify(message).length);
+  }
+
+  /** Until it leads in this epoch. */
+  leads(epoch: number): Promise<unknown> {
+    return until(() => this.terms.leader?.state.epoch === epoch, `epoch ${epoch}`);
+  }
+
+  get rows(): string {
+    this.terms.flush();
+    return canonical(this.view);
+  }
+}
+
+const started: Coordinator[] = [];
+
+function coordinator(log: ScriptedLog, name?: string): Coordinator {
+  const made = new Coordinator(log, name);
+  started.push(made);
+  return made;
+}
+
+async function serving(log: ScriptedLog, name?: string): Promise<Coordinator> {
+  const made = coordinator(log, name);
+  await made.serve();
+  return made;
+}
+
+afterEach(() => {
+  for (const { terms, view, runtime, failures } of started.splice(0)) {
+    terms.stop();
+    view.close();
+    expect(runtime.waiting).toEqual([]);
+    expect(failures).toEqual([]);
+  }
+});
+
+/** What made a coordinator give up; taken, so that the check at the end does not find it. */
+function failure({ failures }: Coordinator): Promise<unknown> {
+  return until(() => failures.shift(), "a failure");
+}
+
+function codeOf(answer: Answer | undefined): string | undefined {
+  return answer instanceof ClawError ? answer.code : undefined;
+}
+
+function numberOf(answer: Answer | undefined): number {
+  if (answer === undefined || answer instanceof ClawError) throw new Error(`no number: ${String(answer)}`);
+  return answer.number!;
+}
+
+async function refusal(promise: Promise<unknown>): Promise<ClawError> {
+  const error: unknown = await promise.catch((reason: unknown) => reason);
+  if (error instanceof ClawError) return error;
+  throw new Error(`no refusal: ${String(error)}`);
+}
+
+const NOOP = { needs: { executor: "noop" as const }, argv: [] };
+const noop = (): TaskSubmit => submission(NOOP).request;
+
+describe("a term", () => {
+  test("is opened by a barrier in the log, each with a higher epoch, and keeps the cluster's id", async () => {
+    const log = new ScriptedLog();
+    const first = await serving(log);
+    const { cluster_id } = first.terms.leader!.state;
+    expect(log.told).toEqual(["cluster term 1"]);
+    first.terms.stop();
+    const second = await serving(log, "two");
+    expect(log.told).toEqual(["cluster term 1", "term 2"]);
+    expect(second.terms.leader!.state).toMatchObject({ cluster_id, epoch: 2, leader: "two" });
+    expect(log.batch(2)).toMatchObject({ cluster_id, epoch: 2 });
+  });
+
+  test("serves nobody before the barrier is in the log", async () => {
+    const log = new ScriptedLog();
+    log.hold();
+    const one = coordinator(log);
+    expect(codeOf(one.ask("task.submit", noop()).answer)).toBe("not_leading");
+    await one.terms.begin();
+    expect(one.terms.leader).toBeUndefined();
+    expect(codeOf(one.ask("task.submit", noop()).answer)).toBe("not_leading");
+    log.release();
+    await one.terms.serving;
+    expect(numberOf(await one.ask("task.submit", noop()).answered())).toBe(1);
+  });
+
+  test("answers a command only when the log has it, with the sequence that a query has to have seen", async () => {
+    const log = new ScriptedLog();
+    const one = await serving(log);
+    log.hold();
+    const asked = one.ask("task.submit", noop());
+    await log.arrived();
+    expect([asked.answer, one.terms.sequence]).toEqual([undefined, 1]);
+    log.release();
+    expect(await asked.answered()).toEqual({ number: 1, sequence: 2 });
+  });
+
+  test("asks the nodes that it knows to register again, so that they send what they could not report", async () => {
+    const log = new ScriptedLog();
+    const one = await serving(log);
+    one.up("node_1", { type: "node.register", v: 1, incarnation: "a".repeat(16), info: INFO, held: [] });
+    await until(() => one.sent.length > 0, "the welcome");
+    one.terms.stop();
+    const two = await serving(log);
+    expect(two.sent).toEqual([
+      ["node_1", { type: "node.control", incarnation: "a".repeat(16), action: { kind: "register" } }],
+    ]);
+  });
+
+  test("ends with its coordinator: open requests are in doubt, and nothing is told afterwards", async () => {
+    const log = new ScriptedLog();
+    const one = await serving(log);
+    log.hold();
+    const asked = one.ask("task.submit", noop());
+    await log.arrived();
+    one.terms.stop();
+    one.terms.stop();
+    expect(codeOf(asked.answer)).toBe("unknown_outcome");
+    log.release();
+    expect(codeOf(one.ask("task.submit", noop()).answer)).toBe("not_leading");
+  });
+});
+
+describe("an append of which nobody knows what became", () => {
+  test.each([true, false])(
+    "(stored: %p) leaves its commands in doubt; sent again they are done once",
+    async (stored) => {
+      const log = new ScriptedLog();
+      const one = await serving(log);
+      const [before] = [noop()];
+      await one.ask("task.submit", before).answered();
+      log.hold();
+      const requests = [noop(), noop()];
+      const asked = requests.map((request) => one.ask("task.submit", request));
+      await log.unknown(stored);
+      const answers = await Promise.all(asked.map((one_asked) => one_asked.answered()));
+      expect(answers.map(codeOf)).toEqual(["unknown_outcome", "unknown_outcome"]);
+      expect((answers[0] as ClawError).hint).toContain("same id");
+      await one.leads(2);
+      const again = [...requests, before].map((request) => one.ask("task.submit", request));
+      const numbers = (await Promise.all(again.map((one_asked) => one_asked.answered()))).map(numberOf);
+      expect(numbers).toEqual([2, 3, 1]);
+      const submitted = log.entries.flatMap(({ sequence }) =>
+        log.batch(sequence).events.filter(({ t }) => t === "submitted"),
+      );
+      expect(submitted).toHaveLength(3);
+      expect(one.lines.some((line) => line.includes("stepping down: the log does not answer"))).toBe(true);
+      const fresh = await serving(log);
+      one.terms.stop();
+      expect(fresh.terms.leader?.state.next_number).toBe(4);
+    },
+  );
+
+  test("is waited for while the broker is silent, and leading goes on when it is back", async () => {
+    const log = new ScriptedLog();
+    const one = await serving(log);
+    log.hold();
+    const asked = one.ask("task.submit", noop());
+    log.silent_reads = 2;
+    await log.unknown(false);
+    expect(codeOf(await asked.answered())).toBe("unknown_outcome");
+    expect(codeOf(one.ask("task.submit", noop()).answer)).toBe("not_leading");
+    await one.leads(2);
+    expect(one.lines.filter((line) => line.includes("cannot lead yet"))).toHaveLength(2);
+    expect(numberOf(await one.ask("task.submit", noop()).answered())).toBe(1);
+  });
+
+  test("nothing begins anew after a stop", async () => {
+    const log = new ScriptedLog();
+    const one = await serving(log);
+    log.hold();
+    one.ask("task.submit", noop());
+    await log.unknown(false);
+    await until(() => one.terms.leader === undefined, "the step down");
+    one.terms.stop();
+    one.runtime.skip(60_000);
+    expect(one.runtime.waiting).toEqual([]);
+    expect(log.entries).toHaveLength(1);
+  });
+});
+
+describe("a leader that was deposed without noticing", () => {
+  const ARRAY = { inputs: [], open: true };
+
+  test("learns it from its next append, steps down, and leads again with what the other one wrote", async () => {
+    const log = new ScriptedLog();
+    const [one, two] = [await serving(log, "one"), coordinator(log, "two")];
+    await two.serve();
+    const theirs = noop();
+    expect(numberOf(await two.ask("task.submit", theirs).answered())).toBe(1);
+    const mine = noop();
+    const answer = await one.ask("task.submit", mine).answered();
+    expect([codeOf(answer), (answer as ClawError).message.includes("another coordinator leads")]).toEqual([
+      "unknown_outcome",
+      true,
+    ]);
+    await one.leads(3);
+    expect(log.told).toEqual(["cluster term 1", "term 2", "submitted", "term 3"]);
+    expect(numberOf(await one.ask("task.submit", theirs).answered())).toBe(1);
+    expect(numberOf(await one.ask("task.submit", mine).answered())).toBe(2);
+    expect(codeOf(await two.ask("task.submit", noop()).answered())).toBe("unknown_outcome");
+    await two.leads(4);
+    expect(codeOf(await one.ask("task.submit", noop()).answered())).toBe("unknown_outcome");
+    await one.leads(5);
+    const fresh = await serving(log);
+    two.terms.stop();
+    one.terms.stop();
+    expect(log.told.slice(3)).toEqual(["term 3", "submitted", "term 4", "term 5", "term 6"]);
+    expect(fresh.terms.leader!.state.next_number).toBe(3);
+  });
+
+  test("refuses nothing on what it knows: the log may know more", async () => {
+    const log = new ScriptedLog();
+    const one = await serving(log);
+    const { request, id } = submission(NOOP, ARRAY);
+    await one.ask("task.submit", request).answered();
+    const two = await serving(log);
+    const extend = (offset: number, inputs: string[]): TaskExtend => ({
+      v: 1,
+      id,
+      nonce: request.nonce,
+      offset,
+      inputs,
+    });
+    expect(await two.ask("task.extend", extend(0, ["a", "b"])).answered()).toMatchObject({ total: 2 });
+    const other = submission(NOOP, ARRAY);
+    await two.ask("task.submit", other.request).answered();
+    // By what the first one knows, the one leaves a gap and the other extends an array that does not exist.
+    const gap = one.ask("task.extend", extend(2, ["c"]));
+    const unknown = one.ask("task.extend", { ...extend(0, ["x"]), id: other.id, nonce: other.request.nonce });
+    expect([codeOf(await gap.answered()), codeOf(await unknown.answered())]).toEqual([
+      "unknown_outcome",
+      "unknown_outcome",
+    ]);
+    await one.leads(3);
+    expect(await one.ask("task.extend", extend(2, ["c"])).answered()).toMatchObject({ total: 3 });
+    // One that leads does refuse.
+    expect(codeOf(await one.ask("task.extend", extend(9, ["z"])).answered())).toBe("gap");
+    two.terms.stop();
+  });
+
+  test("makes no worker forget a report that it takes for superseded", async () => {
+    const log = new ScriptedLog();
+    const one = await serving(log);
+    const incarnation = "b".repeat(16);
+    const register: UpMessage = { type: "node.register", v: 1, incarnation, info: INFO, held: [] };
+    one.up("node_1", register);
+    await until(() => one.sent.length > 0, "the welcome");
+    const two = await serving(log);
+    two.up("node_1", register);
+    await two.ask("task.submit", noop()).answered();
+    const assigned = await until(
+      () =>
+        two.sent.find(([, message]) => message.type === "task.assign")?.[1] as
+          | { items: { run: number[] }[] }
+          | undefined,
+      "the assignment",
+    );
+    const [number, from, to, attempt] = assigned.items[0]!.run as [number, number, number, number];
+    const report: UpMessage = { type: "task.complete", seq: 7, runs: [[number, from, to, attempt, 1, 2]], results: [] };
+    const acks = (from_one: Coordinator): unknown[] => from_one.sent.filter(([, { type }]) => type === "report.ack");
+    one.up("node_1", report);
+    await one.leads(3);
+    expect(acks(one)).toEqual([]);
+    one.up("node_1", report);
+    await until(() => acks(one).length === 1, "the acknowledgement");
+    expect(one.terms.leader!.state.totals.completed).toBe(1);
+    // Sent again it is refused by one that leads, and may be forgotten.
+    one.up("node_1", report);
+    await until(() => acks(one).length === 2, "the second acknowledgement");
+    expect(one.terms.leader!.state.results).toBe(1);
+    two.terms.stop();
+  });
+});
+
+describe("a log that is not what the view was made from", () => {
+  async function behind(): Promise<{ log: ScriptedLog; one: Coordinator }> {
+    const log = new ScriptedLog();
+    const one = await serving(log);
+    await one.ask("task.submit", noop()).answered();
+    await one.ask("task.submit", noop()).answered();
+    one.terms.flush();
+    return { log, one };
+  }
+
+  const cases: [string, (log: ScriptedLog) => void, RegExp][] = [
+    ["another one of the same name", (log) => log.replace(), /is not the one/],
+    ["one that lost its end", (log) => void log.entries.pop(), /ends at 2, but 3 was acknowledged/],
+  ];
+  test.each(cases)("(%s) is refused", async (_, change, message) => {
+    const { log, one } = await behind();
+    change(log);
+    const refused = await refusal(one.terms.begin());
+    expect([refused.code, message.test(refused.message)]).toEqual(["log_lost", true]);
+    expect(refused.hint).toContain("restore");
+  });
+
+  const inside: [string, (log: ScriptedLog) => void, RegExp][] = [
+    [
+      "changed in the middle",
+      (log) => log.rewrite(2, (batch) => ({ ...batch, at: batch.at + 1 })),
+      /batch 3 does not follow/,
+    ],
+    ["of a version to come", (log) => log.rewrite(2, (batch) => ({ ...batch, v: 2 })), /batch 2 cannot be read/],
+    [
+      "of an earlier term",
+      (log) => log.rewrite(3, (batch) => ({ ...batch, epoch: 0 })),
+      /batch 3 is of an earlier term/,
+    ],
+  ];
+  test.each(inside)("(%s) is refused by a coordinator that has no view", async (_, change, message) => {
+    const { log } = await behind();
+    change(log);
+    const refused = await refusal(coordinator(log).terms.begin());
+    expect([refused.code, refused.message]).toEqual(["log_lost", expect.stringMatching(message)]);
+  });
+
+  test("ends the coordinator that finds it out between two terms", async () => {
+    const { log, one } = await behind();
+    log.hold();
+    const asked = one.ask("task.submit", noop());
+    log.replace();
+    await log.unknown(false);
+    expect(codeOf(await asked.answered())).toBe("unknown_outcome");
+    expect(await failure(one)).toMatchObject({ code: "log_lost" });
+    one.runtime.skip(10_000);
+    expect(one.terms.leader).toBeUndefined();
+  });
+});
+
+describe("the view", () => {
+  test("follows by itself, equals the fold of the log, and what is over leaves the memory", async () => {
+    const log = new ScriptedLog();
+    const one = await serving(log);
+    one.up("node_1", { type: "node.register", v: 1, incarnation: "c".repeat(16), info: INFO, held: [] });
+    const answer = await one.ask("task.submit", submission(NOOP, { count: 3 }).request).answered();
+    const number = numberOf(answer);
+    expect(one.terms.leader!.state.submissions.has(number)).toBe(true);
+    one.up("node_1", { type: "task.complete", seq: 1, runs: [[number, 0, 3, 1, 1, 2]], results: [] });
+    await until(() => !one.terms.leader!.state.submissions.has(number), "its leaving");
+    expect(one.view.witness().sequence).toBe(log.entries.length);
+    const rows = one.rows;
+    one.terms.stop();
+    const fresh = coordinator(log);
+    log.hold();
+    await fresh.terms.begin();
+    expect(canonical(fresh.view)).toBe(rows);
+    log.release();
+    await fresh.terms.serving;
+  });
+
+  test("that cannot be written ends the coordinator", async () => {
+    const log = new ScriptedLog();
+    const one = await serving(log);
+    one.terms.flush();
+    const { pages } = one.view.database
+      .query<{ pages: number }, []>("SELECT page_count AS pages FROM pragma_page_count")
+      .get()!;
+    one.view.database.run(`PRAGMA max_page_count = ${pages}`);
+    const spec = submission({ ...NOOP, labels: { text: randomHex(systemRuntime, 64) } });
+    for (let at = 0; at < 50; at++)
+      one.ask("task.submit", { ...spec.request, nonce: randomHex(systemRuntime, 16), tasks: [[at, 0]] });
+    expect(await failure(one)).toMatchObject({ code: "disk_full" });
+    one.view.database.run("PRAGMA max_page_count = 100000");
+    one.terms.stop();
+  });
+});
+
+describe("time", () => {
+  test("in the log does not go back with the wall clock, and jumps forward by a bounded step only", async () => {
+    const log = new ScriptedLog();
+    const one = await serving(log);
+    const { runtime } = one;
+    const honest = runtime.wall_ms.bind(runtime);
+    const at = async (shift_ms: number): Promise<number> => {
+      runtime.wall_ms = () => honest() + shift_ms;
+      await one.ask("task.submit", noop()).answered();
+      return log.batch(log.entries.length).at;
+    };
+    const first = await at(0);
+    expect(await at(-3_600_000)).toBeGreaterThanOrEqual(first);
+    for (let again = 0; again < 5; again++) expect(await at(3_600_000)).toBeLessThan(first + 70_000);
+    expect(await at(-3_600_000)).toBeGreaterThanOrEqual(first);
+  });
+
+  test("while nobody led does not count against an open array", async () => {
+    const log = new ScriptedLog();
+    const one = await serving(log);
+    const { request, id } = submission(NOOP, { inputs: [], open: true });
+    const number = numberOf(await one.ask("task.submit", request).answered());
+    one.terms.stop();
+    const two = coordinator(log);
+    two.runtime.skip(3_600_000);
+    await two.serve();
+    two.runtime.skip(1_000);
+    const extend: TaskExtend = { v: 1, id, nonce: request.nonce, offset: 0, inputs: [] };
+    expect(await two.ask("task.extend", extend).answered()).toMatchObject({ total: 0 });
+    expect(two.terms.leader!.state.submissions.get(number)?.open).toBe(true);
+    two.runtime.skip(601_000);
+    await until(() => two.terms.leader?.state.submissions.get(number)?.open !== true, "its end");
+  });
+});
