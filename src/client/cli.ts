@@ -56,11 +56,14 @@ export async function runCli(argv: readonly string[], options: CliOptions): Prom
   const state: State = { command: undefined, code: 0, text: "" };
   const program = buildProgram(io, options, state, argv);
   try {
-    const [first, topic] = argv;
-    if (first === "help" && topic !== undefined) requireCommand(program, topic);
-    await program.parseAsync([...argv], { from: "user" }).catch((error: unknown) => {
-      if (!(error instanceof CommanderError) || (error.exitCode !== 0 && error.code !== GROUP_HELP)) throw error;
-    });
+    const [first, topic, ...more] = argv;
+    const help = first === "help" && topic !== undefined;
+    if (help) requireCommand(program, topic);
+    await program
+      .parseAsync(help ? [topic, ...more, "--help"] : [...argv], { from: "user" })
+      .catch((error: unknown) => {
+        if (!(error instanceof CommanderError) || (error.exitCode !== 0 && error.code !== GROUP_HELP)) throw error;
+      });
     if (state.text !== "") await io.out(state.text);
     return state.code;
   } catch (error) {
