@@ -1,7 +1,6 @@
 // A log that the test holds in its hand: it says when an append arrives, whether its acknowledgement does, and what
 // somebody else wrote meanwhile.
 
-import { ClawError } from "../../src/common/errors.ts";
 import type { AppendResult, Log, LogEntry } from "../../src/communication/log.ts";
 import { Batch } from "../../src/core/event.ts";
 import { until } from "../until.ts";
@@ -16,8 +15,8 @@ interface Flying {
 export class ScriptedLog implements Log {
   created = "then";
   readonly entries: (LogEntry & { nonce: string })[] = [];
-  /** Reads fail so often before they work again. */
-  silent_reads = 0;
+  /** What the next reads fail with, before they work again. */
+  readonly failing: Error[] = [];
   #flying: Flying[] = [];
   #held = false;
 
@@ -57,15 +56,10 @@ export class ScriptedLog implements Log {
     await until(() => this.#flying.length > 0, "an append");
   }
 
-  #answers(): void {
-    if (this.silent_reads === 0) return;
-    this.silent_reads -= 1;
-    throw new ClawError("broker", "the broker does not give the log: timeout");
-  }
-
   async last(): Promise<number> {
     await Promise.resolve();
-    this.#answers();
+    const error = this.failing.shift();
+    if (error !== undefined) throw error;
     return this.entries.length;
   }
 

@@ -234,13 +234,29 @@ describe("an append of which nobody knows what became", () => {
     const one = await serving(log);
     log.hold();
     const asked = one.ask("task.submit", noop());
-    log.silent_reads = 2;
+    log.failing.push(new ClawError("broker", "timeout"), new ClawError("broker", "timeout"));
     await log.unknown(false);
     expect(codeOf(await asked.answered())).toBe("unknown_outcome");
     expect(codeOf(one.ask("task.submit", noop()).answer)).toBe("not_leading");
     await one.leads(2);
     expect(one.lines.filter((line) => line.includes("cannot lead yet"))).toHaveLength(2);
     expect(numberOf(await one.ask("task.submit", noop()).answered())).toBe(1);
+  });
+
+  const ends: [string, Error][] = [
+    ["a bug", new Error("a bug")],
+    ["a full disk", new ClawError("disk_full", "no room")],
+  ];
+  test.each(ends)("ends the coordinator when what comes then is no silence but %s", async (_, error) => {
+    const log = new ScriptedLog();
+    const one = await serving(log);
+    log.hold();
+    one.ask("task.submit", noop());
+    log.failing.push(error);
+    await log.unknown(false);
+    expect(await failure(one)).toBe(error);
+    one.runtime.skip(60_000);
+    expect(one.runtime.waiting).toEqual([]);
   });
 
   test("nothing begins anew after a stop", async () => {
@@ -471,6 +487,8 @@ describe("time", () => {
     two.runtime.skip(3_600_000);
     await two.serve();
     two.runtime.skip(1_000);
+    // Behind the tick that was due by then.
+    await new Promise<void>((resolve) => void two.runtime.after(0, resolve));
     const extend: TaskExtend = { v: 1, id, nonce: request.nonce, offset: 0, inputs: [] };
     expect(await two.ask("task.extend", extend).answered()).toMatchObject({ total: 0 });
     expect(two.terms.leader!.state.submissions.get(number)?.open).toBe(true);
