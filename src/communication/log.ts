@@ -80,6 +80,7 @@ export async function openLog(
     return await manager.streams.add(wanted);
   });
   return new NatsLog(
+    connection,
     connection.jetstream({ ...options, timeout: patience.append_ms }),
     manager,
     runtime,
@@ -92,6 +93,7 @@ export async function openLog(
 
 class NatsLog implements Log {
   readonly created: string;
+  readonly #connection: NatsConnection;
   readonly #jetstream: JetStreamClient;
   readonly #manager: JetStreamManager;
   readonly #runtime: Runtime;
@@ -100,6 +102,7 @@ class NatsLog implements Log {
   readonly #subject: string;
 
   constructor(
+    connection: NatsConnection,
     jetstream: JetStreamClient,
     manager: JetStreamManager,
     runtime: Runtime,
@@ -108,6 +111,7 @@ class NatsLog implements Log {
     subject: string,
     created: string,
   ) {
+    this.#connection = connection;
     this.#jetstream = jetstream;
     this.#manager = manager;
     this.#runtime = runtime;
@@ -140,6 +144,7 @@ class NatsLog implements Log {
       } catch (error) {
         // Nothing there: it may still be on its way from the server's queue, so nobody may say that it was not stored.
         if ((error as { api_error?: { err_code?: number } }).api_error?.err_code === 10037) return "unknown";
+        if (this.#connection.isClosed()) return "unknown";
         await sleep(this.#runtime, 100);
       }
     }

@@ -5,7 +5,7 @@ import { ClawError } from "../common/errors.ts";
 import type { Logger } from "../common/logging.ts";
 import { type Runtime, randomHex, type Timer } from "../common/runtime.ts";
 import type { CoordinatorBus, Request } from "../communication/bus.ts";
-import type { Log } from "../communication/log.ts";
+import type { AppendResult, Log } from "../communication/log.ts";
 import type { CommandType, UpMessage } from "../communication/messages.ts";
 import { Queries } from "../storage/queries.ts";
 import type { View } from "../storage/view.ts";
@@ -119,6 +119,8 @@ export class Terms {
   }
 
   #sequence = 0;
+  /** The newest append's result was handled, and with it all before it. */
+  #appended: Promise<void> = Promise.resolve();
 
   /** The log's last acknowledged sequence. */
   get sequence(): number {
@@ -126,21 +128,25 @@ export class Terms {
   }
 
   #append(term: number, nonce: string, sequence: number, payload: Uint8Array): void {
-    void this.#log.append(sequence, nonce, payload).then(
-      (result) => {
-        if (term !== this.#term || this.#leader === undefined) return;
-        if (result !== "stored") {
-          this.#stepDown(result === "deposed" ? "another coordinator leads" : "the log does not answer");
-          return;
-        }
-        this.#guard(() => {
-          this.#sequence = sequence;
-          this.#leader?.stored(sequence, this.#now());
-          if (this.#leader?.serving === true) this.#serving.resolve();
-        });
-      },
+    const appended = this.#log.append(sequence, nonce, payload);
+    // In the order of the appends: an acknowledgement that was lost and looked up comes after a later one's.
+    this.#appended = Promise.all([appended, this.#appended]).then(
+      ([result]) => this.#onAppended(term, sequence, result),
       (error: unknown) => this.#failed(error),
     );
+  }
+
+  #onAppended(term: number, sequence: number, result: AppendResult): void {
+    if (term !== this.#term || this.#leader === undefined) return;
+    if (result !== "stored") {
+      this.#stepDown(result === "deposed" ? "another coordinator leads" : "the log does not answer");
+      return;
+    }
+    this.#guard(() => {
+      this.#sequence = sequence;
+      this.#leader?.stored(sequence, this.#now());
+      if (this.#leader?.serving === true) this.#serving.resolve();
+    });
   }
 
   #committed(committed: Committed): void {
