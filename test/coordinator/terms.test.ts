@@ -3,92 +3,15 @@
 
 import { afterEach, describe, expect, test } from "bun:test";
 import { ClawError } from "../../src/common/errors.ts";
-import { createLogger } from "../../src/common/logging.ts";
+import { LIMITS } from "../../src/common/limits.ts";
 import { randomHex, systemRuntime } from "../../src/common/runtime.ts";
-import {
-  COMMANDS,
-  type CommandType,
-  type DownMessage,
-  type TaskExtend,
-  type TaskSubmit,
-  type UpMessage,
-} from "../../src/communication/messages.ts";
-import { Terms } from "../../src/coordinator/term.ts";
-import { View } from "../../src/storage/view.ts";
+import type { TaskExtend, TaskSubmit, UpMessage } from "../../src/communication/messages.ts";
 import { submission } from "../cluster.ts";
 import { INFO } from "../core/cluster.ts";
-import { TestRuntime } from "../runtime.ts";
 import { canonical } from "../sim/canonical.ts";
 import { until } from "../until.ts";
+import { type Answer, type Asked, Coordinator } from "./lone-coordinator.ts";
 import { ScriptedLog } from "./scripted-log.ts";
-
-type Answer = { number?: number; total?: number; sequence?: number } | ClawError;
-
-interface Asked {
-  readonly answer: Answer | undefined;
-  answered(): Promise<Answer>;
-}
-
-/** A coordinator without a broker: its terms, its view, and what it sent. */
-class Coordinator {
-  readonly runtime = new TestRuntime();
-  readonly view = new View(":memory:");
-  readonly sent: [node: string, message: DownMessage][] = [];
-  readonly failures: unknown[] = [];
-  readonly lines: string[] = [];
-  readonly terms: Terms;
-
-  constructor(log: ScriptedLog, name = "one") {
-    const write = (line: string): void => void this.lines.push(line);
-    const logger = createLogger({ role: "test", level: "debug", format: "json", runtime: systemRuntime, write });
-    this.terms = new Terms(
-      this.runtime,
-      log,
-      this.view,
-      { send: (node, message) => void this.sent.push([node, message]) },
-      logger,
-      { cluster: "test", name, heartbeat_ms: 10_000, missed_heartbeats: 3 },
-      () => undefined,
-      (error) => void this.failures.push(error),
-    );
-  }
-
-  async serve(): Promise<void> {
-    await this.terms.begin();
-    await this.terms.serving;
-  }
-
-  ask(type: CommandType, payload: object): Asked {
-    let answer: Answer | undefined;
-    const respond = (given: object): void => {
-      if (answer !== undefined) throw new Error("answered twice");
-      answer = given;
-    };
-    // As the bus hands it on: in the schema's order.
-    const parsed: unknown = COMMANDS[type].parse(payload);
-    this.terms.command(type, parsed, "client_1", JSON.stringify(payload).length, { respond });
-    return {
-      get answer() {
-        return answer;
-      },
-      answered: () => until(() => answer, `an answer to ${type}`),
-    };
-  }
-
-  up(node: string, message: UpMessage): void {
-    this.terms.up(node, message, JSON.stringify(message).length);
-  }
-
-  /** Until it leads in this epoch. */
-  leads(epoch: number): Promise<unknown> {
-    return until(() => this.terms.leader?.state.epoch === epoch, `epoch ${epoch}`);
-  }
-
-  get rows(): string {
-    this.terms.flush();
-    return canonical(this.view);
-  }
-}
 
 const started: Coordinator[] = [];
 
@@ -171,6 +94,23 @@ describe("a term", () => {
     expect([asked.answer, one.terms.sequence]).toEqual([undefined, 1]);
     log.release();
     expect(await asked.answered()).toEqual({ number: 1, sequence: 2 });
+  });
+
+  test("takes more than a batch has room for in its turn, and refuses what nobody could keep", async () => {
+    const log = new ScriptedLog();
+    const one = await serving(log);
+    log.hold();
+    const large = LIMITS.message_bytes;
+    const asked: Asked[] = [];
+    while (asked.length < 2 || asked.at(-1)!.answer === undefined) asked.push(one.ask("task.submit", noop(), large));
+    const refused = asked.pop()!;
+    expect([codeOf(refused.answer), (refused.answer as ClawError).hint?.includes("again")]).toEqual(["too_many", true]);
+    expect(asked.length * large).toBeGreaterThan(LIMITS.deferred_bytes / 2);
+    expect(asked.every(({ answer }) => answer === undefined)).toBe(true);
+    log.release();
+    const numbers = (await Promise.all(asked.map((each) => each.answered()))).map(numberOf);
+    expect(numbers).toEqual(numbers.map((_, at) => at + 1));
+    expect(numberOf(await one.ask("task.submit", noop(), large).answered())).toBe(numbers.length + 1);
   });
 
   test("asks the nodes that it knows to register again, so that they send what they could not report", async () => {

@@ -1,0 +1,79 @@
+// A coordinator without a broker: its terms over a log that the test holds, its view, and what it sent.
+
+import type { ClawError } from "../../src/common/errors.ts";
+import { createLogger } from "../../src/common/logging.ts";
+import { systemRuntime } from "../../src/common/runtime.ts";
+import { COMMANDS, type CommandType, type DownMessage, type UpMessage } from "../../src/communication/messages.ts";
+import { Terms } from "../../src/coordinator/term.ts";
+import { View } from "../../src/storage/view.ts";
+import { TestRuntime } from "../runtime.ts";
+import { canonical } from "../sim/canonical.ts";
+import { until } from "../until.ts";
+import type { ScriptedLog } from "./scripted-log.ts";
+
+export type Answer = { number?: number; total?: number; sequence?: number } | ClawError;
+
+export interface Asked {
+  readonly answer: Answer | undefined;
+  answered(): Promise<Answer>;
+}
+
+export class Coordinator {
+  readonly runtime = new TestRuntime();
+  readonly view = new View(":memory:");
+  readonly sent: [node: string, message: DownMessage][] = [];
+  readonly failures: unknown[] = [];
+  readonly lines: string[] = [];
+  readonly terms: Terms;
+
+  constructor(log: ScriptedLog, name = "one") {
+    const write = (line: string): void => void this.lines.push(line);
+    const logger = createLogger({ role: "test", level: "debug", format: "json", runtime: systemRuntime, write });
+    this.terms = new Terms(
+      this.runtime,
+      log,
+      this.view,
+      { send: (node, message) => void this.sent.push([node, message]) },
+      logger,
+      { cluster: "test", name, heartbeat_ms: 10_000, missed_heartbeats: 3 },
+      () => undefined,
+      (error) => void this.failures.push(error),
+    );
+  }
+
+  async serve(): Promise<void> {
+    await this.terms.begin();
+    await this.terms.serving;
+  }
+
+  ask(type: CommandType, payload: object, bytes = JSON.stringify(payload).length): Asked {
+    let answer: Answer | undefined;
+    const respond = (given: object): void => {
+      if (answer !== undefined) throw new Error("answered twice");
+      answer = given;
+    };
+    // As the bus hands it on: in the schema's order.
+    const parsed: unknown = COMMANDS[type].parse(payload);
+    this.terms.command(type, parsed, "client_1", bytes, { respond });
+    return {
+      get answer() {
+        return answer;
+      },
+      answered: () => until(() => answer, `an answer to ${type}`),
+    };
+  }
+
+  up(node: string, message: UpMessage): void {
+    this.terms.up(node, message, JSON.stringify(message).length);
+  }
+
+  /** Until it leads in this epoch. */
+  leads(epoch: number): Promise<unknown> {
+    return until(() => this.terms.leader?.state.epoch === epoch, `epoch ${epoch}`);
+  }
+
+  get rows(): string {
+    this.terms.flush();
+    return canonical(this.view);
+  }
+}
