@@ -12,6 +12,9 @@ export interface CliResult {
   code: number;
   stdout: string;
   stderr: string;
+  /** As they came, also what is no UTF-8. */
+  stdout_bytes: Uint8Array;
+  stderr_bytes: Uint8Array;
 }
 
 export interface CliRun {
@@ -51,7 +54,14 @@ export function startCli(args: readonly string[], run: CliRun = {}): RunningCli 
   const startRole = run.startRole ?? (() => Promise.reject(new Error("this test starts no roles")));
   const done = runInProcess(args, { runtime: io.runtime, startRole, io }).then((code) => {
     if (io.listeners.size > 0) throw new Error(`claw ${args.join(" ")} still listens to signals after its end`);
-    return { code, stdout: io.stdout.text(), stderr: io.stderr.text() };
+    const [stdout, stderr] = [io.stdout, io.stderr];
+    return {
+      code,
+      stdout: stdout.text(),
+      stderr: stderr.text(),
+      stdout_bytes: stdout.bytes(),
+      stderr_bytes: stderr.bytes(),
+    };
   });
   return {
     done,
@@ -79,14 +89,21 @@ export function testIo(run: CliRun = {}): Io {
 /** Bytes as they came: a character may be cut between two of them. */
 class Written {
   readonly #decoder = new TextDecoder();
+  readonly #chunks: Uint8Array[] = [];
   #text = "";
 
   add(bytes: Uint8Array | string): void {
+    // A copy: the memory of a chunk is its sender's.
+    this.#chunks.push(Buffer.from(bytes as Uint8Array));
     this.#text += typeof bytes === "string" ? bytes : this.#decoder.decode(bytes, { stream: true });
   }
 
   text(): string {
     return this.#text;
+  }
+
+  bytes(): Uint8Array {
+    return Buffer.concat(this.#chunks);
   }
 }
 
