@@ -3,12 +3,19 @@
 
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
-import { isTerminal, type NodeView, type TaskView } from "../common/models.ts";
+import { isTerminal, type NodeView, type TaskStatus, type TaskView } from "../common/models.ts";
 import type { QueryAnswers, QueryRequest, ResolvedRef, ResultRow } from "../communication/queries.ts";
 import { formatTaskId, parseTaskRef } from "../core/ids.ts";
 import { obstacle } from "../core/place.ts";
+import { piecesOf, type Segment } from "../core/segments.ts";
 import { memberId } from "../core/state.ts";
-import { memberOf, overallStatus, type Queries, type SubmissionRecord } from "../storage/queries.ts";
+import {
+  memberOf,
+  overallStatus,
+  type Queries,
+  type RecordedResult,
+  type SubmissionRecord,
+} from "../storage/queries.ts";
 import type { Leader } from "./leader.ts";
 
 export class Answers {
@@ -55,11 +62,10 @@ export class Answers {
     let skip = listed;
     const records = request.number === undefined ? this.#queries.submissions(start) : [this.#record(request.number)];
     for (const record of records) {
-      const members = record.array && request.number === undefined ? 1 : record.counts.total;
-      for (let index = skip; index < members; index++) {
+      const whole = record.array && request.number === undefined;
+      const members = whole ? wholeArray(record, request, skip) : this.#members(record, request, skip);
+      for (const index of matches(record, request) ? members : []) {
         if (tasks.length === request.limit) return { tasks, cursor: `${record.number}.${index}` };
-        const whole = record.array && request.number === undefined;
-        if (!this.#matches(request, record, whole ? undefined : index)) continue;
         tasks.push(this.#view(record, whole ? undefined : index, false));
       }
       skip = 0;
@@ -67,13 +73,18 @@ export class Answers {
     return { tasks };
   }
 
-  #matches(request: QueryRequest<"task.list">, record: SubmissionRecord, index: number | undefined): boolean {
-    const { specification } = record;
-    const status = index === undefined ? overallStatus(record) : (memberOf(record, index)?.status ?? "pending");
-    if (request.statuses !== undefined && !request.statuses.includes(status)) return false;
-    if (request.priority !== undefined && specification.priority !== request.priority) return false;
-    if (request.name !== undefined && specification.name !== request.name) return false;
-    return Object.entries(request.labels ?? {}).every(([name, value]) => specification.labels?.[name] === value);
+  /** Members from `from` on in one of the statuses that are wanted, in their order. */
+  *#members(record: SubmissionRecord, request: QueryRequest<"task.list">, from: number): Iterable<number> {
+    const { number, segments, counts } = record;
+    const { statuses } = request;
+    if (statuses === undefined) {
+      for (let index = from; index < counts.total; index++) yield index;
+      return;
+    }
+    if (statuses.every((status) => counts[status] === 0)) return;
+    const wanted = new Set<string>(statuses);
+    const live = piecesOf(segments, from, counts.total, ({ status }) => wanted.has(status));
+    yield* inOrder(live, this.#queries.ended(number, from, statuses));
   }
 
   show(request: QueryRequest<"task.show">): QueryAnswers["task.show"] {
@@ -170,7 +181,7 @@ export class Answers {
     if (segment === undefined)
       throw new ClawError("not_found", `${formatTaskId(record.ids[0] ?? 0)} has no member ${index}`);
     const member = memberId(record, index);
-    const result = isTerminal(segment.status) ? this.#queries.resultOf(number, index) : undefined;
+    const result = segment.status === "over" ? this.#queries.resultOf(number, index) : undefined;
     const node = result?.node ?? segment.node;
     const attempt = result?.attempt ?? segment.attempt;
     const progress = segment.status === "running" ? this.#leader()?.progress.of(number, index, attempt) : undefined;
@@ -179,7 +190,7 @@ export class Answers {
       ...base,
       id: formatTaskId(member.id, member.index),
       index,
-      status: segment.status,
+      status: statusOf(segment, result),
       ...(attempt > 0 ? { attempt } : {}),
       ...this.#holder(node),
       ...(result === undefined
@@ -223,4 +234,40 @@ function startOf(cursor: string | undefined): { start: number; skip: number } {
   const [, number, index] = /^(\d{1,15})\.(\d{1,15})$/.exec(cursor) ?? [];
   if (number !== undefined && index !== undefined) return { start: Number(number) + 1, skip: Number(index) };
   throw new ClawError("bad_request", "no such cursor", { field: "cursor", hint: "take it from the list before" });
+}
+
+function statusOf(segment: Segment, result: RecordedResult | undefined): TaskStatus {
+  if (segment.status !== "over") return segment.status;
+  if (result === undefined) throw new Error(`members ${segment.from} to ${segment.to} are over without a result`);
+  return result.outcome.status;
+}
+
+function matches(record: SubmissionRecord, request: QueryRequest<"task.list">): boolean {
+  const { specification } = record;
+  if (request.priority !== undefined && specification.priority !== request.priority) return false;
+  if (request.name !== undefined && specification.name !== request.name) return false;
+  return Object.entries(request.labels ?? {}).every(([name, value]) => specification.labels?.[name] === value);
+}
+
+/** An array in a list of submissions: one line, or none. */
+function wholeArray(record: SubmissionRecord, request: QueryRequest<"task.list">, skip: number): number[] {
+  const { statuses } = request;
+  return skip > 0 || (statuses !== undefined && !statuses.includes(overallStatus(record))) ? [] : [0];
+}
+
+/** Two kinds of ranges, each in its order and none in both, as one row of indexes. */
+function* inOrder(
+  one: Iterable<{ from: number; to: number }>,
+  other: Iterable<{ from: number; to: number }>,
+): Iterable<number> {
+  const sources = [one[Symbol.iterator](), other[Symbol.iterator]()].map((source) => ({ source, head: source.next() }));
+  for (;;) {
+    const [next] = sources
+      .filter(({ head }) => head.done !== true)
+      .sort((a, b) => (a.head.value?.from ?? 0) - (b.head.value?.from ?? 0));
+    if (next === undefined || next.head.done === true) return;
+    const { from, to } = next.head.value;
+    for (let index = from; index < to; index++) yield index;
+    next.head = next.source.next();
+  }
 }

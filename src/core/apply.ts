@@ -1,7 +1,7 @@
 // The one fold: live traffic, replay after a restart and a restored snapshot all go through `apply`. It never refuses:
 // what may happen was decided before the log, so an event that does not fit is a bug and throws.
 
-import { isTerminal, type Outcome, type TaskStatus } from "../common/models.ts";
+import type { Outcome, TaskStatus } from "../common/models.ts";
 import type { Touched } from "./changes.ts";
 import type { Event } from "./event.ts";
 import { Held } from "./held.ts";
@@ -86,7 +86,7 @@ function openSubmission(state: State, number: number): Submission {
 
 /** Only the attempt that stands may change anything; whoever made the event had to know. */
 function requireCurrent(piece: Segment, number: number, attempt: number, node: string): void {
-  if (isTerminal(piece.status)) throw new Error(`task ${number}.${piece.from} is over already`);
+  if (piece.status === "over") throw new Error(`task ${number}.${piece.from} is over already`);
   if (piece.node !== node || piece.attempt !== attempt) {
     throw new Error(`attempt ${attempt} of ${number}.${piece.from} on ${node} is not the current one`);
   }
@@ -238,11 +238,19 @@ function finish(
   node: string,
   outcome: Outcome,
 ): void {
-  move(state, touched, number, from, to, (piece) => {
-    if (node !== "") requireCurrent(piece, number, attempt, node);
-    else if (piece.status !== "pending") throw new Error(`task ${number}.${piece.from} does not wait`);
-    return { from: piece.from, to: piece.to, status: outcome.status, attempt: 0 };
-  });
+  move(
+    state,
+    touched,
+    number,
+    from,
+    to,
+    (piece) => {
+      if (node !== "") requireCurrent(piece, number, attempt, node);
+      else if (piece.status !== "pending") throw new Error(`task ${number}.${piece.from} does not wait`);
+      return { from: piece.from, to: piece.to, status: "over", attempt: 0 };
+    },
+    outcome.status,
+  );
   state.results += 1;
   touched.results.push({ position: state.results, number, from, to, attempt, node, outcome });
   const holder = state.nodes.get(node);
@@ -252,7 +260,10 @@ function finish(
   touched.nodes.add(node);
 }
 
-/** The only place where a member changes status: counts, resources, the ready lanes and held attempts follow. */
+/**
+ * The only place where a member changes status: counts, resources, the ready lanes and held attempts follow. `ended_as` is how
+ * those that are over by it have ended.
+ */
 function move(
   state: State,
   touched: Touched,
@@ -260,6 +271,7 @@ function move(
   from: number,
   to: number,
   change: (piece: Segment) => Segment,
+  ended_as?: Outcome["status"],
 ): void {
   const submission = submissionOf(state, number);
   let taken = 0;
@@ -269,7 +281,7 @@ function move(
     const next = change(piece);
     const size = end - start;
     moved += size;
-    recount(submission, state, status, next.status, size);
+    recount(submission, state, countedAs(status), countedAs(next.status, ended_as), size);
     if (node !== undefined && next.node === undefined) holdLess(state, submission, node, start, end, attempt);
     if (node === undefined && next.node !== undefined) holdMore(state, submission, next.node, start, end, next.attempt);
     if (status === "pending" && next.status !== "pending") taken += size;
@@ -284,6 +296,13 @@ function move(
   if (counts.scheduled + counts.running > 0) state.active.add(number);
   else state.active.delete(number);
   touched.submissions.add(number);
+}
+
+/** Nothing that is over moves again, and nothing is over without an end. */
+function countedAs(status: Segment["status"], ended_as?: Outcome["status"]): TaskStatus {
+  if (status !== "over") return status;
+  if (ended_as === undefined) throw new Error("what is over has ended in some way, once");
+  return ended_as;
 }
 
 function recount(submission: Submission, state: State, before: TaskStatus, after: TaskStatus, size: number): void {

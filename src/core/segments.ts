@@ -1,13 +1,12 @@
 // A submission's members as runs of alike ones: sorted, gapless segments over [0, count). A million waiting tasks are
-// one segment; a member stands alone only while it differs from its neighbours.
-
-import type { TaskStatus } from "../common/models.ts";
+// one segment; a member stands alone only while it differs from its neighbours. How a member ended is its result's
+// matter: here all that are over are alike, so that a failure now and then does not cut an array to pieces.
 
 export interface Segment {
   from: number;
   /** Excluded. */
   to: number;
-  status: TaskStatus;
+  status: "pending" | "scheduled" | "running" | "over";
   /** The last attempt that was assigned; 0 before the first. */
   attempt: number;
   /** Holder of the attempt while scheduled or running. */

@@ -153,6 +153,27 @@ export class Queries {
     return row?.first ?? Number.MAX_SAFE_INTEGER;
   }
 
+  /** Members from `from` on that ended in one of these ways, in their order, as ranges. */
+  *ended(number: number, from: number, statuses: readonly TaskStatus[]): Iterable<{ from: number; to: number }> {
+    const query = this.#database.query<{ first: number; past: number }, [number, number, string]>(
+      `SELECT first, past FROM results WHERE number = ? AND first >= ?
+       AND status IN (SELECT value FROM json_each(?)) ORDER BY first LIMIT 256`,
+    );
+    // The range that `from` stands in may begin before it.
+    const inside = this.resultOf(number, from);
+    if (inside !== undefined && inside.from < from && statuses.includes(inside.outcome.status)) {
+      yield { from, to: inside.to };
+    }
+    let next = inside === undefined || inside.from === from ? from : inside.to;
+    for (;;) {
+      const rows = this.#guarded(() => query.all(number, next, JSON.stringify(statuses)));
+      for (const { first, past } of rows) yield { from: first, to: past };
+      const last = rows.at(-1);
+      if (last === undefined) return;
+      next = last.past;
+    }
+  }
+
   attempts(number: number, index: number): AttemptView[] {
     const query = this.#database.query<
       { attempt: number; node: string; reason: EndReason; at: number },

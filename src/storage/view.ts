@@ -31,7 +31,7 @@ CREATE TABLE results (
   position INTEGER PRIMARY KEY, number INTEGER NOT NULL, first INTEGER NOT NULL, past INTEGER NOT NULL,
   attempt INTEGER NOT NULL, node TEXT NOT NULL, status TEXT NOT NULL, outcome TEXT NOT NULL
 );
-CREATE INDEX results_member ON results (number, first);
+CREATE INDEX results_member ON results (number, first, past, status);
 CREATE TABLE attempts (
   number INTEGER NOT NULL, first INTEGER NOT NULL, attempt INTEGER NOT NULL, past INTEGER NOT NULL,
   node TEXT NOT NULL, reason TEXT NOT NULL, at INTEGER NOT NULL,

@@ -49,7 +49,7 @@ interface Running {
 const TELL_START_MS = 100;
 /** A task that found no room for so long goes back: another node may be idle. */
 const GIVE_BACK_MS = 500;
-const REGISTER_AGAIN_MS = 1_000;
+const REGISTER_AGAIN_MS = 500;
 
 type Mode = "registering" | "welcome" | "refused" | "leaving";
 
@@ -64,6 +64,8 @@ export class Agent {
   #mode: Mode = "registering";
   #cluster_id: string | undefined;
   #registered_ms = Number.NEGATIVE_INFINITY;
+  /** A registration was sent and not answered: nobody may have heard it. */
+  #unanswered = false;
   #heartbeat_ms = 10_000;
   #beat_ms = Number.NEGATIVE_INFINITY;
 
@@ -101,6 +103,7 @@ export class Agent {
 
   #register(now: AgentNow): void {
     this.#registered_ms = now.monotonic_ms;
+    this.#unanswered = true;
     const { incarnation, info } = this.#options;
     const held = this.#reporter.runs.slice(0, LIMITS.held_runs_per_message);
     const cluster_id = this.#cluster_id;
@@ -143,6 +146,7 @@ export class Agent {
       case "welcome":
         if (this.#mode === "leaving" || this.#mode === "refused") return;
         this.#mode = "welcome";
+        this.#unanswered = false;
         this.#cluster_id = action.cluster_id;
         this.#heartbeat_ms = action.heartbeat_ms;
         this.#beat_ms = Number.NEGATIVE_INFINITY;
@@ -283,8 +287,8 @@ export class Agent {
 
   /** Several times a second while something runs or waits; returns the time until it wants to be called again. */
   tick(now: AgentNow, load: { cpu_percent?: number; free_memory_mib?: number }): number {
-    if (this.#mode === "registering" && now.monotonic_ms - this.#registered_ms >= REGISTER_AGAIN_MS)
-      this.#register(now);
+    const may = this.#mode === "registering" || this.#mode === "welcome";
+    if (may && this.#unanswered && now.monotonic_ms - this.#registered_ms >= REGISTER_AGAIN_MS) this.#register(now);
     if (this.#mode === "welcome") {
       this.#giveBack(now);
       this.#tellStarts(now);
@@ -292,7 +296,7 @@ export class Agent {
       this.#reporter.resendOld(now.monotonic_ms);
     }
     this.settle(now);
-    return this.#mode === "registering" || this.#running.size > 0 || this.#queue.length > 0 ? TELL_START_MS : 1_000;
+    return this.#unanswered || this.#running.size > 0 || this.#queue.length > 0 ? TELL_START_MS : 1_000;
   }
 
   #giveBack(now: AgentNow): void {

@@ -1,6 +1,7 @@
 // What may be asked about tasks: ids as people type them, lists in pages and with filters, waits that end in time.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { TaskStatus } from "../../src/common/models.ts";
 import { formatTaskId } from "../../src/core/ids.ts";
 import { type Cluster, openCluster, specificationOf, submission } from "../cluster.ts";
 import { rejection } from "./rejection.ts";
@@ -59,6 +60,31 @@ describe("an id", () => {
     expect((await rejection(cluster.show(array.number, 3))).code).toBe("not_found");
     expect((await rejection(cluster.show(999_999))).code).toBe("not_found");
   });
+});
+
+test("an array's members are listed by how they ended, in pages, however its members are cut", async () => {
+  const mixed = await openCluster({ workers: 1 });
+  try {
+    // Every third fails, the rest succeed.
+    const argv = ["sh", "-c", "test $((CLAW_TASK_INDEX % 3)) != 1"];
+    const { number } = await mixed.submit({ argv }, { count: 30 });
+    await mixed.finished(number);
+    const list = (statuses: TaskStatus[], limit = 1000, cursor?: string) =>
+      mixed.client.query("task.list", { number, statuses, limit, ...(cursor === undefined ? {} : { cursor }) });
+    const indexes = async (statuses: TaskStatus[], limit?: number, cursor?: string) =>
+      (await list(statuses, limit, cursor)).tasks.map(({ index }) => index);
+    const failed = Array.from({ length: 10 }, (_, at) => at * 3 + 1);
+    expect(await indexes(["failed"])).toEqual(failed);
+    expect((await indexes(["completed", "failed"])).length).toBe(30);
+    expect(await indexes(["pending", "running", "timeout"])).toEqual([]);
+    const { cursor } = await list(["failed"], 4);
+    expect(await indexes(["failed"], 4, cursor)).toEqual(failed.slice(4, 8));
+    expect(
+      (await list(["failed"])).tasks.every(({ status, outcome }) => status === "failed" && outcome?.exit_code === 1),
+    ).toBe(true);
+  } finally {
+    await mixed.close();
+  }
 });
 
 describe("a list", () => {

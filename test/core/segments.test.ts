@@ -7,7 +7,7 @@ import { changeRange, piecesOf, type Segment, segmentAt } from "../../src/core/s
 import type { Chance } from "../sim/chance.ts";
 import { forSeeds } from "./seeds.ts";
 
-const STATUSES = ["pending", "scheduled", "running", "completed"] as const;
+const STATUSES = ["pending", "scheduled", "running", "over"] as const;
 type Member = Omit<Segment, "from" | "to">;
 
 function randomMember(chance: Chance): Member {
@@ -93,7 +93,7 @@ describe("segments", () => {
       kept = piece;
       return { ...piece, status: "running" };
     });
-    kept!.status = "failed";
+    kept!.status = "over";
     expect(membersOf(segments)[0]).toContain("running");
   });
 });

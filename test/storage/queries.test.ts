@@ -83,7 +83,7 @@ describe("a submission", () => {
       timeout: 1,
     });
     const statuses = Array.from({ length: 6 }, (_, index) => memberOf(record, index)?.status);
-    expect(statuses).toEqual(["running", "scheduled", "completed", "timeout", "pending", "pending"]);
+    expect(statuses).toEqual(["running", "scheduled", "over", "over", "pending", "pending"]);
     expect(memberOf(record, 6)).toBeUndefined();
     expect(memberOf(record, 0)).toMatchObject({ node: "n1", attempt: 1 });
     expect(queries.submission(2)).toBeUndefined();
