@@ -76,7 +76,8 @@ export class RequestClient {
       if (!(failure instanceof ClawError)) return failure;
       const waited_ms = runtime.monotonic_ms() - begun_ms;
       const patience = this.#answered ? patience_ms : Math.min(patience_ms, FIRST_ANSWER_MS);
-      if (!isTransient(failure) || waited_ms > patience) throw failure;
+      // After close() nothing is on its way any more.
+      if (!isTransient(failure) || waited_ms > patience || this.connection.isClosed()) throw failure;
       if (!this.#told && waited_ms > 1_000) {
         this.#told = true;
         this.#options.onWaiting(failure.message);

@@ -25,7 +25,7 @@ describe("a script", () => {
   test("is given its words, its environment and the exit code it wants", async () => {
     file(
       "hello.ts",
-      "const who: string = process.argv[3] ?? '';\nconsole.log(`hello ${who} ${process.env.MOOD}`);\nprocess.exit(5);\n",
+      "const who: string = process.argv[3] ?? '';\nconsole.log('hello', who, process.env.MOOD);\nprocess.exit(5);\n",
     );
     const { code, stdout, stderr } = await run("--env", "MOOD=well", "hello.ts", "--name", "x");
     expect([code, stdout, stderr]).toEqual([5, "hello x well\n", ""]);
@@ -65,7 +65,7 @@ describe("a script", () => {
   });
 
   test("runs as members of an array", async () => {
-    file("member.ts", "console.log(`I am ${process.env.CLAW_TASK_INDEX}`);\n");
+    file("member.ts", "console.log('I am', process.env.CLAW_TASK_INDEX);\n");
     const { stdout: id } = await cluster.runCli(["submit", "--array", "2", "member.ts"]);
     expect((await cluster.runCli(["wait", id.trim()])).code).toBe(0);
     expect((await cluster.runCli(["logs", `${id.trim()}.1`])).stdout).toBe("I am 1\n");
