@@ -41,6 +41,7 @@ const LOAD_EVERY_MS = 9_000;
 /** A first connection that takes longer is told. */
 const WAITING_MS = 3_000;
 const PROGRESS_EVERY_MS = 2_000;
+const SOON_MS = 105;
 const STOP_DEADLINE_MS = 15_000;
 
 export class Worker implements Service {
@@ -52,6 +53,8 @@ export class Worker implements Service {
   #agent: Agent | undefined;
   #launcher: Launcher | undefined;
   #timer: Timer | undefined;
+  /** When the timer fires. */
+  #tick_ms = 0;
   #meter: LoadMeter | undefined;
   #load: Load = {};
   #read_ms = Number.NEGATIVE_INFINITY;
@@ -127,7 +130,10 @@ export class Worker implements Service {
     this.#agent = new Agent(
       {
         send: (message) => bus.send(message),
-        start: (job) => launcher.start(job),
+        start: (job) => {
+          launcher.start(job);
+          this.#tickSoon();
+        },
         stop: (job, reason) => launcher.stop(job, reason),
         refused: (code, message) => {
           const known = code === "wrong_cluster" ? "wrong_cluster" : "refused";
@@ -170,6 +176,20 @@ export class Worker implements Service {
     );
   }
 
+  /** Something began: its start is to be told soon, and not at an idle worker's next tick. */
+  #tickSoon(): void {
+    const { runtime } = this.#options;
+    if (this.#tick_ms - runtime.monotonic_ms() <= SOON_MS) return;
+    this.#timer?.cancel();
+    this.#tickIn(SOON_MS);
+  }
+
+  #tickIn(delay_ms: number): void {
+    const { runtime } = this.#options;
+    this.#tick_ms = runtime.monotonic_ms() + delay_ms;
+    this.#timer = runtime.after(delay_ms, () => this.#tick());
+  }
+
   #tick(): void {
     if (this.#stopped) return;
     let next_ms = 1_000;
@@ -178,7 +198,7 @@ export class Worker implements Service {
     });
     this.#readLoad();
     this.#tellProgress();
-    this.#timer = this.#options.runtime.after(next_ms, () => this.#tick());
+    this.#tickIn(next_ms);
   }
 
   /** Best effort, and nothing that the agent would have to decide. */
