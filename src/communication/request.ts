@@ -4,7 +4,7 @@
 import type { NatsConnection } from "nats";
 import type { z } from "zod";
 import { ClawError, messageOf, type WireError } from "../common/errors.ts";
-import { type Runtime, sleep } from "../common/runtime.ts";
+import { type Runtime, sleep, type Timer } from "../common/runtime.ts";
 import type { COMMANDS, CommandAnswers, CommandType } from "./messages.ts";
 import type { QueryAnswers, QueryRequest, QueryType } from "./queries.ts";
 import { subjects } from "./subjects.ts";
@@ -13,6 +13,8 @@ import { subjects } from "./subjects.ts";
 const REQUEST_MS = 5_000;
 /** For somebody who never answered yet: a person waits for the error. */
 const FIRST_ANSWER_MS = 3_000;
+/** A restart that is over sooner is not worth a word. */
+const OVERDUE_MS = 1_000;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 2_000;
 const AGAIN_CODES = new Set(["unknown_outcome", "not_leading"]);
@@ -45,10 +47,26 @@ export class RequestClient {
   }
 
   async #watch(): Promise<void> {
+    let overdue: Timer | undefined;
     for await (const { type } of this.connection.status()) {
-      if (type !== "reconnect") continue;
-      for (const giveUp of this.#on_way) giveUp(new Error("the connection was lost meanwhile"));
+      if (type === "disconnect") {
+        overdue?.cancel();
+        overdue = this.#options.runtime.after(OVERDUE_MS, () => {
+          if (this.#on_way.size > 0) this.#tell("the connection was lost");
+        });
+      } else if (type === "reconnect") {
+        overdue?.cancel();
+        for (const giveUp of this.#on_way) giveUp(new Error("the connection was lost meanwhile"));
+      }
     }
+    overdue?.cancel();
+  }
+
+  /** Once an outage. */
+  #tell(why: string): void {
+    if (this.#told) return;
+    this.#told = true;
+    this.#options.onWaiting(why);
   }
 
   async command<T extends CommandType>(type: T, payload: z.input<(typeof COMMANDS)[T]>): Promise<CommandAnswers[T]> {
@@ -78,10 +96,7 @@ export class RequestClient {
       const patience = this.#answered ? patience_ms : Math.min(patience_ms, FIRST_ANSWER_MS);
       // After close() nothing is on its way any more.
       if (!isTransient(failure) || waited_ms > patience || this.connection.isClosed()) throw failure;
-      if (!this.#told && waited_ms > 1_000) {
-        this.#told = true;
-        this.#options.onWaiting(failure.message);
-      }
+      if (waited_ms > OVERDUE_MS) this.#tell(failure.message);
       await sleep(runtime, pause_ms);
       pause_ms = Math.min(pause_ms * 2, LONGEST_PAUSE_MS);
     }
