@@ -39,7 +39,7 @@ const KILLS: Record<string, (cluster: Cluster) => Promise<void>> = {
 };
 
 function lines(client: Client, from: number, to: number): void {
-  for (let line = from; line <= to; line++) (client.child.stdin as Bun.FileSink).write(`${line}\n`);
+  for (let line = from; line <= to; line++) void (client.child.stdin as Bun.FileSink).write(`${line}\n`);
   void (client.child.stdin as Bun.FileSink).flush();
 }
 
