@@ -3,15 +3,12 @@
 
 import { Database } from "bun:sqlite";
 import { ClawError, messageOf } from "../common/errors.ts";
+import { type Format, migrate, versionOf } from "./migrations.ts";
 
-export interface Format {
-  schema: string;
-  version: number;
-  /** What to do with a file that cannot be used. */
-  remedy: string;
-}
-
-export function openDatabase(path: string, { schema, version, remedy }: Format): Database {
+/** Opens a file, makes it where there is none, and brings one of an earlier format up to this one. */
+export function openDatabase(path: string, format: Format): Database {
+  const { remedy } = format;
+  const version = versionOf(format);
   let database: Database | undefined;
   try {
     database = new Database(path, { create: true, readwrite: true, strict: true });
@@ -24,12 +21,7 @@ export function openDatabase(path: string, { schema, version, remedy }: Format):
         hint: `start the newer claw, or ${remedy}`,
       });
     }
-    if (found === 0) {
-      database.transaction(() => {
-        database?.run(schema);
-        database?.run(`PRAGMA user_version = ${version}`);
-      })();
-    }
+    migrate(database, path, format, found);
     return database;
   } catch (error) {
     database?.close();

@@ -2,12 +2,13 @@
 // started, so that a next life can end them. A result outlives every restart of the worker here.
 
 import type { Database, Statement } from "bun:sqlite";
-import { type Format, guarded, openDatabase } from "./database.ts";
+import { guarded, openDatabase } from "./database.ts";
+import { type Format, OUTBOX_MIGRATIONS } from "./migrations.ts";
 
 const REMEDY = "move it away: what it had not reported yet is run again";
 
 const FORMAT: Format = {
-  version: 1,
+  migrations: OUTBOX_MIGRATIONS,
   remedy: REMEDY,
   schema: `
 CREATE TABLE reports (seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, body TEXT NOT NULL);

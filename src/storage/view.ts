@@ -6,10 +6,12 @@ import type { Database, Statement } from "bun:sqlite";
 import { LIMITS } from "../common/limits.ts";
 import type { Specification } from "../common/models.ts";
 import type { Changes, InputsRow, NewSubmission, NodeRow, SubmissionRow } from "../core/changes.ts";
-import { type Format, guarded, openDatabase } from "./database.ts";
+import { guarded, openDatabase } from "./database.ts";
+import { type Format, VIEW_MIGRATIONS } from "./migrations.ts";
 
 export const VIEW_REMEDY = "move it away: the view is rebuilt from the log";
 
+/** To change it, add a migration for the files that are there: migrations.ts says how. */
 const SCHEMA = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE submissions (
@@ -40,7 +42,7 @@ CREATE TABLE attempts (
 CREATE TABLE nodes (id TEXT PRIMARY KEY, node TEXT NOT NULL) WITHOUT ROWID;
 `;
 
-const FORMAT: Format = { schema: SCHEMA, version: 1, remedy: VIEW_REMEDY };
+const FORMAT: Format = { schema: SCHEMA, migrations: VIEW_MIGRATIONS, remedy: VIEW_REMEDY };
 
 /** The chunks from the one that has the first member on: an array that was streamed in has as many as it has members. */
 const INPUTS = `SELECT "offset", inputs FROM inputs WHERE number = ? AND "offset" >=
