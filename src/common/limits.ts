@@ -35,6 +35,8 @@ export const LIMITS = {
   report_items_per_message: 512,
   report_message_bytes: 512 * KiB,
   lost_attempts: 5,
+  retries: 1000,
+  attempts_kept: 100, // of one task's history; a daemon's has no end
   deferred_messages: 65_536,
   deferred_bytes: 64 * MiB,
   progress_tasks: 10_000, // running tasks whose output so far the leader knows

@@ -68,6 +68,28 @@ const Script = z.strictObject({
   size_bytes: count.max(LIMITS.script_bytes),
 });
 
+/** Failures that a retry may be worth: by how the attempt ended, or by its exit code. */
+const RETRY_REASONS = ["exit", "timeout", "not_found", "spawn"] as const;
+
+/** What follows a failure. Wait before the first retry, doubled with each one up to the most; equal: always the same. */
+export const Retry = z.strictObject({
+  /** Attempts that may follow the first failed one. A daemon has no limit. */
+  limit: count.max(LIMITS.retries),
+  backoff_ms: millis,
+  backoff_max_ms: millis,
+  /** Reasons and exit codes; absent: every reason. */
+  on: z
+    .array(z.union([z.enum(RETRY_REASONS), z.int().min(1).max(255)]))
+    .min(1)
+    .max(LIMITS.label_count)
+    .optional(),
+});
+export type Retry = z.infer<typeof Retry>;
+
+/** When the node of an attempt is lost: run it elsewhere, or leave it, so that it never runs twice. */
+const ON_LOST = ["retry", "fail"] as const;
+export type OnLost = (typeof ON_LOST)[number];
+
 /** What to run and how. One serves every member of an array. */
 export const Specification = z.strictObject({
   name: z.string().min(1).max(LIMITS.name_chars).optional(),
@@ -84,6 +106,14 @@ export const Specification = z.strictObject({
   origin: z.strictObject({ machine: z.string().max(64), folder: z.string().max(4096) }).optional(),
   /** Limit on one attempt's running time; 0 or absent: none. */
   timeout_ms: millis.optional(),
+  /** Limit on everything from the submission on, waiting and retries included. */
+  deadline_ms: millis.min(1).optional(),
+  /** Not before this long after the submission, or not before this wall time. */
+  start_after_ms: millis.optional(),
+  start_at: millis.optional(),
+  retry: Retry.optional(),
+  /** Absent: `retry`. */
+  on_lost: z.enum(ON_LOST).optional(),
   /** Time between SIGTERM and SIGKILL; absent: the node's own. */
   grace_ms: millis.optional(),
   labels: z.record(label, z.string().max(LIMITS.label_chars)).optional(),
@@ -112,6 +142,8 @@ export const END_REASONS = [
   "released", // given back before it began
   "poison", // several nodes were lost under it
   "abandoned", // nobody extended its array
+  "deadline", // the time for all of it was over
+  "drained", // its node was emptied for maintenance
 ] as const;
 export type EndReason = (typeof END_REASONS)[number];
 
@@ -203,12 +235,14 @@ export function finishedCount(counts: TaskCounts): number {
   return counts.completed + counts.failed + counts.cancelled + counts.timeout;
 }
 
-/** One attempt that did not give the task's result. */
+/** One attempt that did not give the task's result; `outcome` is absent when its node never told. */
 export interface AttemptView {
   attempt: number;
   node: string;
+  node_name?: string;
   reason: EndReason;
   at: number;
+  outcome?: Outcome;
 }
 
 /** What a running task has written so far; a few seconds old. */

@@ -50,6 +50,11 @@ export function randomU32(runtime: Runtime): number {
   return new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0);
 }
 
+/** A random number from 0 up to, but not, 1. */
+export function randomUnit(runtime: Runtime): number {
+  return randomU32(runtime) / 2 ** 32;
+}
+
 /** `length` random bytes as lower-case hex (2 characters a byte). */
 export function randomHex(runtime: Runtime, length: number): string {
   return Buffer.from(runtime.random_bytes(length)).toString("hex");

@@ -42,6 +42,7 @@ export class Committer {
   readonly #state: State;
   readonly #append: (batch: OutgoingBatch) => void;
   readonly #committed: (committed: Committed) => void;
+  readonly #folded: (event: Event) => void;
   #epoch: number;
   #last: Tail;
   #touched = new Touched();
@@ -59,12 +60,14 @@ export class Committer {
     epoch: number,
     append: (batch: OutgoingBatch) => void,
     committed: (committed: Committed) => void,
+    folded: (event: Event) => void,
   ) {
     this.#state = state;
     this.#last = tail;
     this.#epoch = epoch;
     this.#append = append;
     this.#committed = committed;
+    this.#folded = folded;
   }
 
   get idle(): boolean {
@@ -89,7 +92,10 @@ export class Committer {
       throw new ClawError("too_large", `this takes ${size} bytes of the log, at most ${LIMITS.batch_bytes} at once`);
     }
     if (this.#size + size > LIMITS.batch_bytes) this.#send(this.#at);
-    for (const event of events) apply(this.#state, event, this.#touched);
+    for (const event of events) {
+      apply(this.#state, event, this.#touched);
+      this.#folded(event);
+    }
     this.#events.push(...texts);
     this.#size += size;
   }

@@ -23,10 +23,12 @@ import {
   type FindIds,
   type KnownId,
 } from "../core/decide.ts";
+import { decideDue } from "../core/due.ts";
 import type { Event, EventRun } from "../core/event.ts";
 import { without } from "../core/runs.ts";
 import { piecesOf } from "../core/segments.ts";
 import { isOver, type Node, type State } from "../core/state.ts";
+import { Alarms } from "./alarms.ts";
 import { assignMessages, type Material } from "./assign.ts";
 import { type Committed, Committer, type OutgoingBatch, type Tail } from "./committer.ts";
 import { Contacts } from "./nodes.ts";
@@ -56,6 +58,8 @@ export interface LeaderOptions {
   heartbeat_ms: number;
   missed_heartbeats: number;
   abandoned_after_ms: number;
+  /** From 0 up to 1: spreads retries over time. */
+  chance: () => number;
 }
 
 export interface Now {
@@ -75,6 +79,7 @@ export class Leader {
   readonly #view: LeaderView;
   readonly #options: LeaderOptions;
   readonly #committer: Committer;
+  readonly #alarms: Alarms;
   readonly #recent = new Map<number, KnownId>();
   readonly #over: { number: number; sequence: number }[] = [];
   readonly #deferred: { bytes: number; run: (now: Now) => void }[] = [];
@@ -94,6 +99,7 @@ export class Leader {
     this.#options = options;
     this.#started_ms = now.monotonic_ms;
     this.scheduler = new Scheduler(state);
+    this.#alarms = new Alarms(state);
     const epoch = state.epoch + 1;
     this.#committer = new Committer(
       state,
@@ -101,6 +107,7 @@ export class Leader {
       epoch,
       (batch) => world.append(batch),
       (committed) => this.#onCommitted(committed),
+      (event) => this.#alarms.noted(state, event),
     );
     for (const number of state.active) this.#stopping.add(number);
     const at = this.#time(now);
@@ -195,6 +202,26 @@ export class Leader {
     }
   }
 
+  /** Log time at which a tick is wanted at the latest, if any is. */
+  get next_alarm(): number | undefined {
+    return this.#alarms.next;
+  }
+
+  /** Starts that were put off, deadlines. */
+  #ring(at: number): void {
+    if (planted("timer_lost") && this.state.epoch > 1) return;
+    for (const number of this.#alarms.take(at)) {
+      const { events, stop } = decideDue(this.state, number, at);
+      for (const event of events) this.#committer.add(event);
+      this.#stopAll(number, stop);
+    }
+  }
+
+  #stopAll(number: number, stop: ReadonlyMap<string, EventRun[]>): void {
+    if (stop.size > 0) this.#stopping.add(number);
+    for (const [node, runs] of stop) this.#stop(node, runs, "cancelled");
+  }
+
   /** Once a second or so: nodes that fell silent, arrays that nobody extends. */
   tick(now: Now): void {
     if (!this.#serving) return;
@@ -285,8 +312,7 @@ export class Leader {
       total.cancelled += answer.cancelled;
       total.stopping += answer.stopping;
       total.finished += answer.finished;
-      if (stop.size > 0) this.#stopping.add(number);
-      for (const [node, runs] of stop) this.#stop(node, runs, "cancelled");
+      this.#stopAll(number, stop);
     }
     return () => total;
   }
@@ -303,7 +329,9 @@ export class Leader {
   }
 
   #schedule(now: Now): void {
-    const events = this.scheduler.assignments((node) => this.#reachable(node, now), this.#time(now));
+    const at = this.#time(now);
+    this.#ring(at);
+    const events = this.scheduler.assignments((node) => this.#reachable(node, now), at);
     for (const event of events) {
       this.#committer.add(event);
       if (event.t === "assigned") this.#assign(event.node, event.runs);
@@ -350,7 +378,7 @@ export class Leader {
     const runs: EventRun[] = [];
     for (const number of this.#stopping) {
       const { segments = [], count = 0 } = this.state.submissions.get(number) ?? {};
-      const pieces = piecesOf(segments, 0, count, (piece) => piece.stopping === true);
+      const pieces = piecesOf(segments, 0, count, (piece) => piece.stopping !== undefined);
       if (pieces.length === 0) this.#stopping.delete(number);
       for (const { from, to, attempt, node } of pieces) if (node === id) runs.push([number, from, to, attempt]);
     }
@@ -386,7 +414,8 @@ export class Leader {
         return;
       default: {
         this.contacts.heard(id, now.monotonic_ms);
-        const events = reportEvents(this.state, this.scheduler, id, message, at);
+        const { state, scheduler } = this;
+        const events = reportEvents({ state, scheduler, chance: this.#options.chance }, id, message, at);
         for (const event of events) this.#committer.add(event);
         if (message.type === "task.start") return;
         const acknowledge = (): void => this.#world.send(id, { type: "report.ack", seqs: [message.seq] });
@@ -437,13 +466,13 @@ export class Leader {
       if (whole === undefined) throw new Error(`node ${node.id} does not hold ${number}.${from}`);
       return { number, piece: { ...whole.piece, from, to, attempt } };
     });
-    for (const event of decideLost(node.id, lost, at)) this.#committer.add(event);
+    for (const event of decideLost(this.state, node.id, lost, at)) this.#committer.add(event);
   }
 
   #shutdown(id: string, incarnation: string, reason: string, at: number): void {
     const node = this.state.nodes.get(id);
     if (node === undefined || node.incarnation !== incarnation || node.status === "offline") return;
-    for (const event of decideLost(id, heldBy(this.state, id), at, "released")) this.#committer.add(event);
+    for (const event of decideLost(this.state, id, heldBy(this.state, id), at, "released")) this.#committer.add(event);
     this.#committer.add({ t: "node", node: id, status: "offline", reason: `said goodbye: ${reason}`, at });
     this.contacts.forget(id);
   }

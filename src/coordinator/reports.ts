@@ -2,89 +2,122 @@
 // no event. One worker's message makes few events, whatever number of tasks it tells of.
 
 import type { TaskResult, UpMessage } from "../communication/messages.ts";
-import { currentPieces } from "../core/decide.ts";
+import { currentPieces, stoppedOutcome } from "../core/decide.ts";
 import type { Event, EventRun } from "../core/event.ts";
 import type { State } from "../core/state.ts";
+import { verdictOf } from "../core/verdict.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 type Report = Extract<UpMessage, { type: "task.start" | "task.complete" | "task.fail" }>;
 
-export function reportEvents(state: State, scheduler: Scheduler, node: string, message: Report, at: number): Event[] {
+/** What reading a report needs beside it. */
+export interface ReportContext {
+  state: State;
+  scheduler: Scheduler;
+  /** From 0 up to 1. */
+  chance: () => number;
+}
+
+/** `at` is log time. */
+export function reportEvents(context: ReportContext, node: string, message: Report, at: number): Event[] {
   switch (message.type) {
     case "task.start":
-      return startEvents(state, node, message);
+      return startEvents(context.state, node, message, at);
     case "task.complete":
-      return [
-        ...plainEvents(state, scheduler, node, message.runs),
-        ...resultEvents(state, scheduler, node, message.results),
-      ];
+      return [...plainEvents(context, node, message.runs, at), ...resultEvents(context, node, message.results, at)];
     case "task.fail":
       return [
-        ...resultEvents(state, scheduler, node, message.results),
-        ...releaseEvents(state, scheduler, node, message.released, at),
+        ...resultEvents(context, node, message.results, at),
+        ...releaseEvents(context, node, message.released, at),
       ];
   }
 }
 
-function startEvents(state: State, node: string, message: Extract<Report, { type: "task.start" }>): Event[] {
+function startEvents(
+  state: State,
+  node: string,
+  message: Extract<Report, { type: "task.start" }>,
+  at: number,
+): Event[] {
   const runs: [number, number, number, number, number][] = [];
   for (const [number, from, to, attempt, started_at] of message.runs) {
     for (const piece of currentPieces(state, node, number, from, to, attempt)) {
       if (piece.status === "scheduled") runs.push([number, piece.from, piece.to, attempt, started_at]);
     }
   }
-  return runs.length > 0 ? [{ t: "started", node, runs }] : [];
+  return runs.length > 0 ? [{ t: "started", node, runs, at }] : [];
 }
 
 function plainEvents(
-  state: State,
-  scheduler: Scheduler,
+  context: ReportContext,
   node: string,
   reported: Extract<Report, { type: "task.complete" }>["runs"],
+  at: number,
 ): Event[] {
+  const { state, scheduler } = context;
   const runs: typeof reported = [];
+  const again: TaskResult[] = [];
   for (const [number, from, to, attempt, started_at, ended_at] of reported) {
-    for (const piece of currentPieces(state, node, number, from, to, attempt)) {
+    const submission = state.submissions.get(number);
+    if (submission === undefined) continue;
+    if (submission.policy.daemon) {
+      const outcome = {
+        status: "completed",
+        reason: "exit",
+        exit_code: 0,
+        started_at,
+        ended_at,
+        inline: true,
+      } as const;
+      for (let index = from; index < to; index++) again.push({ task: [number, index, attempt], outcome });
+      continue;
+    }
+    for (const { from: start, to: end } of currentPieces(state, node, number, from, to, attempt)) {
       const last = runs.at(-1);
-      const { from: start, to: end } = piece;
-      if (
-        last !== undefined &&
-        last[0] === number &&
-        last[2] === start &&
-        last[3] === attempt &&
-        last[4] === started_at
-      ) {
-        last[2] = end;
-      } else {
-        runs.push([number, start, end, attempt, started_at, ended_at]);
-      }
-      const submission = state.submissions.get(number);
-      if (submission !== undefined) scheduler.measured(node, submission, end - start, ended_at - started_at);
+      if (last?.[0] === number && last[2] === start && last[3] === attempt && last[4] === started_at) last[2] = end;
+      else runs.push([number, start, end, attempt, started_at, ended_at]);
+      scheduler.measured(node, submission, end - start, ended_at - started_at);
     }
   }
-  return runs.length > 0 ? [{ t: "succeeded", node, runs }] : [];
+  const events: Event[] = runs.length > 0 ? [{ t: "succeeded", node, runs }] : [];
+  return [...events, ...resultEvents(context, node, again, at)];
 }
 
-function resultEvents(state: State, scheduler: Scheduler, node: string, reported: readonly TaskResult[]): Event[] {
+type Retried = Extract<Event, { t: "retried" }>["results"][number];
+
+function resultEvents(
+  { state, scheduler, chance }: ReportContext,
+  node: string,
+  reported: readonly TaskResult[],
+  at: number,
+): Event[] {
   const results: TaskResult[] = [];
+  const retried: Retried[] = [];
+  const drained: EventRun[] = [];
   const seen = new Set<string>();
-  for (const result of reported) {
-    const [number, index, attempt] = result.task;
+  for (const { task, outcome } of reported) {
+    const [number, index, attempt] = task;
     const key = `${number}.${index}`;
-    if (seen.has(key) || currentPieces(state, node, number, index, index + 1, attempt).length === 0) continue;
-    seen.add(key);
-    results.push(result);
+    const [piece] = currentPieces(state, node, number, index, index + 1, attempt);
     const submission = state.submissions.get(number);
-    const { started_at, ended_at } = result.outcome;
-    if (submission !== undefined) scheduler.measured(node, submission, 1, Math.max(0, ended_at - started_at));
+    if (seen.has(key) || piece === undefined || submission === undefined) continue;
+    seen.add(key);
+    scheduler.measured(node, submission, 1, Math.max(0, outcome.ended_at - outcome.started_at));
+    const verdict = verdictOf(submission.policy, piece, outcome, chance());
+    if (verdict.kind === "over") results.push({ task, outcome: verdict.outcome });
+    else if (verdict.kind === "drained") drained.push([number, index, index + 1, attempt]);
+    else retried.push({ task, outcome, not_before: at + verdict.delay_ms, failures: verdict.failures });
   }
-  return results.length > 0 ? [{ t: "ended", node, results }] : [];
+  const events: Event[] = [];
+  if (results.length > 0) events.push({ t: "ended", node, results });
+  if (retried.length > 0) events.push({ t: "retried", node, results: retried, at });
+  if (drained.length > 0) events.push({ t: "requeued", node, runs: drained, reason: "drained", at });
+  return events;
 }
 
-/** Given back unstarted: they wait again, unless they were to be cancelled anyway. */
+/** Given back unstarted: they wait again, unless they were to be stopped anyway. */
 function releaseEvents(
-  state: State,
-  scheduler: Scheduler,
+  { state, scheduler }: ReportContext,
   node: string,
   released: readonly EventRun[],
   at: number,
@@ -93,12 +126,12 @@ function releaseEvents(
   const events: Event[] = [];
   for (const [number, from, to, attempt] of released) {
     for (const piece of currentPieces(state, node, number, from, to, attempt)) {
-      if (piece.stopping !== true) {
+      const outcome = stoppedOutcome(piece.stopping, at);
+      if (outcome === undefined) {
         runs.push([number, piece.from, piece.to, attempt]);
         continue;
       }
       for (let index = piece.from; index < piece.to; index++) {
-        const outcome = { status: "cancelled", reason: "cancelled", started_at: at, ended_at: at } as const;
         events.push({ t: "ended", node, results: [{ task: [number, index, attempt], outcome }] });
       }
     }

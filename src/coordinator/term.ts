@@ -3,7 +3,7 @@
 
 import { ClawError } from "../common/errors.ts";
 import type { Logger } from "../common/logging.ts";
-import { type Runtime, randomHex, type Timer } from "../common/runtime.ts";
+import { type Runtime, randomHex, randomUnit, type Timer } from "../common/runtime.ts";
 import type { CoordinatorBus, Request } from "../communication/bus.ts";
 import type { AppendResult, Log } from "../communication/log.ts";
 import type { CommandType, UpMessage } from "../communication/messages.ts";
@@ -43,6 +43,7 @@ export class Terms {
   #ticking: Timer | undefined;
   #waiting: Timer | undefined;
   #settling = false;
+  #alarm: { at: number; timer: Timer } | undefined;
   #flushing: Timer | undefined;
   #stopped = false;
   #serving: { resolve: () => void; promise: Promise<void> };
@@ -111,7 +112,12 @@ export class Terms {
         },
         send: (node, message) => this.#bus.send(node, message),
       },
-      { ...this.#options, fresh_cluster_id: randomHex(this.#runtime, 16), abandoned_after_ms: ABANDONED_AFTER_MS },
+      {
+        ...this.#options,
+        fresh_cluster_id: randomHex(this.#runtime, 16),
+        abandoned_after_ms: ABANDONED_AFTER_MS,
+        chance: () => randomUnit(this.#runtime),
+      },
       this.#now(),
     );
     this.#leader = leader;
@@ -190,12 +196,29 @@ export class Terms {
     this.#runtime.soon(() => {
       this.#settling = false;
       this.#guard(() => this.#leader?.settle(this.#now()));
+      this.#setAlarm();
     });
+  }
+
+  /** A turn of its own at the leader's next alarm, where that comes before the next tick. */
+  #setAlarm(): void {
+    const next = this.leader?.next_alarm;
+    if (next === undefined || this.#alarm?.at === next) return;
+    this.#alarm?.timer.cancel();
+    const delay_ms = Math.max(1, Math.ceil(next - this.#runtime.wall_ms()));
+    this.#alarm = undefined;
+    if (delay_ms >= TICK_MS) return;
+    const timer = this.#runtime.after(delay_ms, () => {
+      this.#alarm = undefined;
+      this.#settle();
+    });
+    this.#alarm = { at: next, timer };
   }
 
   #tick(term: number): void {
     if (this.#stopped || term !== this.#term) return;
     this.#guard(() => this.#leader?.tick(this.#now()));
+    this.#setAlarm();
     this.#ticking = this.#runtime.after(TICK_MS, () => this.#tick(term));
   }
 
@@ -217,6 +240,8 @@ export class Terms {
     }
     this.#open.clear();
     this.#ticking?.cancel();
+    this.#alarm?.timer.cancel();
+    this.#alarm = undefined;
     this.#beginAgain();
   }
 
@@ -242,6 +267,7 @@ export class Terms {
     this.#leader = undefined;
     this.#term += 1;
     this.#ticking?.cancel();
+    this.#alarm?.timer.cancel();
     this.#waiting?.cancel();
     this.#flushing?.cancel();
     for (const request of this.#open) request.respond(new ClawError("unknown_outcome", "the coordinator is stopping"));

@@ -3,10 +3,11 @@
 
 import type { Outcome, TaskStatus } from "../common/models.ts";
 import type { Touched } from "./changes.ts";
-import type { Event } from "./event.ts";
+import type { Event, EventRun } from "./event.ts";
 import { Held } from "./held.ts";
-import { changeRange, piecesOf, type Segment } from "./segments.ts";
-import { addUse, emptyCounts, emptyUsed, type Node, type State, type Submission } from "./state.ts";
+import { appendSegment, changeRange, isReady, piecesOf, type Segment } from "./segments.ts";
+import { addUse, emptyCounts, emptyUsed, type Node, type State, type Submission, termsOf } from "./state.ts";
+import { requireLegal, type Transition } from "./transitions.ts";
 
 type EventOf<T extends Event["t"]> = Extract<Event, { t: T }>;
 
@@ -55,17 +56,23 @@ export function apply(state: State, event: Event, touched: Touched): void {
     case "ended":
       applyEnded(state, event, touched);
       return;
+    case "retried":
+      applyRetried(state, event, touched);
+      return;
+    case "due":
+      applyDue(state, event, touched);
+      return;
     case "requeued":
       applyRequeued(state, event, touched);
       return;
     case "dropped":
-      finish(state, touched, event.number, event.from, event.to, 0, "", event.outcome);
+      finish(state, touched, "dropped", [event.number, event.from, event.to, 0], "", event.outcome);
       return;
     case "stopping":
       for (const [number, from, to, attempt] of event.runs) {
-        move(state, touched, number, from, to, (piece) => {
+        move(state, touched, "stopping", number, from, to, (piece) => {
           requireCurrent(piece, number, attempt, event.node);
-          return { ...piece, stopping: true };
+          return { ...piece, stopping: event.reason };
         });
       }
       return;
@@ -86,7 +93,6 @@ function openSubmission(state: State, number: number): Submission {
 
 /** Only the attempt that stands may change anything; whoever made the event had to know. */
 function requireCurrent(piece: Segment, number: number, attempt: number, node: string): void {
-  if (piece.status === "over") throw new Error(`task ${number}.${piece.from} is over already`);
   if (piece.node !== node || piece.attempt !== attempt) {
     throw new Error(`attempt ${attempt} of ${number}.${piece.from} on ${node} is not the current one`);
   }
@@ -108,13 +114,13 @@ function applySubmitted(state: State, event: EventOf<"submitted">, touched: Touc
     at: event.at,
     array: event.array,
     ids: event.ids,
-    priority: event.spec.priority,
-    group: state.groupOf(event.spec),
+    ...termsOf(state, event.spec, event.at),
     count: 0,
     open: event.open ?? false,
     extended_at: event.at,
     segments: [],
     counts: emptyCounts(),
+    ready: 0,
   };
   state.submissions.set(event.number, submission);
   const { number, nonce, by, at, array, ids } = submission;
@@ -122,7 +128,7 @@ function applySubmitted(state: State, event: EventOf<"submitted">, touched: Touc
   if (event.inputs !== undefined && event.inputs.length > 0) {
     touched.inputs.push({ number, offset: 0, inputs: event.inputs });
   }
-  grow(state, submission, event.count);
+  grow(state, submission, event.count, event.at);
   touched.submissions.add(number);
 }
 
@@ -133,22 +139,24 @@ function applyExtended(state: State, event: EventOf<"extended">, touched: Touche
     touched.inputs.push({ number: event.number, offset: event.offset, inputs: event.inputs });
   }
   submission.extended_at = event.at;
-  grow(state, submission, event.inputs.length);
+  grow(state, submission, event.inputs.length, event.at);
   touched.submissions.add(event.number);
 }
 
 /** `count` more waiting members at the end. */
-function grow(state: State, submission: Submission, count: number): void {
+function grow(state: State, submission: Submission, count: number, at: number): void {
   if (count === 0) return;
   const from = submission.count;
-  const last = submission.segments.at(-1);
-  if (last !== undefined && last.status === "pending" && last.attempt === 0) last.to += count;
-  else submission.segments.push({ from, to: from + count, status: "pending", attempt: 0 });
+  const { start_at } = submission;
+  const early = start_at !== undefined && start_at > at ? { not_before: start_at } : {};
+  appendSegment(submission.segments, { from, to: from + count, status: "pending", attempt: 0, ...early });
   submission.count += count;
   for (const counts of [submission.counts, state.totals]) {
     counts.total += count;
     counts.pending += count;
   }
+  if (early.not_before !== undefined) return;
+  submission.ready += count;
   state.ready.add(submission.group, submission.priority, submission.number, count);
 }
 
@@ -178,20 +186,20 @@ function applyRegistered(state: State, event: EventOf<"registered">, touched: To
 }
 
 function applyAssigned(state: State, event: EventOf<"assigned">, touched: Touched): void {
+  const { node, at } = event;
   for (const [number, from, to, attempt] of event.runs) {
-    move(state, touched, number, from, to, (piece) => {
-      if (piece.status !== "pending" || attempt <= piece.attempt) throw new Error(`task ${number}.${from} is taken`);
-      return { ...piece, status: "scheduled", attempt, node: event.node };
+    move(state, touched, "assigned", number, from, to, (piece) => {
+      if (!isReady(piece) || attempt <= piece.attempt) throw new Error(`task ${number}.${from} is not to be assigned`);
+      return { ...piece, status: "scheduled", attempt, node, since: at };
     });
   }
 }
 
 function applyStarted(state: State, event: EventOf<"started">, touched: Touched): void {
   for (const [number, from, to, attempt] of event.runs) {
-    move(state, touched, number, from, to, (piece) => {
+    move(state, touched, "started", number, from, to, (piece) => {
       requireCurrent(piece, number, attempt, event.node);
-      if (piece.status !== "scheduled") throw new Error(`task ${number}.${piece.from} runs already`);
-      return { ...piece, status: "running" };
+      return { ...piece, status: "running", since: event.at };
     });
   }
 }
@@ -199,14 +207,41 @@ function applyStarted(state: State, event: EventOf<"started">, touched: Touched)
 function applySucceeded(state: State, event: EventOf<"succeeded">, touched: Touched): void {
   for (const [number, from, to, attempt, started_at, ended_at] of event.runs) {
     const outcome: Outcome = { status: "completed", reason: "exit", exit_code: 0, started_at, ended_at, inline: true };
-    finish(state, touched, number, from, to, attempt, event.node, outcome);
+    finish(state, touched, "succeeded", [number, from, to, attempt], event.node, outcome);
   }
 }
 
 function applyEnded(state: State, event: EventOf<"ended">, touched: Touched): void {
   for (const { task, outcome } of event.results) {
     const [number, index, attempt] = task;
-    finish(state, touched, number, index, index + 1, attempt, event.node, outcome);
+    finish(state, touched, "ended", [number, index, index + 1, attempt], event.node, outcome);
+  }
+}
+
+function applyRetried(state: State, event: EventOf<"retried">, touched: Touched): void {
+  const { node, at } = event;
+  for (const { task, outcome, not_before, failures } of event.results) {
+    const [number, index, attempt] = task;
+    move(state, touched, "retried", number, index, index + 1, (piece) => {
+      requireCurrent(piece, number, attempt, node);
+      return waiting(piece, { failures, not_before: Math.max(not_before, at), lost: piece.lost });
+    });
+    const { reason } = outcome;
+    touched.attempts.push({ number, from: index, to: index + 1, attempt, node, reason, at, outcome });
+    const holder = nodeOf(state, node);
+    if (outcome.status === "completed") holder.completed += 1;
+    else holder.failed += 1;
+    touched.nodes.add(node);
+  }
+}
+
+function applyDue(state: State, event: EventOf<"due">, touched: Touched): void {
+  for (const [number, from, to] of event.runs) {
+    move(state, touched, "due", number, from, to, (piece) => {
+      const { not_before, ...ready } = piece;
+      if (not_before === undefined) throw new Error(`task ${number}.${piece.from} waits for no time`);
+      return ready;
+    });
   }
 }
 
@@ -214,39 +249,47 @@ function applyRequeued(state: State, event: EventOf<"requeued">, touched: Touche
   const { node, reason, at } = event;
   for (const [number, from, to, attempt] of event.runs) {
     const lost = reason === "lost" ? 1 : 0;
-    move(state, touched, number, from, to, (piece) => {
+    move(state, touched, "requeued", number, from, to, (piece) => {
       requireCurrent(piece, number, attempt, node);
-      return waiting(piece, lost);
+      return waiting(piece, { failures: piece.failures, lost: (piece.lost ?? 0) + lost });
     });
     if (reason !== "released") touched.attempts.push({ number, from, to, attempt, node, reason, at });
   }
 }
 
-function waiting(piece: Segment, lost: number): Segment {
-  const { from, to, attempt } = piece;
-  const count = (piece.lost ?? 0) + lost;
-  return { from, to, status: "pending", attempt, ...(count > 0 ? { lost: count } : {}) };
+/** What of an attempt stays with a task that waits again. */
+function waiting(
+  { from, to, attempt }: Segment,
+  { failures = 0, lost = 0, not_before }: { [K in "failures" | "lost" | "not_before"]?: number | undefined },
+): Segment {
+  return {
+    from,
+    to,
+    status: "pending",
+    attempt,
+    ...(not_before === undefined ? {} : { not_before }),
+    ...(failures > 0 ? { failures } : {}),
+    ...(lost > 0 ? { lost } : {}),
+  };
 }
 
 function finish(
   state: State,
   touched: Touched,
-  number: number,
-  from: number,
-  to: number,
-  attempt: number,
+  transition: Transition,
+  [number, from, to, attempt]: EventRun,
   node: string,
   outcome: Outcome,
 ): void {
   move(
     state,
     touched,
+    transition,
     number,
     from,
     to,
     (piece) => {
       if (node !== "") requireCurrent(piece, number, attempt, node);
-      else if (piece.status !== "pending") throw new Error(`task ${number}.${piece.from} does not wait`);
       return { from: piece.from, to: piece.to, status: "over", attempt: 0 };
     },
     outcome.status,
@@ -261,12 +304,13 @@ function finish(
 }
 
 /**
- * The only place where a member changes status: counts, resources, the ready lanes and held attempts follow. `ended_as` is how
- * those that are over by it have ended.
+ * The only place where a member changes status, and where that is checked: counts, resources, the ready lanes and held
+ * attempts follow. `ended_as` is how those that are over by it have ended.
  */
 function move(
   state: State,
   touched: Touched,
+  transition: Transition,
   number: number,
   from: number,
   to: number,
@@ -275,32 +319,34 @@ function move(
 ): void {
   const submission = submissionOf(state, number);
   let taken = 0;
+  let added = 0;
   let moved = 0;
   changeRange(submission.segments, from, to, (piece) => {
-    const { from: start, to: end, status, node, attempt } = piece;
+    const { from: start, to: end, node, attempt } = piece;
+    if (piece.status === "over") throw new Error(`task ${number}.${start} is over already`);
     const next = change(piece);
     const size = end - start;
+    const status = next.status === "over" ? overAs(ended_as) : next.status;
+    requireLegal(transition, piece.status, status, `${number}.${start}`);
     moved += size;
-    recount(submission, state, countedAs(status), countedAs(next.status, ended_as), size);
+    recount(submission, state, piece.status, status, size);
     if (node !== undefined && next.node === undefined) holdLess(state, submission, node, start, end, attempt);
     if (node === undefined && next.node !== undefined) holdMore(state, submission, next.node, start, end, next.attempt);
-    if (status === "pending" && next.status !== "pending") taken += size;
-    if (status !== "pending" && next.status === "pending") {
-      state.ready.add(submission.group, submission.priority, number, size);
-    }
+    if (isReady(piece) && !isReady(next)) taken += size;
+    if (!isReady(piece) && isReady(next)) added += size;
     return next;
   });
   if (moved !== to - from) throw new Error(`submission ${number} has no members ${from} to ${to}`);
-  const { counts } = submission;
-  if (taken > 0) state.ready.take(submission.group, submission.priority, number, taken, counts.pending === 0);
+  const { counts, group, priority } = submission;
+  submission.ready += added - taken;
+  if (added > 0) state.ready.add(group, priority, number, added);
+  if (taken > 0) state.ready.take(group, priority, number, taken, submission.ready === 0);
   if (counts.scheduled + counts.running > 0) state.active.add(number);
   else state.active.delete(number);
   touched.submissions.add(number);
 }
 
-/** Nothing that is over moves again, and nothing is over without an end. */
-function countedAs(status: Segment["status"], ended_as?: Outcome["status"]): TaskStatus {
-  if (status !== "over") return status;
+function overAs(ended_as: Outcome["status"] | undefined): Outcome["status"] {
   if (ended_as === undefined) throw new Error("what is over has ended in some way, once");
   return ended_as;
 }

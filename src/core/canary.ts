@@ -3,7 +3,13 @@
 
 declare const CLAW_CANARY: string | undefined;
 
-export type Canary = "attempt_ignored" | "promise_before_log" | "outbox_cleared_early" | "lost_assignment_forgotten";
+export type Canary =
+  | "attempt_ignored"
+  | "promise_before_log"
+  | "outbox_cleared_early"
+  | "lost_assignment_forgotten"
+  | "retries_unlimited"
+  | "timer_lost";
 
 export function planted(name: Canary): boolean {
   return typeof CLAW_CANARY === "string" && CLAW_CANARY === name;

@@ -51,6 +51,8 @@ export interface AttemptRecord {
   node: string;
   reason: EndReason;
   at: number;
+  /** Absent when its node never told. */
+  outcome?: Outcome;
 }
 
 export interface NodeRow {

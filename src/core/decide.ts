@@ -5,10 +5,11 @@ import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import type { Outcome, Specification } from "../common/models.ts";
 import { planted } from "./canary.ts";
-import type { Event, EventRun } from "./event.ts";
+import type { Event, EventRun, StopReason } from "./event.ts";
 import { formatTaskId } from "./ids.ts";
-import { piecesOf, type Segment } from "./segments.ts";
-import type { State, Submission } from "./state.ts";
+import { isReady, piecesOf, type Segment } from "./segments.ts";
+import type { Policy, State, Submission } from "./state.ts";
+import { overdue } from "./verdict.ts";
 
 /** A submission that the state no longer, or the view not yet, knows by its id. */
 export interface KnownId {
@@ -240,7 +241,9 @@ export function decideCancel(
     } else if (piece.node !== undefined) {
       if (waiting_only) continue;
       const run: EventRun = [number, piece.from, piece.to, piece.attempt];
-      if (piece.stopping !== true) events.push({ t: "stopping", node: piece.node, runs: [run], at: now });
+      if (piece.stopping !== "cancel" && piece.stopping !== "deadline") {
+        events.push({ t: "stopping", node: piece.node, runs: [run], reason: "cancel", at: now });
+      }
       const runs = stop.get(piece.node);
       if (runs === undefined) stop.set(piece.node, [run]);
       else runs.push(run);
@@ -270,10 +273,11 @@ export function currentPieces(
 }
 
 /**
- * Attempts that a node lost, or gave back when it said goodbye: back to waiting, or over when they were to be stopped, or
- * when too many nodes were lost under them.
+ * Attempts that a node lost, or gave back when it said goodbye: back to waiting, or over when they were to be stopped, when
+ * they must not run twice, or when too many nodes were lost under them.
  */
 export function decideLost(
+  state: State,
   node: string,
   pieces: readonly { number: number; piece: Segment }[],
   now: number,
@@ -282,7 +286,9 @@ export function decideLost(
   const events: Event[] = [];
   const runs: EventRun[] = [];
   for (const { number, piece } of pieces) {
-    const verdict = lostOutcome(piece, now, reason);
+    const policy = state.submissions.get(number)?.policy;
+    if (policy === undefined) throw new Error(`node ${node} holds a member of ${number}, which is not live`);
+    const verdict = lostOutcome(policy, piece, now, reason);
     if (verdict === undefined) {
       runs.push([number, piece.from, piece.to, piece.attempt]);
       continue;
@@ -295,12 +301,24 @@ export function decideLost(
   return events;
 }
 
-function lostOutcome(piece: Segment, now: number, reason: "lost" | "released"): Outcome | undefined {
+function lostOutcome(policy: Policy, piece: Segment, now: number, reason: "lost" | "released"): Outcome | undefined {
   const times = { started_at: now, ended_at: now };
-  if (piece.stopping === true) return { status: "cancelled", reason: "cancelled", ...times };
-  if (reason === "released" || (piece.lost ?? 0) + 1 < LIMITS.lost_attempts) return undefined;
+  const stopped = stoppedOutcome(piece.stopping, now);
+  if (stopped !== undefined) return stopped;
+  if (policy.on_lost === "fail") {
+    const message = "lost with its node; it may have run, and must not run twice";
+    return { status: "failed", reason: "lost", ...times, message };
+  }
+  if (reason === "released" || policy.daemon || (piece.lost ?? 0) + 1 < LIMITS.lost_attempts) return undefined;
   const message = `lost with its node ${LIMITS.lost_attempts} times`;
   return { status: "failed", reason: "poison", ...times, message };
+}
+
+/** How a task ends that was to be stopped and whose node tells no more of it; undefined where it goes on elsewhere. */
+export function stoppedOutcome(stopping: StopReason | undefined, now: number): Outcome | undefined {
+  if (stopping === undefined || stopping === "drain") return undefined;
+  const outcome: Outcome = { status: "cancelled", reason: "cancelled", started_at: now, ended_at: now };
+  return stopping === "deadline" ? overdue(outcome) : outcome;
 }
 
 /** Open arrays that nobody extended for ten minutes are closed: their client is gone. */
@@ -321,7 +339,7 @@ export function takeWaiting(submissions: Iterable<Submission>, count: number): E
   for (const submission of submissions) {
     for (const piece of submission.segments) {
       if (left === 0) return runs;
-      if (piece.status !== "pending") continue;
+      if (!isReady(piece)) continue;
       const size = Math.min(left, piece.to - piece.from);
       runs.push([submission.number, piece.from, piece.from + size, piece.attempt + 1]);
       left -= size;

@@ -7,6 +7,12 @@ import { END_REASONS, NODE_STATUSES, NodeInfo, Outcome, Specification } from "..
 const integer = z.int().min(0);
 const run = z.tuple([integer, integer, integer, integer]);
 export type EventRun = z.infer<typeof run>;
+/** [submission, from, to], `to` excluded. */
+const span = z.tuple([integer, integer, integer]);
+
+/** Why a node was told to stop an attempt: somebody cancelled it, its time is over, or the node is being emptied. */
+const STOP_REASONS = ["cancel", "deadline", "drain"] as const;
+export type StopReason = (typeof STOP_REASONS)[number];
 
 export const Event = z.discriminatedUnion("t", [
   z.strictObject({ t: z.literal("cluster"), cluster_id: z.string(), name: z.string(), at: integer }),
@@ -49,10 +55,12 @@ export const Event = z.discriminatedUnion("t", [
     at: integer,
   }),
   z.strictObject({ t: z.literal("assigned"), node: z.string(), runs: z.array(run), at: integer }),
+  /** [submission, from, to, attempt, started_at by the node's clock] */
   z.strictObject({
     t: z.literal("started"),
     node: z.string(),
     runs: z.array(z.tuple([integer, integer, integer, integer, integer])),
+    at: integer.default(0), // logs of format 1 have none
   }),
   /** Plain successes: [submission, from, to, attempt, started_at, ended_at]. */
   z.strictObject({
@@ -65,6 +73,23 @@ export const Event = z.discriminatedUnion("t", [
     node: z.string(),
     results: z.array(z.strictObject({ task: z.tuple([integer, integer, integer]), outcome: Outcome })),
   }),
+  /** Attempts that failed, by tasks that may try again: not before the given log time. */
+  z.strictObject({
+    t: z.literal("retried"),
+    node: z.string(),
+    results: z.array(
+      z.strictObject({
+        task: z.tuple([integer, integer, integer]),
+        outcome: Outcome,
+        not_before: integer,
+        /** Failures that count from now on. */
+        failures: integer,
+      }),
+    ),
+    at: integer,
+  }),
+  /** Members whose time has come: they wait for a node now. */
+  z.strictObject({ t: z.literal("due"), runs: z.array(span), at: integer }),
   /** Attempts that gave no result: their tasks wait again. */
   z.strictObject({
     t: z.literal("requeued"),
@@ -82,7 +107,13 @@ export const Event = z.discriminatedUnion("t", [
     outcome: Outcome,
   }),
   /** Attempts that were told to stop; their end is reported by their node. */
-  z.strictObject({ t: z.literal("stopping"), node: z.string(), runs: z.array(run), at: integer }),
+  z.strictObject({
+    t: z.literal("stopping"),
+    node: z.string(),
+    runs: z.array(run),
+    reason: z.enum(STOP_REASONS).default("cancel"), // logs of format 1 have none
+    at: integer,
+  }),
 ]);
 export type Event = z.infer<typeof Event>;
 

@@ -2,6 +2,8 @@
 // one segment; a member stands alone only while it differs from its neighbours. How a member ended is its result's
 // matter: here all that are over are alike, so that a failure now and then does not cut an array to pieces.
 
+import type { StopReason } from "./event.ts";
+
 export interface Segment {
   from: number;
   /** Excluded. */
@@ -11,10 +13,21 @@ export interface Segment {
   attempt: number;
   /** Holder of the attempt while scheduled or running. */
   node?: string;
-  /** It was told to stop: whatever its node reports next is its end. */
-  stopping?: boolean;
+  /** Log time at which it was assigned, or, while it runs, began. */
+  since?: number;
+  /** Its node was told to stop it, and why: it decides what its end means. */
+  stopping?: StopReason;
+  /** Log time before which it must not start: it waits for no node until then. */
+  not_before?: number;
+  /** Attempts that failed; a daemon's begin anew when one ran for a while. */
+  failures?: number;
   /** Attempts that were lost with their node, counted apart from failures. */
   lost?: number;
+}
+
+/** Waits for nothing but a node. */
+export function isReady(segment: Segment): boolean {
+  return segment.status === "pending" && segment.not_before === undefined;
 }
 
 /** Position of the segment that holds `index`, or -1 where there is none. */
@@ -37,12 +50,16 @@ function alike(a: Segment, b: Segment): boolean {
     a.status === b.status &&
     a.attempt === b.attempt &&
     a.node === b.node &&
-    (a.stopping ?? false) === (b.stopping ?? false) &&
+    a.since === b.since &&
+    a.stopping === b.stopping &&
+    a.not_before === b.not_before &&
+    (a.failures ?? 0) === (b.failures ?? 0) &&
     (a.lost ?? 0) === (b.lost ?? 0)
   );
 }
 
-function pushMerged(into: Segment[], segment: Segment): void {
+/** Puts a segment behind the others, as part of the last one where they are alike. */
+export function appendSegment(into: Segment[], segment: Segment): void {
   const last = into.at(-1);
   if (last !== undefined && last.to === segment.from && alike(last, segment)) last.to = segment.to;
   else into.push(segment);
@@ -63,9 +80,9 @@ export function changeRange(segments: Segment[], from: number, to: number, chang
     last = at;
     const start = Math.max(from, segment.from);
     const end = Math.min(to, segment.to);
-    if (segment.from < start) pushMerged(made, { ...segment, to: start });
-    pushMerged(made, change({ ...segment, from: start, to: end }));
-    if (end < segment.to) pushMerged(made, { ...segment, from: end });
+    if (segment.from < start) appendSegment(made, { ...segment, to: start });
+    appendSegment(made, change({ ...segment, from: start, to: end }));
+    if (end < segment.to) appendSegment(made, { ...segment, from: end });
   }
   const before = segments[first - 1];
   const head = made[0];

@@ -6,13 +6,23 @@ import {
   type Needs,
   type NodeInfo,
   type NodeStatus,
+  type OnLost,
   type Priority,
+  type Retry,
   type Specification,
   type TaskCounts,
 } from "../common/models.ts";
 import type { Held } from "./held.ts";
 import { Ready } from "./ready.ts";
 import type { Segment } from "./segments.ts";
+
+/** What follows the end of an attempt: few different ones, shared by all submissions that say the same. */
+export interface Policy {
+  /** Kept running: every end but a cancel is followed by another attempt. */
+  readonly daemon: boolean;
+  readonly retry: Retry | undefined;
+  readonly on_lost: OnLost;
+}
 
 /** One submission: a range of members that share a specification. */
 export interface Submission {
@@ -25,12 +35,19 @@ export interface Submission {
   readonly ids: readonly number[];
   readonly priority: Priority;
   readonly group: string;
+  readonly policy: Policy;
+  /** Log time at which everything that is not over is ended. */
+  readonly deadline_at: number | undefined;
+  /** Log time before which nothing of it starts. */
+  readonly start_at: number | undefined;
   count: number;
   open: boolean;
   /** Log time of the last extension: an open array that nobody extends is abandoned. */
   extended_at: number;
   segments: Segment[];
   counts: TaskCounts;
+  /** Pending members that wait for nothing but a node. */
+  ready: number;
 }
 
 export interface Used {
@@ -72,12 +89,22 @@ export class State {
   readonly active = new Set<number>();
   readonly ready = new Ready();
   readonly groups = new Map<string, Needs>();
+  readonly #policies = new Map<string, Policy>();
 
   /** Interns what a specification needs; tasks of one group can go to the same nodes. */
   groupOf(specification: Specification): string {
     const key = JSON.stringify(specification.needs);
     if (!this.groups.has(key)) this.groups.set(key, specification.needs);
     return key;
+  }
+
+  policyOf({ type, retry, on_lost }: Specification): Policy {
+    const policy: Policy = { daemon: type === "daemon", retry, on_lost: on_lost ?? "retry" };
+    const key = JSON.stringify(policy);
+    const known = this.#policies.get(key);
+    if (known !== undefined) return known;
+    this.#policies.set(key, policy);
+    return policy;
   }
 
   needsOf(submission: Submission): Needs {
@@ -92,6 +119,19 @@ export class State {
     if (submission === undefined || !isOver(submission)) throw new Error(`submission ${number} is not over`);
     this.submissions.delete(number);
   }
+}
+
+/** What of a submission's specification the fold needs. */
+export function termsOf(state: State, spec: Specification, at: number) {
+  const { start_after_ms, start_at, deadline_ms } = spec;
+  const start = Math.max(start_after_ms === undefined ? 0 : at + start_after_ms, start_at ?? 0);
+  return {
+    priority: spec.priority,
+    group: state.groupOf(spec),
+    policy: state.policyOf(spec),
+    deadline_at: deadline_ms === undefined ? undefined : at + deadline_ms,
+    start_at: start > at ? start : undefined,
+  };
 }
 
 export function emptyCounts(): TaskCounts {

@@ -22,7 +22,11 @@ export interface Format {
   remedy: string;
 }
 
-export const VIEW_MIGRATIONS: readonly Migration[] = [];
+export const VIEW_MIGRATIONS: readonly Migration[] = [
+  // 2: what failed attempts told is kept; an order to stop has a reason.
+  `ALTER TABLE attempts ADD COLUMN outcome TEXT;
+   UPDATE submissions SET segments = replace(segments, '"stopping":true', '"stopping":"cancel"') WHERE live = 1;`,
+];
 
 export const OUTBOX_MIGRATIONS: readonly Migration[] = [];
 

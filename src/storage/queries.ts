@@ -176,10 +176,16 @@ export class Queries {
 
   attempts(number: number, index: number): AttemptView[] {
     const query = this.#database.query<
-      { attempt: number; node: string; reason: EndReason; at: number },
+      { attempt: number; node: string; reason: EndReason; at: number; outcome: string | null },
       [number, number, number]
-    >("SELECT attempt, node, reason, at FROM attempts WHERE number = ? AND first <= ? AND past > ? ORDER BY attempt");
-    return this.#guarded(() => query.all(number, index, index));
+    >(
+      `SELECT attempt, node, reason, at, outcome FROM attempts WHERE number = ? AND first <= ? AND past > ?
+       ORDER BY attempt`,
+    );
+    const rows = this.#guarded(() => query.all(number, index, index));
+    return rows.map(({ outcome, ...row }) =>
+      outcome === null ? row : { ...row, outcome: JSON.parse(outcome) as Outcome },
+    );
   }
 }
 

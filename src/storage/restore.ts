@@ -4,8 +4,8 @@ import type { Database } from "bun:sqlite";
 import type { Specification, TaskCounts } from "../common/models.ts";
 import type { MetaRow, NodeRow } from "../core/changes.ts";
 import { Held } from "../core/held.ts";
-import type { Segment } from "../core/segments.ts";
-import { addUse, emptyUsed, State, type Submission } from "../core/state.ts";
+import { isReady, type Segment } from "../core/segments.ts";
+import { addUse, emptyUsed, State, type Submission, termsOf } from "../core/state.ts";
 import { guarded } from "./database.ts";
 import { VIEW_REMEDY, type View } from "./view.ts";
 
@@ -57,16 +57,18 @@ function restoreSubmission(state: State, row: Row): void {
     at: row.at,
     array: row.is_array === 1,
     ids: JSON.parse(row.ids) as number[],
-    priority: specification.priority,
-    group: state.groupOf(specification),
+    ...termsOf(state, specification, row.at),
     count: row.count,
     open: row.open === 1,
     extended_at: row.extended_at,
     segments: JSON.parse(row.segments) as Segment[],
     counts: { total, pending, scheduled, running, completed, failed, cancelled, timeout },
+    ready: 0,
   };
+  for (const segment of submission.segments) if (isReady(segment)) submission.ready += segment.to - segment.from;
+  const { ready, group, priority } = submission;
   state.submissions.set(row.number, submission);
-  if (pending > 0) state.ready.add(submission.group, submission.priority, row.number, pending);
+  if (ready > 0) state.ready.add(group, priority, row.number, ready);
   for (const segment of submission.segments) {
     if (segment.node === undefined) continue;
     state.active.add(row.number);

@@ -5,7 +5,7 @@
 import type { Database, Statement } from "bun:sqlite";
 import { LIMITS } from "../common/limits.ts";
 import type { Specification } from "../common/models.ts";
-import type { Changes, InputsRow, NewSubmission, NodeRow, SubmissionRow } from "../core/changes.ts";
+import type { AttemptRecord, Changes, InputsRow, NewSubmission, NodeRow, SubmissionRow } from "../core/changes.ts";
 import { guarded, openDatabase } from "./database.ts";
 import { type Format, VIEW_MIGRATIONS } from "./migrations.ts";
 
@@ -36,7 +36,7 @@ CREATE TABLE results (
 CREATE INDEX results_member ON results (number, first, past, status);
 CREATE TABLE attempts (
   number INTEGER NOT NULL, first INTEGER NOT NULL, attempt INTEGER NOT NULL, past INTEGER NOT NULL,
-  node TEXT NOT NULL, reason TEXT NOT NULL, at INTEGER NOT NULL,
+  node TEXT NOT NULL, reason TEXT NOT NULL, at INTEGER NOT NULL, outcome TEXT,
   PRIMARY KEY (number, first, attempt)
 ) WITHOUT ROWID;
 CREATE TABLE nodes (id TEXT PRIMARY KEY, node TEXT NOT NULL) WITHOUT ROWID;
@@ -63,6 +63,7 @@ interface Statements {
   inputs: Statement;
   result: Statement;
   attempt: Statement;
+  forget: Statement;
   node: Statement;
 }
 
@@ -162,8 +163,15 @@ export class View {
       this.#put.result.run(position, number, from, to, attempt, node, outcome.status, JSON.stringify(outcome));
     }
     for (const row of changes.attempts) {
-      this.#put.attempt.run(row.number, row.from, row.attempt, row.to, row.node, row.reason, row.at);
+      this.#writeAttempt(row);
     }
+  }
+
+  /** Of a member's history only so much is kept: a daemon's has no end. */
+  #writeAttempt({ number, from, to, attempt, node, reason, at, outcome }: AttemptRecord): void {
+    const told = outcome === undefined ? null : JSON.stringify(outcome);
+    this.#put.attempt.run(number, from, attempt, to, node, reason, at, told);
+    if (attempt > LIMITS.attempts_kept) this.#put.forget.run(number, from, attempt - LIMITS.attempts_kept);
   }
 
   witness(): Witness {
@@ -236,7 +244,8 @@ function prepare(database: Database): Statements {
     id: database.prepare("INSERT INTO ids VALUES (?, ?, ?)"),
     inputs: database.prepare("INSERT INTO inputs VALUES (?, ?, ?, ?)"),
     result: database.prepare("INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?)"),
-    attempt: database.prepare("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?)"),
+    attempt: database.prepare("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)"),
+    forget: database.prepare("DELETE FROM attempts WHERE number = ? AND first = ? AND attempt <= ?"),
     node: database.prepare("INSERT INTO nodes VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET node = excluded.node"),
   };
 }

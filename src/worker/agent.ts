@@ -40,9 +40,9 @@ interface Running {
   began_ms: number;
   /**
    * What becomes of its end: `forgotten` when another attempt has taken its place; `given_back` when this node leaves, so
-   * that being stopped is no result.
+   * that being stopped is no result; `lost` when it leaves, and the task must not run twice.
    */
-  fate: "report" | "cancelled" | "given_back" | "forgotten";
+  fate: "report" | "cancelled" | "given_back" | "lost" | "forgotten";
 }
 
 /** A task that runs longer than this is reported as running; shorter ones only as over. */
@@ -281,7 +281,7 @@ export class Agent {
     const { number, index, attempt } = job;
     const forget = running.fate === "forgotten" || (running.fate === "given_back" && outcome.reason === "cancelled");
     if (forget) this.#held.remove([number, index, index + 1, attempt]);
-    else this.#reporter.result(number, index, attempt, outcome);
+    else this.#reporter.result(number, index, attempt, running.fate === "lost" ? lostOutcome(outcome) : outcome);
     this.settle(now);
   }
 
@@ -339,9 +339,11 @@ export class Agent {
    */
   leave(): void {
     this.#mode = "leaving";
+    // What has begun may not be told from what has not by a leader that only hears the goodbye.
+    for (const queued of this.#queue) if (runsOnce(queued)) this.#reporter.release(runOf(queued));
     this.#queue = [];
     for (const running of this.#running.values()) {
-      if (running.fate === "report") running.fate = "given_back";
+      if (running.fate === "report") running.fate = runsOnce(running.job) ? "lost" : "given_back";
       this.#world.stop(running.job, "superseded");
     }
   }
@@ -351,6 +353,17 @@ export class Agent {
     this.#reporter.flush(now.monotonic_ms, true);
     this.#world.send({ type: "node.shutdown", incarnation: this.#options.incarnation, reason });
   }
+}
+
+/** Whether it must never run a second time. */
+function runsOnce({ specification }: { specification: Job["specification"] }): boolean {
+  return specification.on_lost === "fail";
+}
+
+function lostOutcome(outcome: Outcome): Outcome {
+  if (outcome.reason !== "cancelled") return outcome;
+  const message = "its node was stopped; it had begun, and must not run twice";
+  return { ...outcome, status: "failed", reason: "lost", message };
 }
 
 function taskKey(number: number, attempt: number): string {

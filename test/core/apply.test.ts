@@ -18,10 +18,11 @@ function randomEvent(chance: Chance, { state }: Cluster): Event {
   const current = segment?.attempt ?? 0;
   const attempt = chance.once(8) ? current + 1 : Math.max(1, current);
   const at = AT;
-  switch (chance.below(12)) {
+  switch (chance.below(14)) {
     case 0:
     case 1: {
-      const spec = specificationOf({ priority: chance.once(2) ? "high" : "low" });
+      const late = chance.once(3) ? { start_after_ms: 1_000 } : {};
+      const spec = specificationOf({ priority: chance.once(2) ? "high" : "low", ...late });
       const open = chance.once(2);
       const base = { nonce: "n", by: "c", at, spec, array: true, ids: [chance.u32()], open };
       return {
@@ -44,17 +45,23 @@ function randomEvent(chance: Chance, { state }: Cluster): Event {
     case 6:
       return { t: "assigned", node: `n${chance.below(3)}`, runs: [[number, from, to, current + 1]], at };
     case 7:
-      return { t: "started", node, runs: [[number, from, to, attempt, at]] };
+      return { t: "started", node, runs: [[number, from, to, attempt, at]], at };
     case 8:
       return { t: "succeeded", node, runs: [[number, from, to, attempt, at, at]] };
     case 9:
       return { t: "ended", node, results: [{ task: [number, from, attempt], outcome: outcomeOf("timeout") }] };
     case 10: {
+      const result = { task: [number, from, attempt] as [number, number, number], outcome: outcomeOf("failed") };
+      return { t: "retried", node, results: [{ ...result, not_before: at + chance.below(3), failures: 1 }], at };
+    }
+    case 11:
+      return { t: "due", runs: [[number, from, to]], at };
+    case 12: {
       const reason = chance.once(2) ? "lost" : "released";
       return { t: "requeued", node, runs: [[number, from, to, attempt]], reason, at };
     }
     default:
-      if (chance.once(2)) return { t: "stopping", node, runs: [[number, from, to, attempt]], at };
+      if (chance.once(2)) return { t: "stopping", node, runs: [[number, from, to, attempt]], reason: "cancel", at };
       return { t: "dropped", number, from, to, outcome: outcomeOf("cancelled") };
   }
 }
@@ -73,7 +80,11 @@ function fitsTo(event: Event, { state }: Cluster): boolean {
       return state.submissions.get(event.number)?.open === true;
     case "assigned":
       return (
-        state.nodes.has(event.node) && event.runs.every(([number, from]) => piece(number, from)?.status === "pending")
+        state.nodes.has(event.node) &&
+        event.runs.every(([number, from]) => {
+          const found = piece(number, from);
+          return found?.status === "pending" && found.not_before === undefined;
+        })
       );
     case "started":
       return event.runs.every(
@@ -83,7 +94,10 @@ function fitsTo(event: Event, { state }: Cluster): boolean {
     case "requeued":
     case "stopping":
       return event.runs.every(([n, from, , attempt]) => current(event.node, n, from, attempt));
+    case "due":
+      return event.runs.every(([n, from]) => piece(n, from)?.not_before !== undefined);
     case "ended":
+    case "retried":
       return event.results.every(({ task: [n, index, attempt] }) => current(event.node, n, index, attempt));
     case "dropped":
       return piece(event.number, event.from)?.status === "pending";
@@ -96,7 +110,7 @@ describe("whatever comes", () => {
   test("an event that fits is taken and the books are right; one that does not throws", () => {
     const taken = new Map<string, number>();
     const refused = new Map<string, number>();
-    forSeeds(40, (chance) => {
+    forSeeds(80, (chance) => {
       let cluster = new Cluster();
       const events: Event[] = [];
       for (let step = 0; step < 120; step++) {
@@ -123,8 +137,20 @@ describe("whatever comes", () => {
       expect(JSON.stringify([...again.state.submissions])).toBe(JSON.stringify([...cluster.state.submissions]));
     });
     const kinds = ["submitted", "extended", "closed", "registered", "assigned", "started", "succeeded", "ended"];
-    for (const kind of [...kinds, "requeued", "stopping", "dropped"]) expect(taken.get(kind) ?? 0).toBeGreaterThan(10);
-    for (const kind of ["extended", "assigned", "started", "succeeded", "ended", "requeued", "stopping", "dropped"]) {
+    for (const kind of [...kinds, "retried", "due", "requeued", "stopping", "dropped"])
+      expect(taken.get(kind) ?? 0).toBeGreaterThan(10);
+    for (const kind of [
+      "extended",
+      "assigned",
+      "started",
+      "succeeded",
+      "ended",
+      "retried",
+      "due",
+      "requeued",
+      "stopping",
+      "dropped",
+    ]) {
       expect(refused.get(kind) ?? 0).toBeGreaterThan(10);
     }
   });
@@ -167,7 +193,7 @@ describe("a task's way", () => {
     expect(cluster.touched.attempts).toEqual([
       { number: 1, from: 0, to: 1, attempt: 1, node: "n1", reason: "lost", at: AT },
     ]);
-    expect(() => cluster.assign("n2", 1, 0, 1, 1)).toThrow("is taken");
+    expect(() => cluster.assign("n2", 1, 0, 1, 1)).toThrow("is not to be assigned");
     cluster.assign("n2", 1, 0, 2, 2);
     cluster.check();
   });
@@ -178,10 +204,10 @@ describe("a task's way", () => {
       ["a later attempt's success", { t: "succeeded", node: "n1", runs: [[1, 0, 1, 2, AT, AT]] }],
       ["a success of what waits", { t: "succeeded", node: "n1", runs: [[1, 1, 3, 1, AT, AT]] }],
       ["a success beyond the end", { t: "succeeded", node: "n1", runs: [[1, 0, 9, 1, AT, AT]] }],
-      ["a start of what runs", { t: "started", node: "n1", runs: [[1, 0, 1, 1, AT]] }],
+      ["a start of what runs", { t: "started", node: "n1", runs: [[1, 0, 1, 1, AT]], at: AT }],
       ["another attempt's end", { t: "ended", node: "n1", results: [{ task: [1, 0, 7], outcome: outcomeOf() }] }],
       ["another node's loss", { t: "requeued", node: "n2", runs: [[1, 0, 1, 1]], reason: "lost", at: AT }],
-      ["a stop of what waits", { t: "stopping", node: "n1", runs: [[1, 2, 3, 1]], at: AT }],
+      ["a stop of what waits", { t: "stopping", node: "n1", runs: [[1, 2, 3, 1]], reason: "cancel", at: AT }],
       ["a drop of what is assigned", { t: "dropped", number: 1, from: 1, to: 2, outcome: outcomeOf("cancelled") }],
       ["a second holder", { t: "assigned", node: "n2", runs: [[1, 0, 1, 2]], at: AT }],
       ["an unknown holder", { t: "assigned", node: "n9", runs: [[1, 2, 3, 1]], at: AT }],
@@ -261,7 +287,7 @@ describe("what a batch changed", () => {
       extended_at: AT + 1,
       live: true,
       segments: [
-        { from: 0, to: 2, status: "scheduled", attempt: 1, node: "n1" },
+        { from: 0, to: 2, status: "scheduled", attempt: 1, node: "n1", since: AT },
         { from: 2, to: 4, status: "pending", attempt: 0 },
       ],
       counts: { total: 4, pending: 2, scheduled: 2, running: 0, completed: 0, failed: 0, cancelled: 0, timeout: 0 },

@@ -14,6 +14,7 @@ import { Touched } from "../../src/core/changes.ts";
 import type { FindIds, KnownId } from "../../src/core/decide.ts";
 import { Event } from "../../src/core/event.ts";
 import { Held } from "../../src/core/held.ts";
+import { isReady } from "../../src/core/segments.ts";
 import { addUse, emptyCounts, emptyUsed, State } from "../../src/core/state.ts";
 
 export const AT = 1_700_000_000_000;
@@ -84,7 +85,7 @@ export class Cluster {
   }
 
   start(node: string, number: number, from: number, to: number, attempt = 1): void {
-    this.add({ t: "started", node, runs: [[number, from, to, attempt, AT]] });
+    this.add({ t: "started", node, runs: [[number, from, to, attempt, AT]], at: AT });
   }
 
   /** The statuses of a submission's members, a letter each. */
@@ -111,7 +112,10 @@ export class Cluster {
     const used = new Map([...this.state.nodes.keys()].map((id) => [id, { used: emptyUsed(), held: new Held() }]));
     for (const submission of this.state.submissions.values()) {
       const counts = emptyCounts();
-      for (const { from, to, status, node, attempt } of submission.segments) {
+      let ready = 0;
+      for (const segment of submission.segments) {
+        const { from, to, status, node, attempt } = segment;
+        if (isReady(segment)) ready += to - from;
         counts.total += to - from;
         if (status === "over") continue;
         counts[status] += to - from;
@@ -125,10 +129,11 @@ export class Cluster {
       }
       expect(submission.counts).toEqual(counts);
       expect(submission.count).toBe(counts.total);
+      expect(submission.ready).toBe(ready);
       expect(this.state.active.has(submission.number)).toBe(counts.scheduled + counts.running > 0);
       for (const name of ["total", ...TASK_STATUSES] as const) totals[name] += counts[name];
       const lane = `${submission.priority} ${submission.group}`;
-      if (counts.pending > 0) waiting.set(lane, (waiting.get(lane) ?? 0) + counts.pending);
+      if (ready > 0) waiting.set(lane, (waiting.get(lane) ?? 0) + ready);
     }
     expect(this.state.totals).toEqual(totals);
     const lanes = this.state.ready

@@ -331,20 +331,20 @@ describe("lost attempts", () => {
     cluster.submit(3);
     for (let life = 1; life < LIMITS.lost_attempts; life++) {
       cluster.assign("n1", 1, 0, 3, life);
-      const events = decideLost("n1", held(cluster), AT);
+      const events = decideLost(cluster.state, "n1", held(cluster), AT);
       expect(events).toEqual([{ t: "requeued", node: "n1", runs: [[1, 0, 3, life]], reason: "lost", at: AT }]);
       cluster.add(...events);
       expect(cluster.members(1)).toBe("ppp");
     }
     cluster.assign("n1", 1, 0, 3, LIMITS.lost_attempts);
-    cluster.add({ t: "stopping", node: "n1", runs: [[1, 1, 2, LIMITS.lost_attempts]], at: AT });
-    cluster.add(...decideLost("n1", held(cluster), AT));
+    cluster.add({ t: "stopping", node: "n1", runs: [[1, 1, 2, LIMITS.lost_attempts]], reason: "cancel", at: AT });
+    cluster.add(...decideLost(cluster.state, "n1", held(cluster), AT));
     cluster.check();
     expect(cluster.members(1)).toBe("fcf");
     const outcomes = cluster.touched.results.map(({ outcome }) => outcome);
     expect(outcomes.map(({ reason }) => reason)).toEqual(["poison", "cancelled", "poison"]);
     expect(outcomes[0]!.message).toBe(`lost with its node ${LIMITS.lost_attempts} times`);
-    expect(decideLost("n1", [], AT)).toEqual([]);
+    expect(decideLost(cluster.state, "n1", [], AT)).toEqual([]);
   });
 });
 
@@ -354,9 +354,9 @@ describe("attempts that a node gives back as it leaves", () => {
     cluster.register("n1");
     cluster.submit(3);
     cluster.assign("n1", 1, 0, 3);
-    cluster.add({ t: "stopping", node: "n1", runs: [[1, 1, 2, 1]], at: AT });
+    cluster.add({ t: "stopping", node: "n1", runs: [[1, 1, 2, 1]], reason: "cancel", at: AT });
     const held = cluster.state.submissions.get(1)!.segments.map((piece) => ({ number: 1, piece: { ...piece } }));
-    cluster.add(...decideLost("n1", held, AT, "released"));
+    cluster.add(...decideLost(cluster.state, "n1", held, AT, "released"));
     cluster.check();
     expect(cluster.members(1)).toBe("pcp");
     expect(cluster.state.submissions.get(1)!.segments[0]!.lost).toBeUndefined();

@@ -15,13 +15,15 @@ function randomMember(chance: Chance): Member {
     status: STATUSES[chance.below(STATUSES.length)]!,
     attempt: chance.below(2),
     ...(chance.once(3) ? { node: `n${chance.below(2)}` } : {}),
-    ...(chance.once(6) ? { stopping: chance.once(2) } : {}),
+    ...(chance.once(6) ? { stopping: chance.once(2) ? "cancel" : "drain" } : {}),
+    ...(chance.once(6) ? { not_before: chance.below(2) } : {}),
+    ...(chance.once(6) ? { failures: chance.below(2) } : {}),
     ...(chance.once(6) ? { lost: chance.below(2) } : {}),
   };
 }
 
-const canonicalOf = ({ status, attempt, node, stopping, lost }: Member): string =>
-  JSON.stringify([status, attempt, node, stopping ?? false, lost ?? 0]);
+const canonicalOf = ({ status, attempt, node, stopping, not_before, failures, lost }: Member): string =>
+  JSON.stringify([status, attempt, node, stopping, not_before, failures ?? 0, lost ?? 0]);
 
 function membersOf(segments: readonly Segment[]): string[] {
   return segments.flatMap((segment) => Array.from({ length: segment.to - segment.from }, () => canonicalOf(segment)));

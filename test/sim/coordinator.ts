@@ -93,6 +93,7 @@ export class SimCoordinator {
           heartbeat_ms: 1_000,
           missed_heartbeats: 3,
           abandoned_after_ms: 600_000,
+          chance: () => chance.u32() / 2 ** 32,
         },
         this.#world.now(),
       );

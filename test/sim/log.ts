@@ -35,7 +35,8 @@ export class SimLog implements Log {
 
   #conclude(payload: Uint8Array): void {
     for (const event of Batch.parse(JSON.parse(new TextDecoder().decode(payload))).events) {
-      if (event.t === "ended") for (const { task } of event.results) this.concluded.add(task.join("."));
+      if (event.t === "ended" || event.t === "retried")
+        for (const { task } of event.results) this.concluded.add(task.join("."));
       if (event.t !== "succeeded" && event.t !== "requeued") continue;
       for (const [number, from, to, attempt] of event.runs) {
         for (let index = from; index < to; index++) this.concluded.add(`${number}.${index}.${attempt}`);

@@ -37,6 +37,8 @@ const FOUND: Record<Canary, RegExp> = {
   promise_before_log: /is not in the (view|log)|expected/,
   outbox_cleared_early: /left the outbox before it was logged/,
   lost_assignment_forgotten: /does not finish/,
+  retries_unlimited: /failed attempts of/,
+  timer_lost: /does not finish/,
 };
 
 for (const [canary, message] of Object.entries(FOUND)) {

@@ -51,6 +51,8 @@ export class World {
   readonly acknowledged = new Map<number, number>();
   /** Submissions that somebody asked to cancel. */
   readonly #unwanted = new Set<number>();
+  /** Attempts that were begun of each task. */
+  readonly #began = new Map<string, Set<number>>();
   readonly #folder: string;
   readonly #trace = new Bun.CryptoHasher("sha256");
   #peace = false;
@@ -84,6 +86,9 @@ export class World {
 
   executed(job: Job): void {
     this.executions += 1;
+    const key = `${job.number}.${job.index}`;
+    const before = this.#began.get(key) ?? new Set<number>();
+    this.#began.set(key, before.add(job.attempt));
     this.#trace.update(`${this.clock.now_ms} ${job.number}.${job.index}.${job.attempt}\n`);
   }
 
@@ -148,6 +153,10 @@ export class World {
       priority: chance.once(5) ? "high" : "normal",
       needs: { executor: noop ? "noop" : "command", cpu_millis: chance.once(3) ? 1_000 : 250, memory_mib: 0, gpus: 0 },
       argv: ["true"],
+      ...(chance.once(3) ? { retry: { limit: chance.between(1, 3), backoff_ms: 200, backoff_max_ms: 5_000 } } : {}),
+      ...(chance.once(6) ? { start_after_ms: chance.between(1, 20_000) } : {}),
+      ...(chance.once(6) ? { deadline_ms: chance.between(5_000, 90_000) } : {}),
+      ...(chance.once(5) ? { on_lost: "fail" } : {}),
     };
   }
 
@@ -208,8 +217,13 @@ export class World {
     if (this.workers.some((worker) => worker.unacknowledged > 0)) return false;
     if (![...state.submissions.values()].every(isOver)) return false;
     // The view is compared with the log at an equal sequence: a last append may still wait for its acknowledgement.
-    this.coordinator.view?.flush();
-    return this.coordinator.view?.witness().sequence === this.log.entries.length;
+    const { view } = this.coordinator;
+    view?.flush();
+    // What the leader has decided may still be on its way to the log.
+    const live = view?.database
+      .query<{ live: number }, []>("SELECT count(*) AS live FROM submissions WHERE live = 1")
+      .get();
+    return live?.live === 0 && view?.witness().sequence === this.log.entries.length;
   }
 
   async run(seed: number): Promise<Outcome> {
@@ -272,6 +286,8 @@ export class World {
     }
     checkEpochs(seed, this.log);
     checkStopped(seed, this.log);
+    checkAttempts(seed, this.log);
+    checkRunOnce(seed, this.log, this.#began);
     fresh.close();
   }
 
@@ -313,6 +329,53 @@ function checkStopped(seed: number, log: SimLog): void {
         }
       }
     }
+  }
+}
+
+/** What failed is tried again as often as was asked for, and not more often; nothing starts before its time. */
+function checkAttempts(seed: number, log: SimLog): void {
+  const specs = new Map<number, { spec: Specification; at: number }>();
+  for (const { payload } of log.entries) {
+    for (const event of Batch.parse(JSON.parse(new TextDecoder().decode(payload))).events) {
+      if (event.t === "submitted") specs.set(event.number, { spec: event.spec, at: event.at });
+      if (event.t === "retried") {
+        for (const { task, failures } of event.results) {
+          const limit = specs.get(task[0])?.spec.retry?.limit ?? 0;
+          if (failures > limit)
+            throw new Error(`seed ${seed}: ${task} has ${failures} failed attempts of ${limit + 1}`);
+        }
+      }
+      if (event.t !== "assigned") continue;
+      for (const [number] of event.runs) {
+        const { spec, at } = specs.get(number) ?? { spec: undefined, at: 0 };
+        if (event.at < at + (spec?.start_after_ms ?? 0)) throw new Error(`seed ${seed}: ${number} was started early`);
+        if (spec?.deadline_ms !== undefined && event.at >= at + spec.deadline_ms) {
+          throw new Error(`seed ${seed}: ${number} was assigned after its deadline`);
+        }
+      }
+    }
+  }
+}
+
+/** A task that must not run twice was begun once, but for attempts that failed and were retried. */
+function checkRunOnce(seed: number, log: SimLog, began: ReadonlyMap<string, ReadonlySet<number>>): void {
+  const once = new Set<number>();
+  const failed = new Map<string, number>();
+  for (const { payload } of log.entries) {
+    for (const event of Batch.parse(JSON.parse(new TextDecoder().decode(payload))).events) {
+      if (event.t === "submitted" && event.spec.on_lost === "fail") once.add(event.number);
+      if (event.t !== "retried") continue;
+      for (const { task } of event.results) {
+        const key = `${task[0]}.${task[1]}`;
+        failed.set(key, (failed.get(key) ?? 0) + 1);
+      }
+    }
+  }
+  for (const [key, attempts] of began) {
+    if (!once.has(Number(key.split(".")[0]))) continue;
+    const allowed = 1 + (failed.get(key) ?? 0);
+    if (attempts.size > allowed)
+      throw new Error(`seed ${seed}: ${key} must not run twice and was begun ${attempts.size} times`);
   }
 }
 

@@ -119,8 +119,8 @@ export function fittingEvent(chance: Chance, fold: Fold): Event {
   }
   switch (chance.below(5)) {
     case 0:
-      if (piece.status === "scheduled") return { t: "started", node, runs: [[number, from, to, attempt, at]] };
-      return { t: "stopping", node, runs: [[number, from, to, attempt]], at };
+      if (piece.status === "scheduled") return { t: "started", node, runs: [[number, from, to, attempt, at]], at };
+      return { t: "stopping", node, runs: [[number, from, to, attempt]], reason: "cancel", at };
     case 1:
       return { t: "succeeded", node, runs: [[number, from, to, attempt, at, at + 1]] };
     case 2:

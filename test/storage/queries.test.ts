@@ -67,7 +67,7 @@ describe("a submission", () => {
   test("is told with its counts and its members' ways", () => {
     const spec = specificationOf({ name: "nightly", priority: "high" });
     commit(fold.array({ ids: [7], count: 6, spec, open: true }));
-    commit(assigned(1, 0, 4), { t: "started", node: "n1", runs: [[1, 0, 1, 1, AT]] }, succeeded(1, 2, 3));
+    commit(assigned(1, 0, 4), { t: "started", node: "n1", runs: [[1, 0, 1, 1, AT]], at: AT }, succeeded(1, 2, 3));
     commit(ended(1, 3, outcomeOf("timeout")));
     const record = queries.submission(1)!;
     expect(record).toMatchObject({ number: 1, by: "client", at: AT, array: true, ids: [7], open: true, live: true });

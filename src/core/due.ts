@@ -1,0 +1,63 @@
+// What time brings to tasks: a start that was put off, a deadline that passed. Asked for a submission when its alarm
+// rings; the alarms are the leader's (coordinator/alarms.ts).
+
+import type { Outcome } from "../common/models.ts";
+import type { Event, EventRun } from "./event.ts";
+import { piecesOf } from "./segments.ts";
+import type { State, Submission } from "./state.ts";
+import { overdue } from "./verdict.ts";
+
+export interface DueDecision {
+  events: Event[];
+  /** What to tell which node to stop. */
+  stop: Map<string, EventRun[]>;
+}
+
+/** `now` is log time. */
+export function decideDue(state: State, number: number, now: number): DueDecision {
+  const submission = state.submissions.get(number);
+  const stop = new Map<string, EventRun[]>();
+  if (submission === undefined) return { events: [], stop };
+  if (submission.deadline_at !== undefined && submission.deadline_at <= now) {
+    return { events: decideOverdue(submission, now, stop), stop };
+  }
+  const runs = piecesOf(
+    submission.segments,
+    0,
+    submission.count,
+    ({ not_before }) => not_before !== undefined && not_before <= now,
+  ).map(({ from, to }): [number, number, number] => [number, from, to]);
+  return { events: runs.length > 0 ? [{ t: "due", runs, at: now }] : [], stop };
+}
+
+function decideOverdue(submission: Submission, now: number, stop: Map<string, EventRun[]>): Event[] {
+  const { number } = submission;
+  const events: Event[] = [];
+  if (submission.open) events.push({ t: "closed", number, at: now });
+  const outcome: Outcome = overdue({ status: "timeout", reason: "deadline", started_at: now, ended_at: now });
+  for (const { from, to, attempt, node, status, stopping } of piecesOf(
+    submission.segments,
+    0,
+    submission.count,
+    (piece) => piece.status !== "over",
+  )) {
+    if (status === "pending") events.push({ t: "dropped", number, from, to, outcome });
+    if (node === undefined || stopping === "cancel" || stopping === "deadline") continue;
+    const run: EventRun = [number, from, to, attempt];
+    events.push({ t: "stopping", node, runs: [run], reason: "deadline", at: now });
+    const runs = stop.get(node);
+    if (runs === undefined) stop.set(node, [run]);
+    else runs.push(run);
+  }
+  return events;
+}
+
+/** When the submission has to be looked at again, if ever: its deadline, and each start that was put off. */
+export function* alarmsOf({ deadline_at, segments }: Submission): Iterable<number> {
+  if (deadline_at !== undefined) yield deadline_at;
+  let last = 0;
+  for (const { not_before } of segments) {
+    if (not_before !== undefined && not_before !== last) yield not_before;
+    last = not_before ?? last;
+  }
+}

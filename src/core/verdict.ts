@@ -1,0 +1,63 @@
+// What the end of an attempt means for its task: it is over, it tries again later, or the attempt does not count. Pure;
+// the choice of the moment within the backoff's range is the caller's (`chance`), because the log has to keep it.
+
+import { LIMITS } from "../common/limits.ts";
+import type { Outcome, Retry } from "../common/models.ts";
+import { planted } from "./canary.ts";
+import type { Segment } from "./segments.ts";
+import type { Policy } from "./state.ts";
+
+export type Verdict =
+  | { kind: "over"; outcome: Outcome }
+  /** Not before `delay_ms` from now; `failures` count from then on. */
+  | { kind: "again"; delay_ms: number; failures: number }
+  /** The node was being emptied: that it was stopped there says nothing of the task. */
+  | { kind: "drained" };
+
+const DAEMON: Retry = { limit: LIMITS.retries, backoff_ms: 1_000, backoff_max_ms: 300_000 };
+/** A daemon that ran for so long is well: its next end is its first failure. */
+const WELL_MS = 60_000;
+
+/** `chance` is from 0 up to 1. */
+export function verdictOf(policy: Policy, piece: Segment, outcome: Outcome, chance: number): Verdict {
+  const { stopping } = piece;
+  if (outcome.reason === "cancelled") {
+    if (stopping === "drain") return { kind: "drained" };
+    return { kind: "over", outcome: stopping === "deadline" ? overdue(outcome) : outcome };
+  }
+  if (stopping === "cancel" || stopping === "deadline") return { kind: "over", outcome };
+  if (policy.daemon) {
+    const ran_ms = outcome.ended_at - outcome.started_at;
+    const failures = ran_ms >= WELL_MS ? 1 : (piece.failures ?? 0) + 1;
+    return { kind: "again", delay_ms: backoffMs(policy.retry ?? DAEMON, failures, chance), failures };
+  }
+  const failures = (piece.failures ?? 0) + 1;
+  const { retry } = policy;
+  const unlimited = planted("retries_unlimited");
+  if (retry === undefined || !worthIt(retry, outcome) || (failures > retry.limit && !unlimited)) {
+    return { kind: "over", outcome };
+  }
+  return { kind: "again", delay_ms: backoffMs(retry, failures, chance), failures };
+}
+
+/** What the deadline ended is a timeout, whatever its node called it. */
+export function overdue(outcome: Outcome): Outcome {
+  return { ...outcome, status: "timeout", reason: "deadline", message: "its deadline passed" };
+}
+
+function worthIt({ on }: Retry, { status, reason, exit_code }: Outcome): boolean {
+  if (status === "completed") return false;
+  if (on === undefined)
+    return reason === "exit" || reason === "timeout" || reason === "not_found" || reason === "spawn";
+  return on.some((one) => one === reason || (reason === "exit" && one === exit_code));
+}
+
+/**
+ * Wait before the next attempt after `failures` of them. One that grows lies anywhere in the upper half of its step, so that
+ * a thousand tasks that failed together do not come back together; a fixed one is what was asked for.
+ */
+export function backoffMs({ backoff_ms, backoff_max_ms }: Retry, failures: number, chance: number): number {
+  if (backoff_max_ms <= backoff_ms) return backoff_ms;
+  const step_ms = Math.min(backoff_max_ms, backoff_ms * 2 ** Math.min(failures - 1, 40));
+  return Math.round(step_ms * (0.5 + chance / 2));
+}
