@@ -19,6 +19,9 @@ export const EXAMPLES: Record<string, string> = {
   seq 100 | claw run --each 'echo {} $HOSTNAME' -k    GNU parallel's {} {.} {/} {//} {/.} {#}
 `),
   submit: text(`  id=$(claw submit -- sleep 5); claw wait $id
+  claw submit --retries 3 --backoff 10s..5m -- ./upload.sh
+  claw submit --type daemon -- ./serve.sh             kept running, moved when its node dies
+  claw submit --start-after 2h --deadline 6h -- ./nightly.sh
   claw submit --array 100 -- sh -c 'echo $CLAW_TASK_INDEX'
 `),
   ls: text(`  claw ls

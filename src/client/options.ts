@@ -76,6 +76,15 @@ export function taskOptions(command: Command): Command {
     .option("--env <name=value>", "a variable for the task", collect)
     .option("--label <name=value>", "a label, to list by", collect)
     .option("--timeout <duration>", "end it when it has run this long: 90s, 5m, 2h")
+    .option("--retries <count>", "try again so often when it fails")
+    .option("--backoff <wait>", "between retries: 30s always, 1s..5m doubling up to five minutes (1s..5m)")
+    .option("--retry-on <reasons>", "only after these: exit codes, exit, timeout, not_found, spawn", collect)
+    .option("--deadline <duration>", "end it when it is not over so long after now, waiting and retries included")
+    .option("--start-after <when>", "not before: 10m, or 2026-12-24T18:00:00Z")
+    .option(
+      "--on-lost <what>",
+      "when its node is lost: retry elsewhere (the default), or fail, so that it never runs twice",
+    )
     .option("--grace <duration>", "between SIGTERM and SIGKILL")
     .option("--shell", "the words are a line for sh -c")
     .option("--noop", "run nothing: measures what everything around a task costs")

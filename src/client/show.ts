@@ -1,6 +1,6 @@
 // Tasks and nodes as people and scripts see them: JSON is snake_case, times ISO-8601 UTC, durations in milliseconds.
 
-import type { Outcome, TaskView } from "../common/models.ts";
+import type { AttemptView, Outcome, TaskView } from "../common/models.ts";
 import { isoTime } from "../common/runtime.ts";
 import { formatDuration } from "../common/units.ts";
 import { printable } from "./output.ts";
@@ -30,15 +30,30 @@ export function outcomeJson(outcome: Outcome): object {
 }
 
 export function taskJson(task: TaskView): object {
-  const { outcome, submitted_at, started_at, finished_at, attempts, number: _number, ...rest } = task;
+  const { outcome, submitted_at, attempts, number: _number, ...rest } = task;
+  const { started_at, finished_at, not_before, deadline_at, ...plain } = rest;
   return {
-    ...rest,
+    ...plain,
     submitted_at: isoTime(submitted_at),
+    ...(not_before === undefined ? {} : { not_before: isoTime(not_before) }),
+    ...(deadline_at === undefined ? {} : { deadline_at: isoTime(deadline_at) }),
     ...(started_at === undefined ? {} : { started_at: isoTime(started_at) }),
     ...(finished_at === undefined ? {} : { finished_at: isoTime(finished_at) }),
     ...(outcome === undefined ? {} : outcomeJson(outcome)),
-    ...(attempts === undefined ? {} : { attempts: attempts.map((one) => ({ ...one, at: isoTime(one.at) })) }),
+    ...(attempts === undefined ? {} : { attempts: attempts.map(attemptJson) }),
   };
+}
+
+function attemptJson({ outcome, at, ...rest }: AttemptView): object {
+  return { ...rest, at: isoTime(at), ...(outcome === undefined ? {} : outcomeJson(outcome)) };
+}
+
+/** What became of an attempt that is not the last word, in a line. */
+function attemptText({ node, node_name, reason, at, outcome }: AttemptView): string {
+  const where = `on ${node_name ?? node}`;
+  if (outcome === undefined) return `${reason} ${where}, ${isoTime(at)}`;
+  const ran = formatDuration(Math.max(0, outcome.ended_at - outcome.started_at));
+  return `${endOf(outcome)} ${where} after ${ran}, ${isoTime(outcome.ended_at)}`;
 }
 
 /** How it ended, in a few words. */
@@ -70,15 +85,20 @@ export function taskText(task: TaskView, now: number): string {
   }
   if (outcome !== undefined) {
     const ran = formatDuration(Math.max(0, outcome.ended_at - outcome.started_at));
-    lines.push(["ended", `${isoTime(outcome.ended_at)}: ${endOf(outcome)}`], ["ran for", ran]);
+    const since = Math.max(task.submitted_at, ...(attempts ?? []).map(({ at }) => at));
+    const waited = formatDuration(Math.max(0, outcome.started_at - since));
+    lines.push(
+      ["ended", `${isoTime(outcome.ended_at)}: ${endOf(outcome)}`],
+      ["ran for", `${ran}, after a wait of ${waited}`],
+    );
     if (outcome.cpu_ms !== undefined) lines.push(["cpu", formatDuration(outcome.cpu_ms)]);
     for (const name of ["stdout", "stderr"] as const) {
       const { bytes = 0, cut_bytes = 0 } = outcome[name] ?? {};
       if (bytes > 0) lines.push([name, cut_bytes > 0 ? `${bytes} bytes, ${cut_bytes} of them cut` : `${bytes} bytes`]);
     }
   }
-  for (const one of attempts ?? [])
-    lines.push([`attempt ${one.attempt}`, `${one.reason} on ${one.node}, ${isoTime(one.at)}`]);
+  if (task.deadline_at !== undefined) lines.push(["deadline", isoTime(task.deadline_at)]);
+  for (const one of attempts ?? []) lines.push([`attempt ${one.attempt}`, attemptText(one)]);
   if (waiting !== undefined) {
     lines.push(["waits", waiting.summary]);
     if (waiting.nodes.length > 1) for (const { node, reason } of waiting.nodes) lines.push([`  ${node}`, reason]);

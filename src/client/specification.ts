@@ -13,11 +13,13 @@ import {
   type TaskType,
   TYPE_PRESETS,
 } from "../common/models.ts";
-import { parseDuration, parseSize } from "../common/units.ts";
+import { parseSize } from "../common/units.ts";
 import { isReserved } from "../common/variables.ts";
 import type { FileStore } from "../communication/files.ts";
+import { type LifeOptions, lifeOf } from "./life.ts";
+import { number, oneOf, pairs, quantity } from "./values.ts";
 
-export interface TaskOptions {
+export interface TaskOptions extends LifeOptions {
   name?: string;
   type?: string;
   priority?: string;
@@ -30,8 +32,6 @@ export interface TaskOptions {
   cwd?: string;
   env?: string[];
   label?: string[];
-  timeout?: string;
-  grace?: string;
   shell?: boolean;
   noop?: boolean;
   /** The words stood behind `--`. */
@@ -75,8 +75,7 @@ export async function specificationOf(
     ...optional("name", options.name),
     ...optional("env", environment(options.env)),
     ...optional("labels", pairs("--label", options.label)),
-    ...optional("timeout_ms", options.timeout === undefined ? undefined : duration("--timeout", options.timeout)),
-    ...optional("grace_ms", options.grace === undefined ? undefined : duration("--grace", options.grace)),
+    ...lifeOf(options, type),
   };
   if (kind === "script") return { ...base, ...(await script(typed, files)) };
   const argv = kind === "shell" ? [typed.words.join(" ")] : [...typed.words];
@@ -120,53 +119,6 @@ async function script({ words, cwd }: Typed, files: () => FileStore): Promise<Pi
 
 function optional<K extends string, V>(name: K, value: V | undefined): { [P in K]?: V } {
   return value === undefined ? {} : ({ [name]: value } as { [P in K]?: V });
-}
-
-export function oneOf<T extends string>(option: string, given: string, valid: readonly T[]): T {
-  if ((valid as readonly string[]).includes(given)) return given as T;
-  throw new ClawError("usage", `${option} is one of ${valid.join(", ")}, not '${given}'`, { field: option });
-}
-
-export function number(option: string, text: string, most: number, whole = false): number {
-  const value = Number(text);
-  if (
-    text.trim() === "" ||
-    !Number.isFinite(value) ||
-    value < 0 ||
-    value > most ||
-    (whole && !Number.isInteger(value))
-  ) {
-    throw new ClawError("usage", `${option} is a ${whole ? "whole " : ""}number from 0 to ${most}, not '${text}'`, {
-      field: option,
-    });
-  }
-  return value;
-}
-
-export function duration(option: string, text: string): number {
-  return quantity(option, text, parseDuration);
-}
-
-/** What is wrong with it is said with the option's name. */
-function quantity(option: string, text: string, parse: (text: string) => number): number {
-  try {
-    return parse(text);
-  } catch (error) {
-    if (!(error instanceof ClawError)) throw error;
-    const { code, message, hint } = error;
-    throw new ClawError(code, `${option}: ${message}`, { ...(hint === undefined ? {} : { hint }), field: option });
-  }
-}
-
-export function pairs(option: string, given: readonly string[] | undefined): Record<string, string> | undefined {
-  if (given === undefined) return undefined;
-  return Object.fromEntries(
-    given.map((pair) => {
-      const at = pair.indexOf("=");
-      if (at < 1) throw new ClawError("usage", `${option} is NAME=VALUE, not '${pair}'`, { field: option });
-      return [pair.slice(0, at), pair.slice(at + 1)];
-    }),
-  );
 }
 
 function environment(given: readonly string[] | undefined): Record<string, string> | undefined {

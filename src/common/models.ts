@@ -275,6 +275,10 @@ export interface TaskView {
   /** While it runs, once it has written anything. */
   progress?: TaskProgress;
   attempts?: AttemptView[];
+  /** For a pending task that may not start yet: when it may. */
+  not_before?: number;
+  /** When it is ended, however far it is. */
+  deadline_at?: number;
   /** For a pending task: why it waits, a line a node. */
   waiting?: { summary: string; nodes: { node: string; reason: string }[] };
 }

@@ -64,3 +64,8 @@ export function randomHex(runtime: Runtime, length: number): string {
 export function isoTime(wall_ms: number): string {
   return new Date(wall_ms).toISOString();
 }
+
+/** Wall milliseconds of an ISO-8601 instant; NaN for what is none. */
+export function parseIsoTime(text: string): number {
+  return Date.parse(text);
+}

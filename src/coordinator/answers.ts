@@ -3,11 +3,12 @@
 
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
-import { isTerminal, type NodeView, type TaskStatus, type TaskView } from "../common/models.ts";
+import { type AttemptView, isTerminal, type NodeView, type TaskStatus, type TaskView } from "../common/models.ts";
+import { isoTime } from "../common/runtime.ts";
 import type { QueryAnswers, QueryRequest, ResolvedRef, ResultRow } from "../communication/queries.ts";
 import { formatTaskId, parseTaskRef } from "../core/ids.ts";
 import { obstacle } from "../core/place.ts";
-import { piecesOf, type Segment } from "../core/segments.ts";
+import { isReady, piecesOf, type Segment } from "../core/segments.ts";
 import { memberId } from "../core/state.ts";
 import {
   memberOf,
@@ -164,6 +165,7 @@ export class Answers {
       submitted_by: by,
       submitted_at: at,
       ...(name === undefined ? {} : { name }),
+      ...(specification.deadline_ms === undefined ? {} : { deadline_at: at + specification.deadline_ms }),
     };
     if (index === undefined) {
       const id = formatTaskId(record.ids[0] ?? 0);
@@ -185,7 +187,7 @@ export class Answers {
     const node = result?.node ?? segment.node;
     const attempt = result?.attempt ?? segment.attempt;
     const progress = segment.status === "running" ? this.#leader()?.progress.of(number, index, attempt) : undefined;
-    const attempts = whole ? this.#queries.attempts(number, index) : [];
+    const attempts = whole ? this.#history(number, index) : [];
     return {
       ...base,
       id: formatTaskId(member.id, member.index),
@@ -198,8 +200,14 @@ export class Answers {
         : { started_at: result.outcome.started_at, finished_at: result.outcome.ended_at, outcome: result.outcome }),
       ...(progress === undefined ? {} : { progress }),
       ...(attempts.length > 0 ? { attempts } : {}),
-      ...(whole && segment.status === "pending" ? { waiting: this.#waiting(record) } : {}),
+      ...(segment.not_before === undefined ? {} : { not_before: segment.not_before }),
+      ...(whole && segment.status === "pending" ? { waiting: this.#waiting(record, segment) } : {}),
     };
+  }
+
+  /** The attempts before the present one, each with its node's name. */
+  #history(number: number, index: number): AttemptView[] {
+    return this.#queries.attempts(number, index).map((one) => ({ ...one, ...this.#holder(one.node) }));
   }
 
   #holder(node: string | undefined): { node?: string; node_name?: string } {
@@ -209,9 +217,17 @@ export class Answers {
   }
 
   /** Why it waits, a line a node. */
-  #waiting(record: SubmissionRecord): { summary: string; nodes: { node: string; reason: string }[] } {
+  #waiting(
+    record: SubmissionRecord,
+    segment?: Segment,
+  ): { summary: string; nodes: { node: string; reason: string }[] } {
     const leader = this.#leader();
     if (leader === undefined) return { summary: "no coordinator is leading", nodes: [] };
+    const { not_before, failures = 0 } = segment ?? record.segments.find(isReady) ?? record.segments[0] ?? {};
+    if (not_before !== undefined) {
+      const why = failures > 0 ? "for its next attempt" : "to be started";
+      return { summary: `${why}, not before ${isoTime(not_before)}`, nodes: [] };
+    }
     const { needs } = record.specification;
     const loads = leader.scheduler.loads((node) => node.status === "online").slice(0, LIMITS.list_rows);
     const nodes = loads.map((load) => ({

@@ -8,7 +8,7 @@ import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
 import { type Column, modeOf, printRows, statusColor } from "../output.ts";
 import { ageOf } from "../show.ts";
-import { oneOf } from "../specification.ts";
+import { oneOf } from "../values.ts";
 
 const MIB = 1024 * 1024;
 

@@ -8,7 +8,7 @@ import { ClawError, ERRORS } from "../../common/errors.ts";
 import { resolvePaths } from "../../common/paths.ts";
 import type { Io } from "../io.ts";
 import { printRows } from "../output.ts";
-import { oneOf } from "../specification.ts";
+import { oneOf } from "../values.ts";
 
 const ROLES: readonly ConfigRole[] = ["coordinator", "worker"];
 

@@ -13,7 +13,8 @@ import { attach, leftAlone, OUTPUT_CLOSED_EXIT } from "../attached.ts";
 import { type Io, OutputClosed } from "../io.ts";
 import { type Ended, followTask, printFinished, type TaskRef } from "../print.ts";
 import { endOf, taskJson } from "../show.ts";
-import { number, specificationOf, type TaskOptions } from "../specification.ts";
+import { specificationOf, type TaskOptions } from "../specification.ts";
+import { number } from "../values.ts";
 import { endedOf, waitUntil } from "../waiting.ts";
 
 export interface RunOptions extends TaskOptions {

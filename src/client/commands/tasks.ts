@@ -12,7 +12,7 @@ import { readLines } from "../lines.ts";
 import { type Column, modeOf, plural, printRows, statusColor } from "../output.ts";
 import { followTask, printFinished, printSoFar, type TaskRef } from "../print.ts";
 import { ageOf, commandOf, endOf, taskJson, taskText } from "../show.ts";
-import { duration, number, oneOf, pairs } from "../specification.ts";
+import { duration, number, oneOf, pairs } from "../values.ts";
 import { endedOf, waitFor, waitUntil } from "../waiting.ts";
 
 interface Mode {

@@ -1,0 +1,51 @@
+// Values of options: read, or refused with the option's name.
+
+import { ClawError } from "../common/errors.ts";
+import { parseDuration } from "../common/units.ts";
+
+export function oneOf<T extends string>(option: string, given: string, valid: readonly T[]): T {
+  if ((valid as readonly string[]).includes(given)) return given as T;
+  throw new ClawError("usage", `${option} is one of ${valid.join(", ")}, not '${given}'`, { field: option });
+}
+
+export function number(option: string, text: string, most: number, whole = false): number {
+  const value = Number(text);
+  if (
+    text.trim() === "" ||
+    !Number.isFinite(value) ||
+    value < 0 ||
+    value > most ||
+    (whole && !Number.isInteger(value))
+  ) {
+    throw new ClawError("usage", `${option} is a ${whole ? "whole " : ""}number from 0 to ${most}, not '${text}'`, {
+      field: option,
+    });
+  }
+  return value;
+}
+
+export function duration(option: string, text: string): number {
+  return quantity(option, text, parseDuration);
+}
+
+/** What is wrong with it is said with the option's name. */
+export function quantity(option: string, text: string, parse: (text: string) => number): number {
+  try {
+    return parse(text);
+  } catch (error) {
+    if (!(error instanceof ClawError)) throw error;
+    const { code, message, hint } = error;
+    throw new ClawError(code, `${option}: ${message}`, { ...(hint === undefined ? {} : { hint }), field: option });
+  }
+}
+
+export function pairs(option: string, given: readonly string[] | undefined): Record<string, string> | undefined {
+  if (given === undefined) return undefined;
+  return Object.fromEntries(
+    given.map((pair) => {
+      const at = pair.indexOf("=");
+      if (at < 1) throw new ClawError("usage", `${option} is NAME=VALUE, not '${pair}'`, { field: option });
+      return [pair.slice(0, at), pair.slice(at + 1)];
+    }),
+  );
+}
