@@ -82,6 +82,14 @@ const CoordinatorFile = z.strictObject({
   output: z
     .strictObject({ total_size: size(MIB).prefault("1G"), max_age: duration(1_000, 3650 * DAY_MS).prefault("7d") })
     .prefault({}),
+  snapshot: z
+    .strictObject({
+      size: size(MIB).prefault("64M"),
+      batches: z.int().min(1).max(1_000_000_000).default(100_000),
+      interval: duration(1_000, 3650 * DAY_MS).prefault("1h"),
+      keep: z.int().min(1).max(100).default(3),
+    })
+    .prefault({}),
   log,
 });
 
@@ -113,11 +121,17 @@ export type ConfigRole = "coordinator" | "worker";
 export const SCHEMAS = { coordinator: CoordinatorFile, worker: WorkerFile } as const;
 
 export function coordinatorConfig(file: z.output<typeof CoordinatorFile>) {
-  const { heartbeat, output, ...rest } = file;
+  const { heartbeat, output, snapshot, ...rest } = file;
   return {
     ...rest,
     heartbeat: { interval_ms: heartbeat.interval, missed: heartbeat.missed },
     output: { total_bytes: output.total_size, max_age_ms: output.max_age },
+    snapshot: {
+      every_bytes: snapshot.size,
+      every_batches: snapshot.batches,
+      every_ms: snapshot.interval,
+      keep: snapshot.keep,
+    },
   };
 }
 export type CoordinatorConfig = ReturnType<typeof coordinatorConfig>;

@@ -79,7 +79,7 @@ export const ERRORS = {
   log_lost: {
     http: 500,
     exit: 70,
-    hint: "the broker's log is behind the view: restore it before you start claw again",
+    hint: "`claw snapshot restore --from-view` goes on from all that this machine knows; its --help says what else there is",
   },
   wrong_cluster: {
     http: 409,

@@ -26,6 +26,10 @@ export const LIMITS = {
   batch_bytes: 960 * KiB, // a broker takes 1 MiB
   batch_close_bytes: 64 * KiB,
   appends_in_flight: 4,
+  // Snapshots
+  snapshot_chunk_bytes: 512 * KiB, // as base64 it fits a message
+  log_margin_bytes: 8 * MiB, // of the log that stay below a snapshot: a storage block of the broker
+  log_marks: 1024, // places of the log whose distance in bytes is known
   // Work on a node
   prefetch_tasks: 4096,
   node_processes: 1024, // side by side, however little each needs

@@ -36,6 +36,20 @@ export interface Log {
   readonly created: string;
 }
 
+/** What there is of the log: the first sequence (the next one's, when it is empty), the last, and its size. */
+export interface LogExtent {
+  first: number;
+  last: number;
+  bytes: number;
+}
+
+/** The log as whoever shortens it sees it. Both throw `broker` when it does not answer. */
+export interface LogUpkeep extends Log {
+  extent(): Promise<LogExtent>;
+  /** Removes everything up to `sequence`, it included. */
+  truncate(sequence: number): Promise<void>;
+}
+
 /** How long it waits for the broker. */
 export interface LogPatience {
   append_ms: number;
@@ -52,6 +66,10 @@ const PATIENCE: LogPatience = { append_ms: 5_000, ask_ms: 10_000, look_ms: 10_00
  * So one request with `reply: claw.<c>.log` would have put its answer into the log, and every leader would have stopped.
  */
 const SECRET_BYTES = 16;
+const STREAM_NOT_FOUND = 10059;
+const NO_MESSAGE = 10037;
+
+type NewStream = Partial<StreamConfig> & { name: string; subjects: string[] };
 
 export async function openLog(
   connection: NatsConnection,
@@ -60,24 +78,13 @@ export async function openLog(
   replicas: number,
   domain?: string,
   patience: LogPatience = PATIENCE,
-): Promise<Log> {
+): Promise<LogUpkeep> {
   const options = domain === undefined ? {} : { domain };
   const manager = await connection.jetstreamManager({ ...options, timeout: patience.ask_ms });
   const name = subjects.logStream(cluster);
-  const wanted: Partial<StreamConfig> & { name: string; subjects: string[] } = {
-    name,
-    subjects: [subjects.log(cluster, randomHex(runtime, SECRET_BYTES))],
-    storage: StorageType.File,
-    retention: RetentionPolicy.Limits,
-    discard: DiscardPolicy.New,
-    num_replicas: replicas,
-    deny_delete: true,
-    allow_direct: true,
-    duplicate_window: nanos(120_000),
-  };
   const info = await manager.streams.info(name).catch(async (error: unknown) => {
-    if ((error as { api_error?: { err_code?: number } }).api_error?.err_code !== 10059) throw error;
-    return await manager.streams.add(wanted);
+    if (errorCode(error) !== STREAM_NOT_FOUND) throw error;
+    return await manager.streams.add(configOf(runtime, cluster, replicas));
   });
   return new NatsLog(
     connection,
@@ -91,7 +98,26 @@ export async function openLog(
   );
 }
 
-class NatsLog implements Log {
+/** What the log is made with. Clients and workers may neither delete nor purge; a coordinator purges, below a snapshot. */
+function configOf(runtime: Runtime, cluster: string, replicas: number): NewStream {
+  return {
+    name: subjects.logStream(cluster),
+    subjects: [subjects.log(cluster, randomHex(runtime, SECRET_BYTES))],
+    storage: StorageType.File,
+    retention: RetentionPolicy.Limits,
+    discard: DiscardPolicy.New,
+    num_replicas: replicas,
+    deny_delete: true,
+    allow_direct: true,
+    duplicate_window: nanos(120_000),
+  };
+}
+
+function errorCode(error: unknown): number | undefined {
+  return (error as { api_error?: { err_code?: number } }).api_error?.err_code;
+}
+
+class NatsLog implements LogUpkeep {
   readonly created: string;
   readonly #connection: NatsConnection;
   readonly #jetstream: JetStreamClient;
@@ -143,7 +169,7 @@ class NatsLog implements Log {
         return message.header.get("Nats-Msg-Id") === msgID ? "stored" : "deposed";
       } catch (error) {
         // Nothing there: it may still be on its way from the server's queue, so nobody may say that it was not stored.
-        if ((error as { api_error?: { err_code?: number } }).api_error?.err_code === 10037) return "unknown";
+        if (errorCode(error) === NO_MESSAGE) return "unknown";
         if (this.#connection.isClosed()) return "unknown";
         await sleep(this.#runtime, 100);
       }
@@ -161,6 +187,17 @@ class NatsLog implements Log {
 
   async last(): Promise<number> {
     return (await this.#state()).last_seq;
+  }
+
+  async extent(): Promise<LogExtent> {
+    const { first_seq, last_seq, bytes, messages } = await this.#state();
+    return { first: messages === 0 ? last_seq + 1 : first_seq, last: last_seq, bytes };
+  }
+
+  async truncate(sequence: number): Promise<void> {
+    await this.#manager.streams.purge(this.#stream, { seq: sequence + 1 }).catch((error: unknown) => {
+      throw silent(error);
+    });
   }
 
   async *read(sequence: number): AsyncIterable<LogEntry> {

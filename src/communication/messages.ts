@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { LIMITS } from "../common/limits.ts";
 import { NodeInfo, Outcome, Specification } from "../common/models.ts";
+import type { Manifest } from "../common/snapshot.ts";
 
 const WIRE_VERSION = 1;
 
@@ -262,11 +263,15 @@ const CredentialsExport = z.strictObject({
   role: z.enum(["worker", "client"]),
 });
 
+/** Takes a snapshot; asked again with the same nonce until it is done. */
+const SnapshotTake = z.strictObject({ v: z.literal(WIRE_VERSION), nonce });
+
 export const COMMANDS = {
   "task.submit": TaskSubmit,
   "task.extend": TaskExtend,
   "task.cancel": TaskCancelCommand,
   "credentials.export": CredentialsExport,
+  "snapshot.take": SnapshotTake,
 } as const;
 export type CommandType = keyof typeof COMMANDS;
 
@@ -281,4 +286,6 @@ export interface CommandAnswers {
     sequence: number;
   };
   "credentials.export": { creds: string; id: string; nats_url: string };
+  /** Without a manifest: it is being taken, ask again. */
+  "snapshot.take": { manifest?: Manifest };
 }

@@ -12,6 +12,7 @@ import {
   type TaskCounts,
   type TaskView,
 } from "../common/models.ts";
+import type { Manifest } from "../common/snapshot.ts";
 
 const integer = z.int().min(0);
 const seen = integer.optional();
@@ -57,6 +58,9 @@ export const QUERIES = {
   }),
   "node.list": z.strictObject({ seen }),
   "cluster.status": z.strictObject({ seen }),
+  "snapshot.list": z.strictObject({ seen }),
+  /** A piece of a snapshot's stored bytes. */
+  "snapshot.chunk": z.strictObject({ seen, id: z.string().max(64), at: integer }),
 } as const;
 export type QueryType = keyof typeof QUERIES;
 export type QueryRequest<T extends QueryType> = z.infer<(typeof QUERIES)[T]>;
@@ -93,4 +97,8 @@ export interface QueryAnswers {
   };
   "node.list": { nodes: NodeView[] };
   "cluster.status": { status: ClusterState };
+  /** Newest first. */
+  "snapshot.list": { snapshots: Manifest[] };
+  /** Base64. */
+  "snapshot.chunk": { data: string };
 }

@@ -20,6 +20,9 @@ export const subjects = {
   fileChunk: (c: string, sha256: string, at: number) => `claw.${c}.file.${sha256}.${at}`,
   allFiles: (c: string) => `claw.${c}.file.>`,
   fileStream: (c: string) => `CLAW_${c}_FILES`,
+  /** `secret` is known to the stream of snapshots alone, as the log's. */
+  snapshots: (c: string, secret: string) => `claw.${c}.snap.${secret}`,
+  snapshotStream: (c: string) => `CLAW_${c}_SNAP`,
 } as const;
 
 /** The sender's part of a subject of ours: node or client id, and what follows it. */

@@ -5,6 +5,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { CoordinatorConfig } from "../common/config.ts";
 import { ClawError } from "../common/errors.ts";
+import { LIMITS } from "../common/limits.ts";
 import type { Logger } from "../common/logging.ts";
 import type { Paths } from "../common/paths.ts";
 import type { Runtime } from "../common/runtime.ts";
@@ -17,15 +18,21 @@ import { removeEndpoint, writeEndpoint } from "../communication/endpoint.ts";
 import { openLog } from "../communication/log.ts";
 import type { CommandType } from "../communication/messages.ts";
 import type { QueryAnswers, QueryRequest, QueryType } from "../communication/queries.ts";
+import { openSnapshots } from "../communication/snapshots.ts";
 import { openStores } from "../communication/stores.ts";
 import { Queries } from "../storage/queries.ts";
-import { View } from "../storage/view.ts";
+import { ThreadedMaker } from "../storage/thread.ts";
+import type { View } from "../storage/view.ts";
 import { Answers } from "./answers.ts";
 import type { Committed } from "./committer.ts";
 import { type HttpServer, httpApp, serveHttp } from "./http/server.ts";
 import { httpToken } from "./http/token.ts";
+import { openView } from "./recovery.ts";
+import { SnapshotRequests } from "./snapshot-requests.ts";
+import { Snapshots } from "./snapshots.ts";
 import { Terms } from "./term.ts";
 import { Waiters } from "./waiters.ts";
+import { WitnessKeeper } from "./witness.ts";
 
 export interface CoordinatorOptions {
   runtime: Runtime;
@@ -48,6 +55,9 @@ export class Coordinator implements Service {
   #view: View | undefined;
   #terms: Terms | undefined;
   #answers: Answers | undefined;
+  #snapshots: Snapshots | undefined;
+  #snapshot_requests: SnapshotRequests | undefined;
+  #witness: WitnessKeeper | undefined;
   #http: HttpServer | undefined;
   #changed = new Set<number>();
   #started_at = 0;
@@ -84,7 +94,14 @@ export class Coordinator implements Service {
     const { cluster } = config;
     await openStores(this.#connection, cluster, config.output, config.nats.replicas, config.nats.domain);
     const log = await openLog(this.#connection, runtime, cluster, config.nats.replicas, config.nats.domain);
-    this.#view = new View(join(paths.coordinator_dir, "view.sqlite"));
+    const store = await openSnapshots(this.#connection, runtime, cluster, config.nats.replicas, config.nats.domain);
+    const files = {
+      view: join(paths.coordinator_dir, "view.sqlite"),
+      witness: join(paths.coordinator_dir, "witness.json"),
+      folder: join(paths.coordinator_dir, "snapshot"),
+    };
+    const common = { log, store, maker: new ThreadedMaker(), logger };
+    this.#view = await openView({ ...files, ...common });
     this.#bus = new CoordinatorBus(this.#connection, cluster, (sender, why) => {
       logger.warn("dropped a message that cannot be read", { sender, why });
     });
@@ -116,6 +133,15 @@ export class Coordinator implements Service {
       up: (node, message, bytes) => terms.up(node, message, bytes),
     });
     await terms.serving;
+    this.#witness = new WitnessKeeper(runtime, files.witness, this.#view, this.#options.onFailed);
+    this.#snapshots = new Snapshots({
+      ...{ ...files, ...common, runtime, settings: config.snapshot },
+      margin_bytes: LIMITS.log_margin_bytes,
+      flush: () => terms.flush(),
+      leading: () => terms.leader !== undefined,
+    });
+    this.#snapshot_requests = new SnapshotRequests(runtime, this.#snapshots);
+    await this.#snapshots.start();
     this.#serveHttp();
     this.#writeEndpoint();
   }
@@ -161,6 +187,11 @@ export class Coordinator implements Service {
   }
 
   #command(type: CommandType, payload: unknown, who: string, bytes: number, request: Request): void {
+    if (type === "snapshot.take") {
+      if (this.#snapshot_requests === undefined) request.respond(new ClawError("not_leading", "it is starting"));
+      else this.#snapshot_requests.take((payload as { nonce: string }).nonce, request);
+      return;
+    }
     if (type !== "credentials.export") {
       this.#required(this.#terms).command(type, payload, who, bytes, request);
       return;
@@ -184,7 +215,10 @@ export class Coordinator implements Service {
       if (seen !== undefined && seen > terms.sequence) {
         throw new ClawError("not_leading", `this coordinator has ${terms.sequence}, not yet ${seen}`);
       }
-      if (type === "task.wait") this.#wait(payload as QueryRequest<"task.wait">, request);
+      if (type === "snapshot.list" || type === "snapshot.chunk") {
+        if (this.#snapshot_requests === undefined) throw new ClawError("not_leading", "it is starting");
+        this.#snapshot_requests.query(type, payload, request);
+      } else if (type === "task.wait") this.#wait(payload as QueryRequest<"task.wait">, request);
       else if (type === "task.results") this.#waitResults(payload as QueryRequest<"task.results">, request);
       else {
         terms.flush();
@@ -196,7 +230,7 @@ export class Coordinator implements Service {
     }
   }
 
-  #answer(type: Exclude<QueryType, "task.wait" | "task.results">, payload: unknown): object {
+  #answer(type: Exclude<QueryType, "task.wait" | "task.results" | `snapshot.${string}`>, payload: unknown): object {
     const answers = this.#required(this.#answers);
     switch (type) {
       case "task.resolve":
@@ -290,6 +324,8 @@ export class Coordinator implements Service {
         "the log lives on this machine only: when it is down, the cluster waits; point nats.url at a NATS cluster to change that",
       );
     }
+    const trouble = this.#snapshots?.trouble;
+    if (trouble !== undefined) notes.push(trouble);
     if (dropped > 0) {
       notes.push(
         `messages that could not be read were dropped (${dropped}): the coordinator's log names their senders`,
@@ -303,7 +339,9 @@ export class Coordinator implements Service {
     this.#bus?.stop();
     this.#waiters.close();
     await this.#http?.stop();
+    await this.#snapshots?.stop();
     this.#terms?.stop();
+    this.#witness?.stop();
     this.#view?.close();
     removeEndpoint(paths.data_dir, process.pid);
     if (this.#connection !== undefined && !this.#connection.isClosed()) await this.#connection.close();

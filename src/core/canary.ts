@@ -9,7 +9,8 @@ export type Canary =
   | "outbox_cleared_early"
   | "lost_assignment_forgotten"
   | "retries_unlimited"
-  | "timer_lost";
+  | "timer_lost"
+  | "log_cut_too_far";
 
 export function planted(name: Canary): boolean {
   return typeof CLAW_CANARY === "string" && CLAW_CANARY === name;

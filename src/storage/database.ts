@@ -29,13 +29,33 @@ export function openDatabase(path: string, format: Format): Database {
   }
 }
 
+/** The file is not what somebody wrote: torn, overwritten, or no database at all. */
+export class Damaged extends ClawError {
+  constructor(path: string, hint: string, cause?: unknown) {
+    super("io", `${path} is damaged`, { hint, cause });
+  }
+}
+
 /** Runs what reads or writes the file: what the world did to it becomes a typed rejection. */
 export function guarded<T>(database: Database, remedy: string, action: () => T): T {
+  return guardedFile(database.filename, remedy, action);
+}
+
+/** The same for what opens the file by itself. */
+export function guardedFile<T>(path: string, remedy: string, action: () => T): T {
   try {
     return action();
   } catch (error) {
-    throw storageError(error, database.filename, remedy);
+    throw storageError(error, path, remedy);
   }
+}
+
+/** Looks at every page: a torn file may open well and fail only when a lost part is read. */
+export function requireSound(database: Database, remedy: string): void {
+  guarded(database, remedy, () => {
+    const found = database.query<{ quick_check: string }, []>("PRAGMA quick_check(1)").get()?.quick_check;
+    if (found !== "ok") throw new Damaged(database.filename, remedy, found);
+  });
 }
 
 /** A typed rejection of what the world may do to a file; anything else is a bug and passes through. */
@@ -58,7 +78,7 @@ function storageError(error: unknown, path: string, remedy: string): unknown {
     });
   }
   if (code.startsWith("SQLITE_CORRUPT") || code === "SQLITE_NOTADB") {
-    return new ClawError("io", `${path} is damaged`, { hint: remedy, cause: error });
+    return new Damaged(path, remedy, error);
   }
   return error;
 }

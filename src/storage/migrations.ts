@@ -23,9 +23,20 @@ export interface Format {
 }
 
 export const VIEW_MIGRATIONS: readonly Migration[] = [
-  // 2: what failed attempts told is kept; an order to stop has a reason.
-  `ALTER TABLE attempts ADD COLUMN outcome TEXT;
-   UPDATE submissions SET segments = replace(segments, '"stopping":true', '"stopping":"cancel"') WHERE live = 1;`,
+  // 2: what failed attempts told is kept; an order to stop has a reason; a start of a time that nobody noted is one at 0,
+  // as it is for who reads the log of that time.
+  (database) => {
+    database.run("ALTER TABLE attempts ADD COLUMN outcome TEXT");
+    database.run(`UPDATE submissions SET segments = replace(segments, '"stopping":true', '"stopping":"cancel"')
+      WHERE live = 1`);
+    const live = "SELECT number, segments FROM submissions WHERE live = 1";
+    for (const { number, segments } of database.query<{ number: number; segments: string }, []>(live).all()) {
+      const pieces = (JSON.parse(segments) as { status: string }[]).map((piece) =>
+        piece.status === "running" ? { ...piece, since: 0 } : piece,
+      );
+      database.run("UPDATE submissions SET segments = ? WHERE number = ?", [JSON.stringify(pieces), number]);
+    }
+  },
 ];
 
 export const OUTBOX_MIGRATIONS: readonly Migration[] = [];
@@ -56,7 +67,7 @@ export function migrate(database: Database, path: string, format: Format, found:
   }
   for (let old = 1; old < version; old++) {
     if (!existsSync(copy(old))) continue;
-    requireSound(database, path, copy(old));
+    requireWhole(database, path, copy(old));
     rmSync(copy(old));
   }
 }
@@ -97,7 +108,7 @@ function shapeOf(database: Database): string[] {
   return [...columns.all(), ...indexes.all()].map(({ line }) => line.replace(/\s+/g, " "));
 }
 
-function requireSound(database: Database, path: string, copy: string): void {
+function requireWhole(database: Database, path: string, copy: string): void {
   const found = database.query<{ quick_check: string }, []>("PRAGMA quick_check(1)").get()?.quick_check;
   if (found === "ok") return;
   throw new ClawError("io", `${path} is damaged since it was brought to a new format: ${found}`, {

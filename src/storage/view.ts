@@ -6,10 +6,10 @@ import type { Database, Statement } from "bun:sqlite";
 import { LIMITS } from "../common/limits.ts";
 import type { Specification } from "../common/models.ts";
 import type { AttemptRecord, Changes, InputsRow, NewSubmission, NodeRow, SubmissionRow } from "../core/changes.ts";
-import { guarded, openDatabase } from "./database.ts";
+import { guarded, openDatabase, requireSound } from "./database.ts";
 import { type Format, VIEW_MIGRATIONS } from "./migrations.ts";
 
-export const VIEW_REMEDY = "move it away: the view is rebuilt from the log";
+export const VIEW_REMEDY = "move it away: the view is rebuilt from the newest snapshot and the log";
 
 /** To change it, add a migration for the files that are there: migrations.ts says how. */
 const SCHEMA = `
@@ -84,6 +84,11 @@ export class View {
     this.database = openDatabase(path, FORMAT);
     this.#put = prepare(this.database);
     this.#flushed = this.witness().sequence;
+  }
+
+  /** Looks through the whole file. Throws Damaged. */
+  check(): void {
+    requireSound(this.database, VIEW_REMEDY);
   }
 
   /** Takes an acknowledged batch's changes; they reach the file with the next flush. */

@@ -6,7 +6,7 @@ import type { NatsConnection } from "nats";
 import { systemRuntime } from "../../src/common/runtime.ts";
 import { openConnection } from "../../src/communication/connection.ts";
 import { readCredentials } from "../../src/communication/credentials.ts";
-import { type AppendResult, type Log, openLog } from "../../src/communication/log.ts";
+import { type AppendResult, type Log, type LogUpkeep, openLog } from "../../src/communication/log.ts";
 import { subjects } from "../../src/communication/subjects.ts";
 import { countingProxy } from "../communication/proxy.ts";
 import { CLUSTER, openBench, until } from "../communication/server-bench.ts";
@@ -17,8 +17,8 @@ import { SimLog } from "../sim/log.ts";
 /** A log, and what a test of it has to be able to do to it. */
 interface Bench {
   /** Two writers' doors to one log. */
-  log: Log;
-  other: Log;
+  log: LogUpkeep;
+  other: LogUpkeep;
   /** Lets time pass until it is there. */
   settled<T>(promise: Promise<T>): Promise<T>;
   /** The next append is stored and its acknowledgement lost; whoever asks later is answered. */
@@ -194,6 +194,31 @@ for (const [name, open] of [
       expect(await read(log, 3)).toEqual([[3, "c"]]);
       expect(await read(log, 4)).toEqual([]);
       expect(other.created).toBe(log.created);
+    });
+
+    test("is shortened from below, and goes on as if nothing had happened", async () => {
+      const { log, other, settled } = await bench();
+      expect(await log.extent()).toMatchObject({ first: 1, last: 0, bytes: 0 });
+      for (const [at, text] of ["a", "b", "c", "d"].entries()) {
+        expect(await settled(log.append(at + 1, "mine", batch(text)))).toBe("stored");
+      }
+      const { bytes, ...before } = await other.extent();
+      expect(before).toEqual({ first: 1, last: 4 });
+      await log.truncate(2);
+      const after = await other.extent();
+      expect([after.first, after.last, after.bytes < bytes]).toEqual([3, 4, true]);
+      expect(await read(other, 3)).toEqual([
+        [3, "c"],
+        [4, "d"],
+      ]);
+      const lost = await read(other, 2).catch((error: { code: string }) => error.code);
+      expect(lost).toBe("log_lost");
+      await log.truncate(4);
+      expect(await log.extent()).toMatchObject({ first: 5, last: 4, bytes: 0 });
+      expect(await read(log, 5)).toEqual([]);
+      expect(await settled(log.append(4, "mine", batch("x")))).not.toBe("stored");
+      expect(await settled(log.append(5, "mine", batch("e")))).toBe("stored");
+      expect(await read(other, 5)).toEqual([[5, "e"]]);
     });
 
     test("stores several in flight in their order", async () => {

@@ -5,6 +5,7 @@ import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { Manifest } from "../../src/common/snapshot.ts";
 import { COMMANDS, DownMessage, UpMessage } from "../../src/communication/messages.ts";
 import { QUERIES } from "../../src/communication/queries.ts";
 import { Batch, Event } from "../../src/core/event.ts";
@@ -27,6 +28,7 @@ const FOLDERS: Record<string, Schemas> = {
   command: COMMANDS,
   query: QUERIES,
   log: { batch: Batch },
+  snapshot: { manifest: Manifest },
 };
 
 interface JsonSchema {

@@ -1,13 +1,28 @@
 // A coordinator in the simulation: the production leader, view and catching up, around it a shell that can crash between
 // any two of its effects.
 
+import { dirname, join } from "node:path";
 import type { ClawError } from "../../src/common/errors.ts";
+import { createLogger } from "../../src/common/logging.ts";
+import type { Runtime } from "../../src/common/runtime.ts";
 import type { CommandType, UpMessage } from "../../src/communication/messages.ts";
 import { Leader } from "../../src/coordinator/leader.ts";
+import { openView } from "../../src/coordinator/recovery.ts";
 import { catchUp } from "../../src/coordinator/replica.ts";
+import { Snapshots } from "../../src/coordinator/snapshots.ts";
 import { Queries } from "../../src/storage/queries.ts";
-import { View } from "../../src/storage/view.ts";
+import { removeDatabase } from "../../src/storage/snapshot.ts";
+import type { View } from "../../src/storage/view.ts";
+import { directMaker, mortal } from "./snapshots.ts";
 import type { World } from "./world.ts";
+
+const silent = createLogger({
+  role: "sim",
+  level: "error",
+  format: "json",
+  runtime: { wall_ms: () => 0 } as Runtime,
+  write: () => undefined,
+});
 
 /** Thrown between two effects: everything that was only in memory is gone. */
 export class Crash extends Error {}
@@ -21,6 +36,8 @@ export class SimCoordinator {
   #leader: Leader | undefined;
   #life = 0;
   #settling = false;
+  #snapshots: Snapshots | undefined;
+  #died = Promise.withResolvers<void>();
 
   constructor(world: World, path: string) {
     this.#world = world;
@@ -35,12 +52,70 @@ export class SimCoordinator {
     return this.#view;
   }
 
+  /** Resolves when it leads, or has died on the way: what a dead process waited for never comes. */
   async start(): Promise<void> {
     this.#life += 1;
-    const life = this.#life;
-    const view = new View(this.#path);
+    this.#died = Promise.withResolvers<void>();
+    await Promise.race([this.#live(this.#life), this.#died.promise]);
+  }
+
+  async #live(life: number): Promise<void> {
+    const view = await openView(this.#common(life));
+    if (life !== this.#life) {
+      view.close();
+      return;
+    }
     this.#view = view;
     await this.#begin(life, view);
+    await this.#keepSnapshots(life, view);
+  }
+
+  /** What recovery and snapshots need, in a life that may end at each of their calls to the world. */
+  #common(life: number) {
+    const { log, snapshots } = this.#world;
+    const dies = (): boolean => {
+      if (life === this.#life && this.#view !== undefined && this.#world.crashNow()) this.crash();
+      return life !== this.#life;
+    };
+    return {
+      view: this.#path,
+      witness: `${this.#path}.witness`,
+      folder: join(dirname(this.#path), `snapshot-${life}`),
+      log: mortal(log, () => life !== this.#life),
+      store: mortal(snapshots, dies),
+      maker: directMaker,
+      logger: silent,
+    };
+  }
+
+  async #keepSnapshots(life: number, view: View): Promise<void> {
+    if (life !== this.#life) return;
+    const { clock, chance } = this.#world;
+    const runtime: Runtime = {
+      wall_ms: () => this.#world.now().wall_ms,
+      monotonic_ms: () => clock.now_ms,
+      random_bytes: (length) => Buffer.from(chance.hex(length), "hex"),
+      after(delay_ms, action) {
+        let wanted = true;
+        clock.after(delay_ms, () => (wanted && life === alive() ? action() : undefined));
+        return {
+          cancel: () => {
+            wanted = false;
+          },
+        };
+      },
+      soon: (action) => clock.after(0, action),
+    };
+    const alive = (): number => this.#life;
+    this.#snapshots = new Snapshots({
+      ...this.#common(life),
+      runtime,
+      flush: () => view.flush(),
+      leading: () => life === this.#life && this.#leader?.serving === true,
+      settings: { every_bytes: 2 ** 40, every_batches: 15, every_ms: 600_000, keep: 2 },
+      margin_bytes: 4_000,
+    });
+    await this.#snapshots.start();
   }
 
   async #begin(life: number, view: View): Promise<void> {
@@ -149,11 +224,14 @@ export class SimCoordinator {
   /** kill -9: the view keeps what was flushed, memory is gone; it starts again a moment later. */
   crash(): void {
     this.#life += 1;
+    this.#died.resolve();
     this.#leader = undefined;
     this.#view?.close();
     this.#view = undefined;
     this.#world.crashes += 1;
     const life = this.#life;
+    // Its disk may be lost with it: then a snapshot and what the log has behind it have to do.
+    if (this.#world.chance.once(3)) removeDatabase(this.#path);
     this.#world.clock.after(this.#world.chance.between(50, 3_000), () =>
       life === this.#life ? this.start() : undefined,
     );

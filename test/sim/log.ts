@@ -1,7 +1,8 @@
 // The log as a fault-ridden server has it: requests that get lost or come late, acknowledgements that get lost, and the
 // fence, which never fails.
 
-import type { AppendResult, Log, LogEntry } from "../../src/communication/log.ts";
+import { ClawError } from "../../src/common/errors.ts";
+import type { AppendResult, Log, LogEntry, LogExtent, LogUpkeep } from "../../src/communication/log.ts";
 import { Batch } from "../../src/core/event.ts";
 import type { Chance } from "./chance.ts";
 import type { Clock } from "./clock.ts";
@@ -10,9 +11,12 @@ interface Stored extends LogEntry {
   nonce: string;
 }
 
-export class SimLog implements Log {
+export class SimLog implements LogUpkeep {
   readonly created = "simulated";
+  /** Everything that was ever stored: the audit folds it from the beginning, however short the log is now. */
   readonly entries: Stored[] = [];
+  /** The first that can still be read. */
+  #first = 1;
   /** Attempts whose end is in the log, as number.index.attempt. */
   readonly concluded = new Set<string>();
   /** Set while the faults last. */
@@ -65,7 +69,7 @@ export class SimLog implements Log {
 
   #look(sequence: number, nonce: string): AppendResult {
     const found = this.entries[sequence - 1];
-    if (found === undefined) return "unknown";
+    if (found === undefined || sequence < this.#first) return "unknown";
     return found.nonce === nonce ? "stored" : "deposed";
   }
 
@@ -75,6 +79,33 @@ export class SimLog implements Log {
 
   async *read(sequence: number): AsyncIterable<LogEntry> {
     const end = this.entries.length;
+    if (sequence < this.#first && sequence <= end) {
+      throw new ClawError("log_lost", `the log begins at ${this.#first}, the view needs it from ${sequence}`);
+    }
     for (let at = sequence - 1; at < end; at++) yield this.entries[at]!;
+  }
+
+  extent(): Promise<LogExtent> {
+    const there = this.entries.slice(this.#first - 1);
+    const bytes = there.reduce((sum, { payload }) => sum + payload.length, 0);
+    return Promise.resolve({ first: this.#first, last: this.entries.length, bytes });
+  }
+
+  truncate(sequence: number): Promise<void> {
+    this.#first = Math.max(this.#first, Math.min(sequence, this.entries.length) + 1);
+    return Promise.resolve();
+  }
+
+  /** The log as it would be had nothing been removed. */
+  whole(): Log {
+    const { created, entries } = this;
+    return {
+      created,
+      append: () => Promise.reject(new Error("only to read")),
+      last: () => Promise.resolve(entries.length),
+      async *read(sequence) {
+        yield* entries.slice(sequence - 1);
+      },
+    };
   }
 }

@@ -15,11 +15,15 @@ afterEach(() => {
 });
 
 test("seeds with one worker: what was acknowledged is recorded once, and everything finishes", async () => {
+  let shortened = 0;
   for (let seed = 1; seed <= SEEDS; seed++) {
-    const { submissions, batches } = await simulate(seed, 1);
+    const { submissions, batches, log_begin } = await simulate(seed, 1);
     expect(submissions).toBe(12);
     expect(batches).toBeGreaterThan(10);
+    if (log_begin > 1) shortened += 1;
   }
+  // Views that were lost were made again from a snapshot and the log behind it: the audit folds the whole log.
+  expect(shortened).toBeGreaterThan(SEEDS / 2);
 }, 120_000);
 
 test("seeds with three workers", async () => {
@@ -39,6 +43,7 @@ const FOUND: Record<Canary, RegExp> = {
   lost_assignment_forgotten: /does not finish/,
   retries_unlimited: /failed attempts of/,
   timer_lost: /does not finish/,
+  log_cut_too_far: /no snapshot is there to go on from|the log begins at/,
 };
 
 for (const [canary, message] of Object.entries(FOUND)) {

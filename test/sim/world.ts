@@ -18,6 +18,7 @@ import { Chance } from "./chance.ts";
 import { Clock } from "./clock.ts";
 import { SimCoordinator } from "./coordinator.ts";
 import { SimLog } from "./log.ts";
+import { SimSnapshots } from "./snapshots.ts";
 import { SimWorker } from "./worker.ts";
 
 const FAULTS_MS = 60_000;
@@ -30,6 +31,9 @@ export interface Outcome {
   executions: number;
   crashes: number;
   batches: number;
+  /** How many snapshots counted, and where the log began in the end. */
+  snapshots: number;
+  log_begin: number;
   /** The same seed gives the same trace. */
   trace: string;
 }
@@ -44,6 +48,7 @@ export class World {
   readonly chance: Chance;
   readonly clock = new Clock();
   readonly log: SimLog;
+  readonly snapshots = new SimSnapshots();
   readonly coordinator: SimCoordinator;
   readonly workers: SimWorker[];
   crashes = 0;
@@ -247,6 +252,8 @@ export class World {
       executions: this.executions,
       crashes: this.crashes,
       batches: this.log.entries.length,
+      snapshots: this.snapshots.confirmed,
+      log_begin: (await this.log.extent()).first,
       trace: this.#trace.digest("hex").slice(0, 16),
     };
   }
@@ -267,7 +274,7 @@ export class World {
   /** Nothing acknowledged is missing, nothing is recorded twice, and the view equals the fold of the log from nothing. */
   async #audit(seed: number): Promise<void> {
     const fresh = new View(":memory:");
-    await catchUp(fresh, this.log);
+    await catchUp(fresh, this.log.whole());
     for (const [id, number] of this.acknowledged) {
       const row = fresh.database.query<{ number: number }, [number]>("SELECT number FROM ids WHERE id = ?").get(id);
       if (row?.number !== number) throw new Error(`seed ${seed}: the acknowledged submission ${id} is not in the log`);

@@ -16,7 +16,7 @@ const folders = temporaryFolders();
 afterEach(() => folders.remove());
 
 const KINDS = [
-  ["a view", (path: string) => new View(path), "rebuilt from the log"],
+  ["a view", (path: string) => new View(path), "rebuilt from the newest snapshot"],
   ["an outbox", (path: string) => new Outbox(path), "run again"],
 ] as const;
 

@@ -177,11 +177,14 @@ export function checkDeadExports(sources: readonly Source[]): string[] {
     );
 }
 
-/** Files of src that src/main.ts does not reach. */
+/** Where programs begin: main, and the thread that scripts/build puts beside it. */
+const ENTRIES = ["src/main.ts", "src/storage/thread-entry.ts"];
+
+/** Files of src that no entry point reaches. */
 export function checkDeadFiles(sources: readonly Source[]): string[] {
   const by_path = new Map(sources.map((source) => [source.path, source]));
   const reached = new Set<string>();
-  const next = ["src/main.ts"];
+  const next = [...ENTRIES];
   for (let path = next.pop(); path !== undefined; path = next.pop()) {
     const source = by_path.get(path);
     if (source === undefined || reached.has(path)) continue;

@@ -1,0 +1,180 @@
+// The view that a coordinator starts from. Its own, if it is sound and the log goes on from it; else the newest snapshot of
+// this very log. A view is also the witness of what was acknowledged: one that is damaged or gone is replaced without
+// asking only when another witness (witness.ts) says that the log still has all of it.
+
+import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { ClawError } from "../common/errors.ts";
+import type { Logger } from "../common/logging.ts";
+import type { Manifest } from "../common/snapshot.ts";
+import type { LogUpkeep } from "../communication/log.ts";
+import type { SnapshotStore } from "../communication/snapshots.ts";
+import { Batch } from "../core/event.ts";
+import { Damaged } from "../storage/database.ts";
+import { removeDatabase } from "../storage/snapshot.ts";
+import type { SnapshotMaker } from "../storage/thread.ts";
+import { View } from "../storage/view.ts";
+import { batchHash } from "./committer.ts";
+import { readWitness, type WitnessFile } from "./witness.ts";
+
+export interface RecoveryOptions {
+  /** The view's file, the second witness's, and a folder for what is on its way. */
+  view: string;
+  witness: string;
+  folder: string;
+  log: LogUpkeep;
+  store: SnapshotStore;
+  maker: SnapshotMaker;
+  logger: Logger;
+}
+
+/** Opens the view and brings it to where the log can be read on. Throws what keeps it from being trusted. */
+export async function openView(options: RecoveryOptions): Promise<View> {
+  const { log } = options;
+  const view = await soundView(options);
+  try {
+    const { sequence, stream_created } = view.witness();
+    const { first } = await log.extent();
+    if (sequence > 0 && stream_created === log.created && sequence + 1 >= first) return view;
+    const snapshots = (await options.store.list()).filter(
+      (manifest) => manifest.stream_created === log.created && manifest.sequence + 1 >= first,
+    );
+    if (sequence > 0 && stream_created !== log.created) {
+      const made = await restored(
+        options,
+        view,
+        snapshots.filter((manifest) => descends(manifest, view)),
+      );
+      if (made === undefined) await requireSameCluster(log, first, view);
+      return made ?? view; // catching up says what is wrong with it
+    }
+    if (sequence === 0) await requireWitnessed(log, readWitness(options.witness));
+    const made = await restored(options, view, snapshots);
+    if (made !== undefined || sequence + 1 >= first) return made ?? view;
+    throw new ClawError(
+      "log_lost",
+      `the log begins at ${first}, the view ends at ${sequence}, and no snapshot is there to go on from`,
+    );
+  } catch (error) {
+    view.close();
+    throw error;
+  }
+}
+
+/** The view as it is, or an empty one in the place of a damaged one that can be made again. */
+async function soundView({ view: path, witness, log, logger }: RecoveryOptions): Promise<View> {
+  try {
+    return openSound(path);
+  } catch (error) {
+    if (!(error instanceof Damaged)) throw error;
+    const known = readWitness(witness);
+    if (known === undefined) throw undecided(error, `there is no ${witness} to check the log by`);
+    await requireWitnessed(log, known);
+    const kept = setAside(path, "damaged");
+    logger.warn("the view was damaged; the log has all that it had, so it is made again", { why: error.message, kept });
+    return openSound(path);
+  }
+}
+
+function openSound(path: string): View {
+  const view = new View(path);
+  try {
+    view.check();
+    return view;
+  } catch (error) {
+    view.close();
+    throw error;
+  }
+}
+
+function undecided(error: ClawError, why: string): ClawError {
+  return new ClawError(error.code, `${error.message}, and ${why}`, {
+    hint: "it was the witness of what was acknowledged: if you know that the broker lost nothing, move it away and start claw again; if not, `claw snapshot restore FILE`",
+    cause: error,
+  });
+}
+
+/** Moves a database away, over what was moved there before; gives its new path. */
+function setAside(path: string, why: string): string {
+  const kept = `${path}.${why}`;
+  removeDatabase(kept);
+  for (const suffix of ["", "-wal"]) if (existsSync(path + suffix)) renameSync(path + suffix, kept + suffix);
+  removeDatabase(path);
+  return kept;
+}
+
+/** Throws log_lost for a log that lacks something that was known to be acknowledged. */
+async function requireWitnessed(log: LogUpkeep, known: WitnessFile | undefined): Promise<void> {
+  if (known === undefined || known.sequence === 0) return;
+  if (known.stream_created !== log.created) {
+    throw new ClawError("log_lost", "the broker's log is not the one that this coordinator knew");
+  }
+  const { first, last } = await log.extent();
+  if (last < known.sequence) {
+    throw new ClawError(
+      "log_lost",
+      `the broker's log ends at ${last}, but ${known.sequence} was acknowledged: the broker lost data`,
+    );
+  }
+  if (known.sequence < first) return;
+  for await (const { payload } of log.read(known.sequence)) {
+    if (batchHash(payload) === known.hash) return;
+    break;
+  }
+  throw new ClawError("log_lost", `the broker's log has another batch ${known.sequence} than was acknowledged`);
+}
+
+/** Whether the view is of a log that this snapshot's took the place of, and no newer than what was taken over. */
+function descends(manifest: Manifest, view: View): boolean {
+  const { sequence, stream_created } = view.witness();
+  const same = manifest.cluster_id === clusterOf(view);
+  return same && manifest.ancestors.some((one) => one.stream_created === stream_created && one.sequence >= sequence);
+}
+
+function clusterOf(view: View): string {
+  const { cluster_id } = JSON.parse(view.meta("state") ?? "{}") as { cluster_id?: string };
+  return cluster_id ?? "";
+}
+
+async function requireSameCluster(log: LogUpkeep, first: number, view: View): Promise<void> {
+  for await (const { payload } of log.read(first)) {
+    const batch = Batch.safeParse(JSON.parse(new TextDecoder().decode(payload)));
+    if (!batch.success || batch.data.cluster_id === clusterOf(view)) return;
+    const { cluster_id } = batch.data;
+    throw new ClawError("wrong_cluster", `the view is of cluster ${clusterOf(view)}, the log is of ${cluster_id}`, {
+      hint: "this data folder belongs to another cluster: name that one's NATS and cluster, or another CLAW_HOME",
+    });
+  }
+}
+
+/** The newest of these that is sound, in the view's place; undefined when there is none. */
+async function restored(options: RecoveryOptions, view: View, from: readonly Manifest[]): Promise<View | undefined> {
+  const { view: path, folder, store, maker, logger } = options;
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const packed = join(folder, "restored.zst");
+  const to = join(folder, "restored.sqlite");
+  try {
+    for (const manifest of from) {
+      const { id, sequence } = manifest;
+      try {
+        await store.download(manifest, packed);
+        await maker.check({ manifest, path: packed, headed: false, to });
+      } catch (error) {
+        if (!(error instanceof ClawError) || error.code === "broker") throw error;
+        logger.warn("a snapshot cannot be used", { id, why: error.message });
+        continue;
+      }
+      const fresh = view.witness().sequence === 0;
+      view.close();
+      if (fresh) removeDatabase(path);
+      else setAside(path, "before");
+      renameSync(to, path);
+      logger.info("the view is made from a snapshot", { id, sequence });
+      return new View(path);
+    }
+    return undefined;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}

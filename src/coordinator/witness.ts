@@ -1,0 +1,75 @@
+// A second witness beside the view: how far the log was known to be acknowledged, in a file of its own. A view that is
+// damaged or gone can then be made again without anybody's word, as long as the log still has all that this file knows of.
+
+import { readFileSync } from "node:fs";
+import { z } from "zod";
+import { messageOf } from "../common/errors.ts";
+import type { Runtime, Timer } from "../common/runtime.ts";
+import { writePrivate } from "../communication/private.ts";
+import type { View, Witness } from "../storage/view.ts";
+
+const WitnessFile = z.strictObject({
+  v: z.literal(1),
+  cluster_id: z.string(),
+  stream_created: z.string(),
+  sequence: z.int().min(0),
+  hash: z.string(),
+});
+export type WitnessFile = z.infer<typeof WitnessFile>;
+
+function writeWitness(path: string, cluster_id: string, witness: Witness): void {
+  writePrivate(path, `${JSON.stringify({ v: 1, cluster_id, ...witness })}\n`);
+}
+
+/** Undefined where there is none, or none that can be read: then it knows of nothing. */
+export function readWitness(path: string): WitnessFile | undefined {
+  try {
+    return WitnessFile.parse(JSON.parse(readFileSync(path, "utf8")));
+  } catch (error) {
+    if (error instanceof z.ZodError || error instanceof SyntaxError) return undefined;
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw new Error(`cannot read ${path}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+const EVERY_MS = 1_000;
+
+/** Keeps the file up to the view's: a second late at most, and at the end not at all. */
+export class WitnessKeeper {
+  readonly #runtime: Runtime;
+  readonly #path: string;
+  readonly #view: View;
+  readonly #failed: (error: unknown) => void;
+  #written = -1;
+  #timer: Timer | undefined;
+
+  constructor(runtime: Runtime, path: string, view: View, failed: (error: unknown) => void) {
+    this.#runtime = runtime;
+    this.#path = path;
+    this.#view = view;
+    this.#failed = failed;
+    this.#keep();
+  }
+
+  #keep(): void {
+    try {
+      this.#write();
+    } catch (error) {
+      this.#failed(error);
+      return;
+    }
+    this.#timer = this.#runtime.after(EVERY_MS, () => this.#keep());
+  }
+
+  #write(): void {
+    if (this.#view.flushed === this.#written) return;
+    const { cluster_id } = JSON.parse(this.#view.meta("state") ?? "{}") as { cluster_id?: string };
+    writeWitness(this.#path, cluster_id ?? "", this.#view.witness());
+    this.#written = this.#view.flushed;
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+    this.#write();
+  }
+}
