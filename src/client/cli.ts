@@ -283,11 +283,29 @@ function taskCommands(program: Command, on: On): void {
   on(wait, async (io, client, words, options) =>
     (await import("./commands/tasks.ts")).waitCommand(io, client, words, options),
   );
-  const cancel = make("cancel <ids...>", "cancel tasks; what runs is stopped")
+  const selecting = (command: Command): Command =>
+    command
+      .option("--name <name>", "instead of ids: tasks of this name")
+      .option("--label <name=value>", "instead of ids: tasks with this label", collect)
+      .option("--since <duration>", "instead of ids: tasks submitted within so long")
+      .option("-y, --yes", "do not ask");
+  const cancel = selecting(make("cancel [ids...]", "cancel tasks; what runs is stopped"))
+    .option("--status <status>", "only what is pending, scheduled or running", collect)
     .option("--json", "counts as JSON")
     .option("--quiet", "say nothing");
   on(cancel, async (io, client, words, options) =>
     (await import("./commands/tasks.ts")).cancelCommand(io, client, words, options),
+  );
+  const retry = selecting(make("retry [ids...]", "what is over, anew, as new tasks; prints their ids"))
+    .option(
+      "--status <status>",
+      "only what ended so: failed,timeout,cancelled (these three unless told), completed",
+      collect,
+    )
+    .option("--json", "ids and counts as a JSON array")
+    .option("--quiet", "ids only");
+  on(retry, async (io, client, words, options) =>
+    (await import("./commands/retry.ts")).retryCommand(io, client, words, options),
   );
 }
 

@@ -40,7 +40,11 @@ export const EXAMPLES: Record<string, string> = {
   claw wait --timeout 10m 35f0 || echo not yet
 `),
   cancel: text(`  claw cancel 35f0
-  claw ls --status pending --quiet | claw cancel -
+  claw cancel --status pending --label job=nightly --yes
+`),
+  retry: text(`  claw retry 35f0                            a task, or the members of an array that did not succeed
+  claw retry 35f0 --status timeout
+  claw retry --status failed --since 1h --yes
 `),
   nodes: text(`  claw nodes
   claw nodes --json

@@ -73,6 +73,7 @@ export function taskText(task: TaskView, now: number): string {
     ["submitted", `${isoTime(task.submitted_at)} (${ageOf(task.submitted_at, now)} ago) by ${task.submitted_by}`],
   ];
   const { counts, outcome, waiting, attempts } = task;
+  if (task.retry_of !== undefined) lines.push(["retry of", task.retry_of]);
   if (task.node !== undefined) lines.push(["node", `${task.node_name ?? ""} ${task.node}`.trim()]);
   if (task.attempt !== undefined) lines.push(["attempt", String(task.attempt)]);
   if (counts !== undefined) {

@@ -40,6 +40,7 @@ export const LIMITS = {
   report_message_bytes: 512 * KiB,
   lost_attempts: 5,
   retries: 1000,
+  retry_members_bytes: 512 * KiB, // of the text that says which members a retry stands for
   attempts_kept: 100, // of one task's history; a daemon's has no end
   deferred_messages: 65_536,
   deferred_bytes: 64 * MiB,
@@ -69,6 +70,7 @@ export const LIMITS = {
   log_text_chars: 8192,
   // Queries
   keep_order_results: 20_000, // of --each --keep-order that wait for their turn in memory
+  recent_sources: 64, // which members retries stand for, kept in memory beside the view
   recent_specifications: 4096, // kept in memory beside the view
   list_rows: 1000,
   watchers: 4096,

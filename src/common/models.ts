@@ -21,7 +21,7 @@ export const TASK_STATUSES = [
   "timeout",
 ] as const;
 export type TaskStatus = (typeof TASK_STATUSES)[number];
-const TERMINAL_STATUSES = ["completed", "failed", "cancelled", "timeout"] as const;
+export const TERMINAL_STATUSES = ["completed", "failed", "cancelled", "timeout"] as const;
 export type TerminalStatus = (typeof TERMINAL_STATUSES)[number];
 
 export function isTerminal(status: TaskStatus): status is TerminalStatus {
@@ -260,6 +260,8 @@ export interface TaskView {
   index?: number;
   array: boolean;
   open?: boolean;
+  /** The task, or the array, that this one does again. */
+  retry_of?: string;
   status: TaskStatus;
   specification: Specification;
   input?: string;

@@ -4,7 +4,7 @@
 
 import { z } from "zod";
 import { LIMITS } from "../common/limits.ts";
-import { NodeInfo, Outcome, Specification } from "../common/models.ts";
+import { NodeInfo, Outcome, Specification, TERMINAL_STATUSES } from "../common/models.ts";
 import type { Manifest } from "../common/snapshot.ts";
 
 const WIRE_VERSION = 1;
@@ -158,6 +158,8 @@ export const AssignItem = z.strictObject({
   id: taskId.optional(),
   ids: z.array(taskId).optional(),
   inputs: z.array(input).optional(),
+  /** The place of the run's first member in its array, where that is not its index: a retry's members keep theirs. */
+  first: integer.optional(),
 });
 export type AssignItem = z.infer<typeof AssignItem>;
 
@@ -253,10 +255,25 @@ export const TaskCancelCommand = z.strictObject({
         .refine(({ from, to }) => to === undefined || from < to, BACKWARD),
     )
     .max(LIMITS.list_rows),
-  /** Leave alone what is on a node already. */
-  waiting_only: z.boolean().optional(),
+  /** Only members in one of these statuses; absent: whatever is not over. */
+  only: z
+    .array(z.enum(["pending", "scheduled", "running"]))
+    .min(1)
+    .optional(),
 });
 export type TaskCancelCommand = z.infer<typeof TaskCancelCommand>;
+
+/** What is over, anew: an id that the client drew for each target. Answered alike when it is sent again. */
+export const TaskRetry = z.strictObject({
+  v: z.literal(WIRE_VERSION),
+  nonce,
+  targets: z
+    .array(z.strictObject({ id: taskId, number: integer, index: integer.optional() }))
+    .min(1)
+    .max(LIMITS.list_rows),
+  statuses: z.array(z.enum(TERMINAL_STATUSES)).min(1),
+});
+export type TaskRetry = z.infer<typeof TaskRetry>;
 
 const CredentialsExport = z.strictObject({
   v: z.literal(WIRE_VERSION),
@@ -270,6 +287,7 @@ export const COMMANDS = {
   "task.submit": TaskSubmit,
   "task.extend": TaskExtend,
   "task.cancel": TaskCancelCommand,
+  "task.retry": TaskRetry,
   "credentials.export": CredentialsExport,
   "snapshot.take": SnapshotTake,
 } as const;
@@ -283,6 +301,13 @@ export interface CommandAnswers {
     cancelled: number;
     stopping: number;
     finished: number;
+    sequence: number;
+  };
+  "task.retry": {
+    /** One for each target that had something to retry. */
+    retried: { id: number; number: number; of: number; count: number }[];
+    /** Positions of the targets that had nothing. */
+    skipped: number[];
     sequence: number;
   };
   "credentials.export": { creds: string; id: string; nats_url: string };

@@ -7,6 +7,7 @@ import { type AttemptView, isTerminal, type NodeView, type TaskStatus, type Task
 import { isoTime } from "../common/runtime.ts";
 import type { QueryAnswers, QueryRequest, ResolvedRef, ResultRow } from "../communication/queries.ts";
 import { formatTaskId, parseTaskRef } from "../core/ids.ts";
+import { Members, type Range } from "../core/members.ts";
 import { obstacle } from "../core/place.ts";
 import { isReady, piecesOf, type Segment } from "../core/segments.ts";
 import { memberId } from "../core/state.ts";
@@ -23,6 +24,8 @@ export class Answers {
   readonly #queries: Queries;
   readonly #leader: () => Leader | undefined;
   readonly #monotonic_ms: () => number;
+  /** Of the retry that was asked about last: a list asks member by member. */
+  #asked: { number: number; members: Members } | undefined;
 
   constructor(queries: Queries, leader: () => Leader | undefined, monotonic_ms: () => number) {
     this.#queries = queries;
@@ -165,6 +168,7 @@ export class Answers {
       submitted_by: by,
       submitted_at: at,
       ...(name === undefined ? {} : { name }),
+      ...this.#retryOf(record, index),
       ...(specification.deadline_ms === undefined ? {} : { deadline_at: at + specification.deadline_ms }),
     };
     if (index === undefined) {
@@ -203,6 +207,21 @@ export class Answers {
       ...(segment.not_before === undefined ? {} : { not_before: segment.not_before }),
       ...(whole && segment.status === "pending" ? { waiting: this.#waiting(record, segment) } : {}),
     };
+  }
+
+  /** What a retry stands for, by the id that people know. */
+  #retryOf({ number, source }: SubmissionRecord, index: number | undefined): { retry_of?: string } {
+    if (source === undefined) return {};
+    const old = this.#queries.submission(source.number);
+    if (old === undefined) return {};
+    const [range] = index === undefined ? [] : this.#standFor(number, source.members, index);
+    const member = range === undefined ? { id: old.ids[0] ?? 0 } : memberId(old, range.from);
+    return { retry_of: formatTaskId(member.id, member.index) };
+  }
+
+  #standFor(number: number, members: string, index: number): Range[] {
+    if (this.#asked?.number !== number) this.#asked = { number, members: new Members(members) };
+    return [...this.#asked.members.standFor(index, index + 1)];
   }
 
   /** The attempts before the present one, each with its node's name. */

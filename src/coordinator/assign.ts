@@ -5,12 +5,15 @@ import { LIMITS } from "../common/limits.ts";
 import type { Specification } from "../common/models.ts";
 import type { AssignItem, DownMessage } from "../communication/messages.ts";
 import type { EventRun } from "../core/event.ts";
+import type { Members } from "../core/members.ts";
 import type { Submission } from "../core/state.ts";
 
 export interface Material {
   submission(number: number): Submission | undefined;
   specification(number: number): Specification;
   inputs(number: number, from: number, to: number): string[] | undefined;
+  /** What a retry stands for. */
+  source(number: number): { members: Members } | undefined;
 }
 
 type Assign = Extract<DownMessage, { type: "task.assign" }>;
@@ -32,7 +35,7 @@ export function assignMessages(incarnation: string, runs: readonly EventRun[], m
   for (const run of runs) {
     const submission = material.submission(run[0]);
     if (submission === undefined) continue;
-    for (const part of parts(run, submission, material)) {
+    for (const part of placed(run, submission, material)) {
       const cost = bytesOf(part) + 32;
       const specification = spec_of.has(run[0]) ? undefined : material.specification(run[0]);
       const more = cost + (specification === undefined ? 0 : bytesOf(specification));
@@ -50,6 +53,24 @@ export function assignMessages(incarnation: string, runs: readonly EventRun[], m
   }
   flush();
   return messages;
+}
+
+/** A retry's members keep the places of those that they stand for: cut where these lie apart. */
+function* placed(run: EventRun, submission: Submission, material: Material): Iterable<Omit<AssignItem, "spec">> {
+  const source = material.source(run[0]);
+  if (source === undefined) {
+    yield* parts(run, submission, material);
+    return;
+  }
+  const [number, from, to, attempt] = run;
+  let start = from;
+  for (const range of source.members.standFor(from, to)) {
+    const end = start + range.to - range.from;
+    for (const part of parts([number, start, end, attempt], submission, material)) {
+      yield { ...part, first: range.from + part.run[1] - start };
+    }
+    start = end;
+  }
 }
 
 function* parts(run: EventRun, submission: Submission, material: Material): Iterable<Omit<AssignItem, "spec">> {

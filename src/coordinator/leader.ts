@@ -8,6 +8,7 @@ import type {
   DownMessage,
   TaskCancelCommand,
   TaskExtend,
+  TaskRetry,
   TaskSubmit,
   UpMessage,
 } from "../communication/messages.ts";
@@ -23,11 +24,13 @@ import {
   type FindIds,
   type KnownId,
 } from "../core/decide.ts";
+import { decideRetry, type PastView } from "../core/decide-retry.ts";
 import { decideDue } from "../core/due.ts";
 import type { Event, EventRun } from "../core/event.ts";
 import { without } from "../core/runs.ts";
 import { piecesOf } from "../core/segments.ts";
 import { isOver, type Node, type State } from "../core/state.ts";
+import { Admission } from "./admission.ts";
 import { Alarms } from "./alarms.ts";
 import { assignMessages, type Material } from "./assign.ts";
 import { type Committed, Committer, type OutgoingBatch, type Tail } from "./committer.ts";
@@ -45,9 +48,7 @@ export interface LeaderWorld {
 }
 
 /** What the leader reads of the view. */
-export interface LeaderView extends Omit<Material, "submission"> {
-  findIds: FindIds;
-}
+export interface LeaderView extends Omit<Material, "submission">, PastView {}
 
 export interface LeaderOptions {
   /** Who leads, for people. */
@@ -82,8 +83,7 @@ export class Leader {
   readonly #alarms: Alarms;
   readonly #recent = new Map<number, KnownId>();
   readonly #over: { number: number; sequence: number }[] = [];
-  readonly #deferred: { bytes: number; run: (now: Now) => void }[] = [];
-  #deferred_bytes = 0;
+  readonly #admission: Admission;
   /** Submissions with members that were told to stop. */
   readonly #stopping = new Set<number>();
   #serving = false;
@@ -109,6 +109,7 @@ export class Leader {
       (committed) => this.#onCommitted(committed),
       (event) => this.#alarms.noted(state, event),
     );
+    this.#admission = new Admission((bytes) => this.#committer.fits(bytes));
     for (const number of state.active) this.#stopping.add(number);
     const at = this.#time(now);
     if (state.cluster_id === "") {
@@ -154,7 +155,7 @@ export class Leader {
       this.#world.reply(token, new ClawError("not_leading", "this coordinator is not leading yet"));
       return;
     }
-    this.#admit(bytes, now, token, (then) => {
+    const admitted = this.#admission.admit(bytes, now, (then) => {
       try {
         const answer = this.#decide(type, payload, who, then);
         this.#committer.afterwards(() => this.#world.reply(token, answer()));
@@ -164,42 +165,21 @@ export class Leader {
         this.#committer.confirmed(() => this.#world.reply(token, error));
       }
     });
+    if (!admitted) this.#world.reply(token, new ClawError("too_many", "too many requests are waiting"));
   }
 
   /** A message from a worker. */
   up(node: string, message: UpMessage, bytes: number, now: Now): void {
     if (!this.#serving) return;
     if (message.type === "node.heartbeat") this.#heartbeat(node, message, now);
-    else this.#admit(bytes, now, undefined, (then) => this.#report(node, message, then));
-  }
-
-  /** Runs at once, or when the open batch has room again: never more than a batch may carry. */
-  #admit(bytes: number, now: Now, token: unknown, run: (now: Now) => void): void {
-    if (this.#deferred.length === 0 && this.#committer.fits(bytes)) {
-      run(now);
-    } else if (
-      this.#deferred.length >= LIMITS.deferred_messages ||
-      this.#deferred_bytes + bytes > LIMITS.deferred_bytes
-    ) {
-      if (token !== undefined) this.#world.reply(token, new ClawError("too_many", "too many requests are waiting"));
-    } else {
-      this.#deferred.push({ bytes, run });
-      this.#deferred_bytes += bytes;
-    }
+    else this.#admission.admit(bytes, now, (then) => this.#report(node, message, then)); // or it is sent again
   }
 
   /** Ends a turn: takes what was deferred, places what waits and closes the batch if it is time. */
   settle(now: Now): void {
     if (this.#serving) this.#schedule(now);
     this.#committer.close(this.#time(now));
-    let next = this.#deferred[0];
-    while (next !== undefined && this.#committer.fits(next.bytes)) {
-      this.#deferred.shift();
-      this.#deferred_bytes -= next.bytes;
-      next.run(now);
-      this.#committer.close(this.#time(now));
-      next = this.#deferred[0];
-    }
+    this.#admission.drain(now, () => this.#committer.close(this.#time(now)));
   }
 
   /** Log time at which a tick is wanted at the latest, if any is. */
@@ -291,6 +271,16 @@ export class Leader {
       }
       case "task.cancel":
         return this.#cancel(payload as TaskCancelCommand, at);
+      case "task.retry": {
+        const past: PastView = {
+          findIds: this.#findIds,
+          retryable: (number) => this.#view.retryable(number),
+          ended: (number, statuses) => this.#view.ended(number, statuses),
+        };
+        const { events, answer } = decideRetry(this.state, past, payload as TaskRetry, who, at);
+        this.#addAll(events);
+        return () => ({ ...answer });
+      }
       default:
         throw new ClawError("unsupported", `the leader does not know the command ${type}`);
     }
@@ -307,7 +297,7 @@ export class Leader {
   #cancel(command: TaskCancelCommand, at: number): () => object {
     const total = { cancelled: 0, stopping: 0, finished: 0 };
     for (const { number, from, to } of command.targets) {
-      const { events, answer, stop } = decideCancel(this.state, number, from, to, at, command.waiting_only);
+      const { events, answer, stop } = decideCancel(this.state, number, from, to, at, command.only);
       for (const event of events) this.#committer.add(event);
       total.cancelled += answer.cancelled;
       total.stopping += answer.stopping;
@@ -346,6 +336,7 @@ export class Leader {
         submission: (number) => this.state.submissions.get(number),
         specification: (number) => this.#view.specification(number),
         inputs: (number, from, to) => this.#view.inputs(number, from, to),
+        source: (number) => this.#view.source(number),
       };
       for (const message of assignMessages(incarnation, runs, material)) this.#world.send(id, message);
     });

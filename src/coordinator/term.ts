@@ -11,6 +11,7 @@ import { Queries } from "../storage/queries.ts";
 import type { View } from "../storage/view.ts";
 import type { Committed } from "./committer.ts";
 import { Leader, type Now } from "./leader.ts";
+import { leaderView } from "./leader-view.ts";
 import { catchUp } from "./replica.ts";
 
 export interface TermOptions {
@@ -95,11 +96,7 @@ export class Terms {
     const leader = new Leader(
       state,
       tail,
-      {
-        findIds: (ids) => this.#queries.findIds(ids),
-        specification: (number) => this.#view.specification(number),
-        inputs: (number, from, to) => this.#view.inputs(number, from, to),
-      },
+      leaderView(this.#view, this.#queries),
       {
         append: (batch) => {
           this.#append(term, nonce, batch.sequence, batch.payload);

@@ -124,7 +124,16 @@ function applySubmitted(state: State, event: EventOf<"submitted">, touched: Touc
   };
   state.submissions.set(event.number, submission);
   const { number, nonce, by, at, array, ids } = submission;
-  touched.submitted.push({ number, nonce, by, at, array, ids, specification: event.spec });
+  touched.submitted.push({
+    number,
+    nonce,
+    by,
+    at,
+    array,
+    ids,
+    specification: event.spec,
+    ...(event.source === undefined ? {} : { source: event.source }),
+  });
   if (event.inputs !== undefined && event.inputs.length > 0) {
     touched.inputs.push({ number, offset: 0, inputs: event.inputs });
   }
@@ -199,7 +208,8 @@ function applyStarted(state: State, event: EventOf<"started">, touched: Touched)
   for (const [number, from, to, attempt] of event.runs) {
     move(state, touched, "started", number, from, to, (piece) => {
       requireCurrent(piece, number, attempt, event.node);
-      return { ...piece, status: "running", since: event.at };
+      const { since: _assigned, ...rest } = piece;
+      return { ...rest, status: "running", ...(event.at === undefined ? {} : { since: event.at }) };
     });
   }
 }

@@ -23,6 +23,7 @@ export interface NewSubmission {
   array: boolean;
   ids: readonly number[];
   specification: Specification;
+  source?: { number: number; members: string };
 }
 
 export interface InputsRow {

@@ -3,7 +3,7 @@
 
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
-import type { Outcome, Specification } from "../common/models.ts";
+import type { Outcome, Specification, TaskStatus } from "../common/models.ts";
 import { planted } from "./canary.ts";
 import type { Event, EventRun, StopReason } from "./event.ts";
 import { formatTaskId } from "./ids.ts";
@@ -221,7 +221,7 @@ export function decideCancel(
   from: number,
   to: number | undefined,
   now: number,
-  waiting_only = false,
+  only?: readonly TaskStatus[],
 ): CancelDecision {
   const answer: CancelAnswer = { cancelled: 0, stopping: 0, finished: 0 };
   const events: Event[] = [];
@@ -231,15 +231,15 @@ export function decideCancel(
     answer.finished = (to ?? from + 1) - from;
     return { events, answer, stop };
   }
-  if (to === undefined && submission.open) events.push({ t: "closed", number, at: now });
+  if (to === undefined && submission.open && closes(only)) events.push({ t: "closed", number, at: now });
   const outcome: Outcome = { status: "cancelled", reason: "cancelled", started_at: now, ended_at: now };
   for (const piece of piecesOf(submission.segments, from, to ?? submission.count, () => true)) {
     const size = piece.to - piece.from;
+    if (only !== undefined && piece.status !== "over" && !only.includes(piece.status)) continue;
     if (piece.status === "pending") {
       events.push({ t: "dropped", number, from: piece.from, to: piece.to, outcome });
       answer.cancelled += size;
     } else if (piece.node !== undefined) {
-      if (waiting_only) continue;
       const run: EventRun = [number, piece.from, piece.to, piece.attempt];
       if (piece.stopping !== "cancel" && piece.stopping !== "deadline") {
         events.push({ t: "stopping", node: piece.node, runs: [run], reason: "cancel", at: now });
@@ -253,6 +253,11 @@ export function decideCancel(
     }
   }
   return { events, answer, stop };
+}
+
+/** An array is closed by a cancel of what it has not yet, too. */
+function closes(only: readonly TaskStatus[] | undefined): boolean {
+  return only === undefined || only.includes("pending");
 }
 
 /** The parts of [from, to) whose current attempt is this node's: only those may be reported. */

@@ -31,6 +31,8 @@ export const Event = z.discriminatedUnion("t", [
     count: integer,
     open: z.boolean().optional(),
     inputs: z.array(z.string()).optional(),
+    /** A retry: the submission whose members it stands for, and which (core/members.ts). */
+    source: z.strictObject({ number: integer, members: z.string() }).optional(),
   }),
   z.strictObject({
     t: z.literal("extended"),
@@ -60,7 +62,7 @@ export const Event = z.discriminatedUnion("t", [
     t: z.literal("started"),
     node: z.string(),
     runs: z.array(z.tuple([integer, integer, integer, integer, integer])),
-    at: integer.default(0), // logs of format 1 have none
+    at: integer.optional(), // logs of format 1 have none
   }),
   /** Plain successes: [submission, from, to, attempt, started_at, ended_at]. */
   z.strictObject({

@@ -23,20 +23,11 @@ export interface Format {
 }
 
 export const VIEW_MIGRATIONS: readonly Migration[] = [
-  // 2: what failed attempts told is kept; an order to stop has a reason; a start of a time that nobody noted is one at 0,
-  // as it is for who reads the log of that time.
-  (database) => {
-    database.run("ALTER TABLE attempts ADD COLUMN outcome TEXT");
-    database.run(`UPDATE submissions SET segments = replace(segments, '"stopping":true', '"stopping":"cancel"')
-      WHERE live = 1`);
-    const live = "SELECT number, segments FROM submissions WHERE live = 1";
-    for (const { number, segments } of database.query<{ number: number; segments: string }, []>(live).all()) {
-      const pieces = (JSON.parse(segments) as { status: string }[]).map((piece) =>
-        piece.status === "running" ? { ...piece, since: 0 } : piece,
-      );
-      database.run("UPDATE submissions SET segments = ? WHERE number = ?", [JSON.stringify(pieces), number]);
-    }
-  },
+  // 2: what failed attempts told is kept; an order to stop has a reason.
+  `ALTER TABLE attempts ADD COLUMN outcome TEXT;
+   UPDATE submissions SET segments = replace(segments, '"stopping":true', '"stopping":"cancel"') WHERE live = 1;`,
+  // 3: a retry says which members it stands for.
+  "ALTER TABLE submissions ADD COLUMN source TEXT",
 ];
 
 export const OUTBOX_MIGRATIONS: readonly Migration[] = [];

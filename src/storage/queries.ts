@@ -19,6 +19,8 @@ export interface SubmissionRecord {
   live: boolean;
   segments: Segment[];
   counts: TaskCounts;
+  /** It is a retry of these members (core/members.ts). */
+  source?: { number: number; members: string };
 }
 
 export interface RecordedResult {
@@ -42,6 +44,7 @@ interface Raw extends Omit<TaskCounts, "total"> {
   open: number;
   live: number;
   segments: string;
+  source: string | null;
 }
 
 interface RawResult {
@@ -203,6 +206,7 @@ function recordOf(row: Raw): SubmissionRecord {
     live: row.live === 1,
     segments: JSON.parse(row.segments) as Segment[],
     counts: { total, pending, scheduled, running, completed, failed, cancelled, timeout },
+    ...(row.source === null ? {} : { source: JSON.parse(row.source) as NonNullable<SubmissionRecord["source"]> }),
   };
 }
 

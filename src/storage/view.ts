@@ -6,6 +6,7 @@ import type { Database, Statement } from "bun:sqlite";
 import { LIMITS } from "../common/limits.ts";
 import type { Specification } from "../common/models.ts";
 import type { AttemptRecord, Changes, InputsRow, NewSubmission, NodeRow, SubmissionRow } from "../core/changes.ts";
+import { Members } from "../core/members.ts";
 import { guarded, openDatabase, requireSound } from "./database.ts";
 import { type Format, VIEW_MIGRATIONS } from "./migrations.ts";
 
@@ -20,7 +21,7 @@ CREATE TABLE submissions (
   count INTEGER NOT NULL, open INTEGER NOT NULL, extended_at INTEGER NOT NULL, live INTEGER NOT NULL,
   segments TEXT NOT NULL,
   pending INTEGER NOT NULL, scheduled INTEGER NOT NULL, running INTEGER NOT NULL, completed INTEGER NOT NULL,
-  failed INTEGER NOT NULL, cancelled INTEGER NOT NULL, timeout INTEGER NOT NULL
+  failed INTEGER NOT NULL, cancelled INTEGER NOT NULL, timeout INTEGER NOT NULL, source TEXT
 );
 CREATE INDEX submissions_live ON submissions (number) WHERE live = 1;
 CREATE INDEX submissions_name ON submissions (name) WHERE name IS NOT NULL;
@@ -55,6 +56,12 @@ export interface Witness {
   hash: string;
 }
 
+/** The submission and members that a retry stands for. */
+export interface Source {
+  number: number;
+  members: Members;
+}
+
 interface Statements {
   meta: Statement;
   submitted: Statement;
@@ -78,6 +85,8 @@ export class View {
   #queue: Enqueued[] = [];
   /** Specifications that the file may not have yet, and the newest beside them: most are assigned soon. */
   readonly #recent = new Map<number, Specification>();
+  /** What retries stand for: those on their way to the file, and the newest read. */
+  readonly #sources = new Map<number, Source>();
   #flushed = 0;
 
   constructor(path: string) {
@@ -94,7 +103,12 @@ export class View {
   /** Takes an acknowledged batch's changes; they reach the file with the next flush. */
   enqueue(changes: Changes, witness: Witness): void {
     this.#queue.push({ changes, witness });
-    for (const { number, specification } of changes.submitted) this.#recent.set(number, specification);
+    for (const { number, specification, source } of changes.submitted) {
+      this.#recent.set(number, specification);
+      if (source !== undefined) {
+        this.#keepSource(number, { number: source.number, members: new Members(source.members) });
+      }
+    }
   }
 
   /** The log sequence that the file has. */
@@ -154,6 +168,7 @@ export class View {
       ...[number, nonce, by, at, array ? 1 : 0, JSON.stringify(ids)],
       ...[JSON.stringify(spec), spec.name ?? null, spec.priority],
       ...columnsOf(row),
+      made.source === undefined ? null : JSON.stringify(made.source),
     );
     for (const [member, id] of ids.entries()) this.#put.id.run(id, number, member);
   }
@@ -199,8 +214,44 @@ export class View {
     return JSON.parse(row.specification) as Specification;
   }
 
+  /** What a retry stands for; undefined for any other submission. */
+  source(number: number): Source | undefined {
+    const known = this.#sources.get(number);
+    if (known !== undefined) return known;
+    const query = "SELECT source FROM submissions WHERE number = ?";
+    const row = this.#guarded(() => this.database.query<{ source: string | null }, [number]>(query).get(number));
+    const text = row?.source ?? undefined;
+    if (text === undefined) return undefined;
+    const { number: root, members } = JSON.parse(text) as NonNullable<NewSubmission["source"]>;
+    return this.#keepSource(number, { number: root, members: new Members(members) });
+  }
+
+  #keepSource(number: number, source: Source): Source {
+    this.#sources.set(number, source);
+    for (const oldest of this.#sources.keys()) {
+      if (this.#sources.size <= LIMITS.recent_sources) break;
+      // The file has it, unless it is still on its way there.
+      if (!this.#queue.some(({ changes }) => changes.submitted.some((made) => made.number === oldest))) {
+        this.#sources.delete(oldest);
+      } else break;
+    }
+    return source;
+  }
+
   /** Inputs of members [from, to); undefined for an array without inputs and for separate tasks. */
   inputs(number: number, from: number, to: number): string[] | undefined {
+    const source = this.source(number);
+    if (source === undefined) return this.#ownInputs(number, from, to);
+    const found: string[] = [];
+    for (const range of source.members.standFor(from, to)) {
+      const part = this.#ownInputs(source.number, range.from, range.to);
+      if (part === undefined) return undefined;
+      found.push(...part);
+    }
+    return found;
+  }
+
+  #ownInputs(number: number, from: number, to: number): string[] | undefined {
     const rows = this.#guarded(() =>
       this.database
         .query<{ offset: number; inputs: string }, [number, number, number, number]>(INPUTS)
@@ -241,7 +292,7 @@ function columnsOf({ count, open, extended_at, live, segments, counts }: Submiss
 function prepare(database: Database): Statements {
   return {
     meta: database.prepare("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"),
-    submitted: database.prepare(`INSERT INTO submissions VALUES (${Array(21).fill("?").join(", ")})`),
+    submitted: database.prepare(`INSERT INTO submissions VALUES (${Array(22).fill("?").join(", ")})`),
     submission: database.prepare(
       `UPDATE submissions SET count = ?, open = ?, extended_at = ?, live = ?, segments = ?, pending = ?, scheduled = ?,
        running = ?, completed = ?, failed = ?, cancelled = ?, timeout = ? WHERE number = ?`,

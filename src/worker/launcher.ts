@@ -91,12 +91,13 @@ export class Launcher {
 
   #attempt(job: Job, { folder, tmp }: TaskFolders): RunningAttempt {
     const { runtime, node_id, node_name, incarnation, default_grace_ms, output, logger } = this.#options;
-    const { number, index, attempt, task_id, specification, input } = job;
+    const { number, index, attempt, task_id, place, specification, input } = job;
     return this.#executors[specification.needs.executor].start(
       {
         runtime,
         task: { number, index, attempt },
         task_id,
+        place,
         node_id,
         node_name,
         incarnation,

@@ -10,6 +10,8 @@ export interface Job {
   index: number;
   attempt: number;
   task_id: string;
+  /** Its place in its array, as the task sees it: a retry's member has that of the one that it stands for. */
+  place: number;
   specification: Specification;
   input?: string;
 }
@@ -23,6 +25,8 @@ export interface QueuedRun {
   id: number | undefined;
   ids: readonly number[] | undefined;
   inputs: readonly string[] | undefined;
+  /** Place of the first member, where that is not its index. */
+  first: number | undefined;
   /** First member that `ids` and `inputs` speak of. */
   base: number;
   received_ms: number;
@@ -30,8 +34,8 @@ export interface QueuedRun {
 
 export function queuedRun(item: AssignItem, run: Run, specification: Specification, received_ms: number): QueuedRun {
   const [number, from, to, attempt] = run;
-  const { id, ids, inputs } = item;
-  return { number, from, to, attempt, specification, id, ids, inputs, base: item.run[1], received_ms };
+  const { id, ids, inputs, first } = item;
+  return { number, from, to, attempt, specification, id, ids, inputs, first, base: item.run[1], received_ms };
 }
 
 /** The run's first member as a job. */
@@ -44,6 +48,7 @@ export function firstJob(run: QueuedRun): Job {
     index,
     attempt: run.attempt,
     task_id: own === undefined ? formatTaskId(run.id ?? 0, index) : formatTaskId(own),
+    place: (run.first ?? run.base) + index - run.base,
     specification: run.specification,
     ...(input === undefined ? {} : { input }),
   };

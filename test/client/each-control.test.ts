@@ -66,7 +66,7 @@ describe("Ctrl-C", () => {
 
   test("twice leaves: 130, and what takes its time goes on", async () => {
     const end = join(cluster.cwd, "each-end");
-    const line = `trap "" TERM; touch each-up; while [ ! -e ${end} ]; do sleep 0.02; done; echo {}`;
+    const line = `trap "touch each-told" TERM; touch each-up; while [ ! -e ${end} ]; do sleep 0.02; done; echo {}`;
     const run = cluster.startCli(["run", "--grace", "60s", "--each", line], { stdin: "x\n" });
     await until(() => existsSync(join(cluster.cwd, "each-up")), "the task to run");
     run.signal("SIGINT");
@@ -74,6 +74,7 @@ describe("Ctrl-C", () => {
     const { code, stderr } = await within(run.done, "the end of a command that was left", 5_000);
     const id = idIn(stderr);
     expect([code, stderr.includes(`${id} goes on without this command`)]).toEqual([130, true]);
+    await until(() => existsSync(join(cluster.cwd, "each-told")), "the order to stop");
     writeFileSync(end, "");
     expect((await cluster.runCli(["wait", "--quiet", id])).code).toBe(1);
   });

@@ -172,7 +172,8 @@ describe("what cannot be typed", () => {
   test("nothing to run, and no task named", async () => {
     expect(await refused("run", "--json")).toMatchObject({ code: 125, error: { message: "what shall be run?" } });
     expect(await refused("submit", "--json")).toMatchObject({ code: 64, error: { hint: "claw run -- uname -a" } });
-    for (const name of ["show", "logs", "wait", "cancel"]) {
+    expect((await cluster.runCli(["cancel"])).stderr).toContain("which task?");
+    for (const name of ["show", "logs", "wait"]) {
       const { code, stderr } = await cluster.runCli([name]);
       expect([name, code, stderr.includes("'ids'")]).toEqual([name, 64, true]);
     }

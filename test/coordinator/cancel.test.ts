@@ -19,7 +19,7 @@ const CPU = { needs: { cpu_millis: 1000 } };
 
 function cancel(number: number, from = 0, to?: number, waiting_only?: boolean) {
   const target = { number, from, ...(to === undefined ? {} : { to }) };
-  const more = waiting_only === undefined ? {} : { waiting_only };
+  const more = waiting_only === true ? { only: ["pending" as const] } : {};
   return cluster.client.command("task.cancel", { v: 1, targets: [target], ...more });
 }
 

@@ -211,7 +211,9 @@ describe("a new life of a node", () => {
     await node.end([number, 0, 2], { exit_code: 9 });
     const task = await cluster.show(number, 0);
     expect([task.status, task.attempt, task.outcome?.exit_code]).toEqual(["failed", 2, 9]);
-    expect(task.attempts).toMatchObject([{ attempt: 1, node: node.id, reason: "lost", at: expect.any(Number) }]);
+    expect(task.attempts).toEqual([
+      { attempt: 1, node: node.id, node_name: "played", reason: "lost", at: expect.any(Number) },
+    ]);
   });
 
   test("keeps the results that wait in its outbox", async () => {

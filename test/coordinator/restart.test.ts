@@ -15,6 +15,7 @@ import { Batch } from "../../src/core/event.ts";
 import { View } from "../../src/storage/view.ts";
 import { type Cluster, type ClusterOptions, openCluster, submission } from "../cluster.ts";
 import { canonical } from "../sim/canonical.ts";
+import { until } from "../until.ts";
 import { Notes } from "./notes.ts";
 
 const clusters: Cluster[] = [];
@@ -100,6 +101,11 @@ test("from the log alone: the view is rebuilt equal, and ids stay taken", async 
   const { number } = await cluster.client.command("task.submit", request);
   await cluster.finished(number);
   await cluster.workers[0]?.stop();
+  const gone = async (): Promise<boolean> =>
+    (await cluster.client.query("node.list", {})).nodes.every((node) => node.status === "offline");
+  await until(gone, "the worker's goodbye");
+  // Answered behind it: then it is in the log.
+  await cluster.client.command("task.submit", request);
   await cluster.stopCoordinator();
   // The folds of the whole log and of its tail behind the view are compared where both end: at the next term's barrier.
   const kept = viewText(cluster);

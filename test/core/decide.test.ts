@@ -294,7 +294,7 @@ describe("a cancel", () => {
 
   test("of what waits only leaves alone what a node has", () => {
     const cluster = mixed();
-    const { events, answer, stop } = decideCancel(cluster.state, 1, 0, undefined, AT, true);
+    const { events, answer, stop } = decideCancel(cluster.state, 1, 0, undefined, AT, ["pending"]);
     expect(answer).toEqual({ cancelled: 4, stopping: 0, finished: 1 });
     expect(stop.size).toBe(0);
     cluster.add(...events);

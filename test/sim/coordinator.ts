@@ -7,6 +7,7 @@ import { createLogger } from "../../src/common/logging.ts";
 import type { Runtime } from "../../src/common/runtime.ts";
 import type { CommandType, UpMessage } from "../../src/communication/messages.ts";
 import { Leader } from "../../src/coordinator/leader.ts";
+import { leaderView } from "../../src/coordinator/leader-view.ts";
 import { openView } from "../../src/coordinator/recovery.ts";
 import { catchUp } from "../../src/coordinator/replica.ts";
 import { Snapshots } from "../../src/coordinator/snapshots.ts";
@@ -133,11 +134,7 @@ export class SimCoordinator {
       new Leader(
         state,
         tail,
-        {
-          findIds: (ids) => queries.findIds(ids),
-          specification: (number) => view.specification(number),
-          inputs: (number, from, to) => view.inputs(number, from, to),
-        },
+        leaderView(view, queries),
         {
           append: (batch) =>
             effect(() => {

@@ -181,7 +181,7 @@ export class World {
         this.clock.after(chance.between(0, 2_000), () =>
           this.#wish({ type: "task.cancel", payload: { v: 1, targets }, done: () => undefined }),
         );
-      }
+      } else if (chance.once(3)) this.clock.after(chance.between(2_000, 30_000), () => this.#retry(number));
     };
     const kind = chance.below(4);
     if (kind < 2) {
@@ -200,6 +200,26 @@ export class World {
         },
       });
     }
+  }
+
+  /** What is over by then, anew. */
+  #retry(number: number): void {
+    const { chance } = this;
+    const id = chance.u32();
+    const index = chance.once(2) ? {} : { index: 0 };
+    const payload = {
+      v: 1,
+      nonce: chance.hex(16),
+      targets: [{ id, number, ...index }],
+      statuses: ["failed", "timeout", "cancelled"],
+    };
+    const done = (answer: object): void => {
+      const [made] = (answer as { retried: { number: number; count: number }[] }).retried;
+      if (made === undefined) return;
+      this.acknowledged.set(id, made.number);
+      this.#tasks += made.count;
+    };
+    this.#wish({ type: "task.retry", payload, done });
   }
 
   #extend(id: number, nonce: string, offset: number, count: number): void {

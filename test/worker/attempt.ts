@@ -54,6 +54,7 @@ export function openBench(): Bench {
       runtime: systemRuntime,
       task: { number: 3, index: index++, attempt: 1 },
       task_id: "task_35f04cf1.17",
+      place: 0,
       node_id: NODE,
       node_name: "testnode",
       incarnation,

@@ -241,7 +241,7 @@ class Each {
     await this.#client.command("task.cancel", {
       v: 1,
       targets: [target],
-      ...(waiting_only ? { waiting_only } : {}),
+      ...(waiting_only ? { only: ["pending" as const] } : {}),
     });
   }
 

@@ -8,9 +8,10 @@ import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
 import { JsonLogs } from "../json-logs.ts";
 import { labelled } from "../labelled.ts";
-import { readLines } from "../lines.ts";
 import { type Column, modeOf, plural, printRows, statusColor } from "../output.ts";
 import { followTask, printFinished, printSoFar, type TaskRef } from "../print.ts";
+import { refs } from "../refs.ts";
+import { confirmed, type SelectOptions, select, selects, statusesOf } from "../select.ts";
 import { ageOf, commandOf, endOf, taskJson, taskText } from "../show.ts";
 import { duration, number, oneOf, pairs } from "../values.ts";
 import { endedOf, waitFor, waitUntil } from "../waiting.ts";
@@ -18,19 +19,6 @@ import { endedOf, waitFor, waitUntil } from "../waiting.ts";
 interface Mode {
   json?: boolean;
   quiet?: boolean;
-}
-
-async function refs(io: Io, client: RequestClient, ids: readonly string[]): Promise<ResolvedRef[]> {
-  const all: string[] = [];
-  for (const id of ids) {
-    if (id !== "-") all.push(id);
-    else
-      for await (const lines of readLines(io.input(), false))
-        all.push(...lines.map((line) => line.trim()).filter((line) => line !== ""));
-  }
-  if (all.length === 0) throw new ClawError("usage", "which task?", { hint: "`claw ls` lists them" });
-  if (all.length > LIMITS.list_rows) throw new ClawError("too_large", `at most ${LIMITS.list_rows} tasks at once`);
-  return (await client.query("task.resolve", { refs: all })).refs;
 }
 
 const COLUMNS = (now: number): Column<TaskView>[] => [
@@ -226,19 +214,29 @@ export async function waitCommand(
   return bad.length === 0 ? 0 : 1;
 }
 
+const LIVE = ["pending", "scheduled", "running"] as const;
+
 export async function cancelCommand(
   io: Io,
   client: RequestClient,
   ids: readonly string[],
-  options: Mode,
+  options: Mode & SelectOptions,
 ): Promise<number> {
-  const targets = (await refs(io, client, ids)).map(({ number: submission, index }) => ({
-    number: submission,
-    from: index ?? 0,
-    ...(index === undefined ? {} : { to: index + 1 }),
-  }));
-  const { cancelled, stopping, finished } = await client.command("task.cancel", { v: 1, targets });
-  if (options.json === true) await io.out(`${JSON.stringify({ cancelled, stopping, finished })}\n`);
+  const only = options.status === undefined ? undefined : statusesOf(options.status, LIVE);
+  const targets = await cancelTargets(io, client, ids, only ?? LIVE, options);
+  if (targets === undefined) return 1;
+  const total = { cancelled: 0, stopping: 0, finished: 0 };
+  for (let at = 0; at < targets.length; at += LIMITS.list_rows) {
+    const part = targets.slice(at, at + LIMITS.list_rows);
+    const answer = await client.command("task.cancel", {
+      v: 1,
+      targets: part,
+      ...(only === undefined ? {} : { only }),
+    });
+    for (const name of ["cancelled", "stopping", "finished"] as const) total[name] += answer[name];
+  }
+  const { cancelled, stopping, finished } = total;
+  if (options.json === true) await io.out(`${JSON.stringify(total)}\n`);
   else if (options.quiet !== true) {
     const parts = [`${cancelled} cancelled`, `${stopping} told to stop`, `${finished} over already`].filter(
       (part) => !part.startsWith("0 "),
@@ -246,4 +244,29 @@ export async function cancelCommand(
     io.err(`claw: ${parts.join(", ") || "nothing to cancel"}\n`);
   }
   return 0;
+}
+
+/** Undefined when there is none, or somebody thought better of it. */
+async function cancelTargets(
+  io: Io,
+  client: RequestClient,
+  ids: readonly string[],
+  statuses: readonly TaskStatus[],
+  options: SelectOptions,
+): Promise<{ number: number; from: number; to?: number }[] | undefined> {
+  const target = (submission: number, index: number | undefined) => ({
+    number: submission,
+    from: index ?? 0,
+    ...(index === undefined ? {} : { to: index + 1 }),
+  });
+  if (ids.length > 0 || !selects(options)) {
+    return (await refs(io, client, ids)).map((ref) => target(ref.number, ref.index));
+  }
+  const selected = await select(io, client, statuses, options);
+  if (selected.length === 0) {
+    io.err("claw: no such tasks\n");
+    return undefined;
+  }
+  const agreed = await confirmed(io, selected, "cancel", options.yes === true);
+  return agreed ? selected.map((one) => target(one.number, one.index)) : undefined;
 }

@@ -36,7 +36,7 @@ export function attemptEnvironment(
   }
   environment["TMPDIR"] = attempt.tmp;
   environment["CLAW_TASK_ID"] = attempt.task_id;
-  environment["CLAW_TASK_INDEX"] = String(attempt.task.index);
+  environment["CLAW_TASK_INDEX"] = String(attempt.place);
   environment["CLAW_NODE"] = attempt.node_name;
   environment["CLAW_ATTEMPT"] = marker(attempt.node_id, attempt.incarnation, attempt.task);
   return environment;

@@ -11,6 +11,8 @@ export interface AttemptContext {
   task: { number: number; index: number; attempt: number };
   /** As people see it: task_35f04cf1.17 */
   task_id: string;
+  /** In its array, from 0: `{#}` is one more. */
+  place: number;
   node_id: string;
   node_name: string;
   incarnation: string;

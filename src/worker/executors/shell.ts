@@ -4,9 +4,9 @@ import { checkCommandLength, renderTemplate } from "../../core/template.ts";
 import type { AttemptContext, Executor } from "./executor.ts";
 import { type Plan, startProcess } from "./process.ts";
 
-function planOf({ specification, input, task }: AttemptContext): Plan {
+function planOf({ specification, input, place }: AttemptContext): Plan {
   const template = specification.argv[0] ?? "";
-  const text = specification.each === true ? renderTemplate(template, input, task.index) : template;
+  const text = specification.each === true ? renderTemplate(template, input, place) : template;
   checkCommandLength(text);
   return { argv: ["/bin/sh", "-c", text] };
 }

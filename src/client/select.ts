@@ -1,0 +1,90 @@
+// Tasks chosen by what they are instead of by their ids: `cancel --status pending`, `retry --status failed --since 1h`. How
+// many they are is said and, on a terminal, asked about before anything happens.
+
+import { ClawError } from "../common/errors.ts";
+import { LIMITS } from "../common/limits.ts";
+import type { TaskStatus, TaskView } from "../common/models.ts";
+import type { RequestClient } from "../communication/request.ts";
+import type { Io } from "./io.ts";
+import { readLines } from "./lines.ts";
+import { plural } from "./output.ts";
+import { duration, oneOf, pairs } from "./values.ts";
+
+export interface SelectOptions {
+  status?: string[];
+  label?: string[];
+  name?: string;
+  since?: string;
+  yes?: boolean;
+}
+
+export interface Selected {
+  number: number;
+  /** Absent for an array. */
+  index?: number;
+  /** Members that are meant. */
+  count: number;
+}
+
+/** Statuses in which an array may have members of any other. */
+const MIXED: readonly TaskStatus[] = ["pending", "scheduled", "running", "failed", "timeout", "cancelled"];
+
+/** Whether tasks are to be chosen by what they are. */
+export function selects({ status, label, name, since }: SelectOptions): boolean {
+  return [status, label, name, since].some((option) => option !== undefined);
+}
+
+export function statusesOf<T extends TaskStatus>(given: readonly string[] | undefined, valid: readonly T[]): T[] {
+  return (given ?? []).flatMap((text) => text.split(",")).map((text) => oneOf<T>("--status", text, valid));
+}
+
+/** Every submission with members in one of the statuses, newest first. */
+export async function select(
+  io: Io,
+  client: RequestClient,
+  statuses: readonly TaskStatus[],
+  { label, name, since }: SelectOptions,
+): Promise<Selected[]> {
+  const labels = pairs("--label", label);
+  const oldest = since === undefined ? 0 : io.runtime.wall_ms() - duration("--since", since);
+  const wanted = new Set(statuses);
+  const found: Selected[] = [];
+  let cursor: string | undefined;
+  do {
+    const page = await client.query("task.list", {
+      statuses: [...new Set([...MIXED, ...statuses])],
+      limit: LIMITS.list_rows,
+      ...(labels === undefined ? {} : { labels }),
+      ...(name === undefined ? {} : { name }),
+      ...(cursor === undefined ? {} : { cursor }),
+    });
+    for (const task of page.tasks) {
+      if (task.submitted_at < oldest) return found;
+      const count = membersIn(task, wanted);
+      if (count === 0) continue;
+      found.push({ number: task.number, count, ...(task.index === undefined ? {} : { index: task.index }) });
+    }
+    cursor = page.cursor;
+  } while (cursor !== undefined);
+  return found;
+}
+
+function membersIn({ counts, status }: TaskView, wanted: ReadonlySet<TaskStatus>): number {
+  if (counts === undefined) return wanted.has(status) ? 1 : 0;
+  return [...wanted].reduce((sum, one) => sum + counts[one], 0);
+}
+
+/** Asks on a terminal; elsewhere `--yes` has to be there. False when the answer is no. */
+export async function confirmed(io: Io, selected: readonly Selected[], verb: string, yes: boolean): Promise<boolean> {
+  const count = selected.reduce((sum, one) => sum + one.count, 0);
+  if (yes || count === 0) return true;
+  if (!io.terminal.in || !io.terminal.err) {
+    throw new ClawError("usage", `this would ${verb} ${plural(count, "task")}`, {
+      hint: "add --yes",
+      field: "--yes",
+    });
+  }
+  io.err(`${verb} ${plural(count, "task")}? [y/N] `);
+  for await (const [line = ""] of readLines(io.input(), false)) return /^y(es)?$/i.test(line.trim());
+  return false;
+}

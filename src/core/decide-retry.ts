@@ -1,0 +1,126 @@
+// `task.retry`: what is over, anew, as submissions of their own that name the old ones. They say which members they stand
+// for instead of repeating their inputs, so a million of them cost one event.
+
+import { ClawError } from "../common/errors.ts";
+import { LIMITS } from "../common/limits.ts";
+import type { Specification, TerminalStatus } from "../common/models.ts";
+import type { Decision, FindIds } from "./decide.ts";
+import type { Event } from "./event.ts";
+import { formatTaskId } from "./ids.ts";
+import { encodeMembers, Members, type Range } from "./members.ts";
+import type { State } from "./state.ts";
+
+export interface Retry {
+  nonce: string;
+  targets: readonly {
+    /** The new submission's. */
+    id: number;
+    number: number;
+    /** One member; absent: all of an array. */
+    index?: number | undefined;
+  }[];
+  /** Only members that ended so. */
+  statuses: readonly TerminalStatus[];
+}
+
+/** What a retry needs to know of what is over: the view has it. */
+export interface Retryable {
+  array: boolean;
+  specification: Specification;
+  /** It is a retry itself, of these members. */
+  source: { number: number; members: string } | undefined;
+}
+
+export interface PastView {
+  findIds: FindIds;
+  retryable(number: number): Retryable | undefined;
+  /** Members that ended in one of these ways, in order. */
+  ended(number: number, statuses: readonly TerminalStatus[]): Iterable<Range>;
+}
+
+export interface RetryAnswer {
+  /** One for each target that had something to retry, in their order. */
+  retried: { id: number; number: number; of: number; count: number }[];
+  /** Positions of the targets that had nothing. */
+  skipped: number[];
+}
+
+/** `now` is log time; `by` the client. Sent again, the same nonce gets the same answer. */
+export function decideRetry(
+  state: State,
+  view: PastView,
+  command: Retry,
+  by: string,
+  now: number,
+): Decision<RetryAnswer> {
+  const answer: RetryAnswer = { retried: [], skipped: [] };
+  const events: Event[] = [];
+  const ids = command.targets.map(({ id }) => id);
+  if (new Set(ids).size !== ids.length) throw new ClawError("bad_request", "the same id twice", { field: "targets" });
+  const known = view.findIds(ids);
+  for (const [position, target] of command.targets.entries()) {
+    const before = known.get(target.id);
+    if (before !== undefined && before.nonce !== command.nonce) {
+      throw new ClawError("id_taken", `${formatTaskId(target.id)} is taken`, { field: formatTaskId(target.id) });
+    }
+    const old = view.retryable(target.number);
+    if (old === undefined) throw new ClawError("not_found", `there is no submission ${target.number}`);
+    const { id, number: of, index } = target;
+    if (before !== undefined) {
+      answer.retried.push({
+        id,
+        number: before.number,
+        of,
+        count: state.submissions.get(before.number)?.count ?? before.count ?? 1,
+      });
+      continue;
+    }
+    const ranges = [...endedOf(view, of, index, command.statuses)];
+    const source = sourceOf(of, ranges, old);
+    if (source === undefined) {
+      answer.skipped.push(position);
+      continue;
+    }
+    const number = state.next_number + events.length;
+    const spec = again(old.specification);
+    const whole = old.array && index === undefined;
+    const base = { nonce: command.nonce, by, at: now, spec, array: whole, ids: [id], source };
+    const count = ranges.reduce((sum, { from, to }) => sum + to - from, 0);
+    events.push({ t: "submitted", number, count, ...base });
+    answer.retried.push({ id, number, of, count });
+  }
+  return { events, answer };
+}
+
+function* endedOf(
+  view: PastView,
+  number: number,
+  index: number | undefined,
+  statuses: readonly TerminalStatus[],
+): Iterable<Range> {
+  for (const { from, to } of view.ended(number, statuses)) {
+    if (index === undefined) yield { from, to };
+    else if (from <= index && index < to) yield { from: index, to: index + 1 };
+  }
+}
+
+/** The members behind it all: a retry of a retry stands for those of the first. */
+function sourceOf(number: number, ranges: readonly Range[], { source }: Retryable): Retryable["source"] {
+  if (ranges.length === 0) return undefined;
+  if (source === undefined) return within({ number, members: encodeMembers(ranges) });
+  const members = new Members(source.members);
+  const first = ranges.flatMap(({ from, to }) => [...members.standFor(from, to)]);
+  return within({ number: source.number, members: encodeMembers(first) });
+}
+
+function within(source: { number: number; members: string }): { number: number; members: string } {
+  if (source.members.length <= LIMITS.retry_members_bytes) return source;
+  throw new ClawError("too_large", "these members lie too scattered to be retried at once", {
+    hint: "retry those of one status, or retry members one by one",
+  });
+}
+
+/** It is asked for now: what put the first one off is over. */
+function again({ start_after_ms: _after, start_at: _at, ...spec }: Specification): Specification {
+  return spec;
+}

@@ -1,0 +1,148 @@
+// `retry`, and `cancel` by what tasks are: what is chosen, what is asked, and that a retry is the old task anew.
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Cluster, openCluster } from "../cluster.ts";
+
+let cluster: Cluster;
+beforeAll(async () => {
+  cluster = await openCluster();
+});
+afterAll(() => cluster.close());
+
+const cli = (...words: string[]) => cluster.runCli(words);
+const path = (name: string): string => join(cluster.cwd, name);
+
+async function submit(...words: string[]): Promise<string> {
+  const { code, stdout } = await cli("submit", ...words);
+  expect(code).toBe(0);
+  return stdout.trim();
+}
+
+async function show(id: string): Promise<Record<string, unknown>> {
+  return JSON.parse((await cli("show", id, "--json")).stdout) as Record<string, unknown>;
+}
+
+describe("claw retry", () => {
+  test("of a task makes a new one that names it", async () => {
+    const id = await submit("--", "sh", "-c", "test -e there");
+    expect((await cli("wait", id)).code).toBe(1);
+    writeFileSync(path("there"), "");
+    const { code, stdout } = await cli("retry", id);
+    expect(code).toBe(0);
+    const again = stdout.trim();
+    expect(again).not.toBe(id);
+    expect((await cli("wait", again)).code).toBe(0);
+    expect(await show(again)).toMatchObject({ status: "completed", retry_of: id });
+    expect((await cli("show", again)).stdout).toContain(`retry of   ${id}`);
+    expect(await show(id)).toMatchObject({ status: "failed" });
+    rmSync(path("there"));
+  });
+
+  test("of an array takes the members that did not succeed, each with its own line and number", async () => {
+    const lines = Array.from({ length: 20 }, (_, at) => `line ${at}`).join("\n");
+    const run = await cluster.runCli(
+      [
+        "submit",
+        "--each",
+        "n=$(echo {} | tail -c 2); test -e pass || test $((n % 3)) != 0 || exit 9; echo {#} {} >> out",
+      ],
+      { stdin: `${lines}\n` },
+    );
+    const id = run.stdout.trim();
+    expect((await cli("wait", id)).code).toBe(1);
+    const failed = (await show(id))["counts"] as Record<string, number>;
+    expect(failed["failed"]).toBe(8);
+    writeFileSync(path("pass"), "");
+    rmSync(path("out"));
+    const again = (await cli("retry", id)).stdout.trim();
+    expect((await cli("wait", again)).code).toBe(0);
+    expect(await show(again)).toMatchObject({ counts: { total: 8, completed: 8 }, retry_of: id });
+    const written = readFileSync(path("out"), "utf8").trimEnd().split("\n").sort();
+    const wanted = [0, 3, 6, 9, 10, 13, 16, 19].map((at) => `${at + 1} line ${at}`).sort();
+    expect(written).toEqual(wanted);
+    expect(await show(`${again}.4`)).toMatchObject({ retry_of: `${id}.10` });
+    rmSync(path("pass"));
+  });
+
+  test("of a retry stands for the first one's members", async () => {
+    const line = "test -e third && echo $CLAW_TASK_INDEX >> seen; test -e third";
+    const id = await submit("--array", "5", "--", "sh", "-c", `test $CLAW_TASK_INDEX -lt 3 || { ${line}; }`);
+    expect((await cli("wait", id)).code).toBe(1);
+    const second = (await cli("retry", id)).stdout.trim();
+    expect((await cli("wait", second)).code).toBe(1);
+    writeFileSync(path("third"), "");
+    const third = (await cli("retry", `${second}.1`)).stdout.trim();
+    expect((await cli("wait", third)).code).toBe(0);
+    expect(readFileSync(path("seen"), "utf8")).toBe("4\n");
+    expect(await show(third)).toMatchObject({ retry_of: `${id}.4` });
+    for (const name of ["third", "seen"]) rmSync(path(name));
+  });
+
+  test("of what succeeded is nothing, and says how to do it all the same", async () => {
+    const id = await submit("--", "true");
+    await cli("wait", id);
+    const { code, stdout, stderr } = await cli("retry", id);
+    expect([code, stdout]).toEqual([1, ""]);
+    expect(stderr).toContain("1 task had nothing that is failed, timeout, cancelled");
+    expect(stderr).toContain("--status completed");
+    const again = await cli("retry", id, "--status", "completed", "--json");
+    expect(JSON.parse(again.stdout)).toMatchObject([{ count: 1 }]);
+  });
+
+  test("by status, label and age; it wants --yes where nobody can be asked", async () => {
+    const ids = await Promise.all([
+      submit("--label", "job=a", "--", "false"),
+      submit("--label", "job=b", "--", "false"),
+    ]);
+    for (const id of ids) await cli("wait", id);
+    const refused = await cli("retry", "--status", "failed", "--label", "job=a");
+    expect(refused.code).toBe(64);
+    expect(refused.stderr).toContain("this would retry 1 task");
+    const { code, stdout } = await cli("retry", "--status", "failed", "--label", "job=a", "--since", "1h", "--yes");
+    expect(code).toBe(0);
+    expect(await show(stdout.trim())).toMatchObject({ retry_of: ids[0]! });
+    expect((await cli("retry", "--label", "job=c", "--yes")).stderr).toBe("claw: no such tasks\n");
+    expect((await cli("retry")).stderr).toContain("which tasks?");
+  });
+});
+
+describe("claw cancel", () => {
+  test("--status pending leaves alone what runs, in an array, too", async () => {
+    const id = await submit(
+      "--array",
+      "500",
+      "--label",
+      "job=c",
+      "--cpu",
+      "1",
+      "--",
+      "sh",
+      "-c",
+      "touch on; exec sleep 60",
+    );
+    await cli("logs", id);
+    const { code, stderr } = await cli("cancel", "--status", "pending", "--label", "job=c", "--yes");
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/^claw: \d+ cancelled\n$/);
+    const counts = (await show(id))["counts"] as Record<string, number>;
+    expect(counts["pending"]).toBe(0);
+    expect(counts["scheduled"]! + counts["running"]!).toBeGreaterThan(0);
+    await cli("cancel", id);
+    await cli("wait", id);
+    expect(existsSync(path("on"))).toBe(true);
+  });
+
+  test("asks on a terminal, and takes no for an answer", async () => {
+    const id = await submit("--label", "job=d", "--tag", "nowhere", "--", "true");
+    const terminal = { in: true, err: true };
+    const words = ["cancel", "--label", "job=d"];
+    const no = await cluster.runCli(words, { terminal, stdin: "n\n" });
+    expect([no.code, no.stderr]).toEqual([1, "cancel 1 task? [y/N] "]);
+    expect(await show(id)).toMatchObject({ status: "pending" });
+    const yes = await cluster.runCli(words, { terminal, stdin: "y\n" });
+    expect(yes.code).toBe(0);
+    expect(await show(id)).toMatchObject({ status: "cancelled" });
+  });
+});
