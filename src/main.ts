@@ -1,7 +1,7 @@
 // argv → role → wiring. The only process.exit and the only signal handling of claw.
 
 import { hostname } from "node:os";
-import { type RoleOptions, runCli } from "./client/cli.ts";
+import { type RestoreCall, type RestoreOutcome, type RoleOptions, runCli } from "./client/cli.ts";
 import { loadConfig } from "./common/config.ts";
 import { ClawError, ERRORS, messageOf } from "./common/errors.ts";
 import { createLogger, type Logger } from "./common/logging.ts";
@@ -156,5 +156,15 @@ function workerTarget(
   return { url: endpoint.nats_url, creds: creds === "" ? undefined : creds };
 }
 
-process.exitCode = await runCli(process.argv.slice(2), { runtime, startRole });
+async function restore({ profile, config: file, ...call }: RestoreCall): Promise<RestoreOutcome> {
+  const paths = resolvePaths(process.env, profile === undefined ? {} : { profile });
+  const { config } = loadConfig("coordinator", { paths, env: process.env, ...(file === undefined ? {} : { file }) });
+  const logger = createLogger({ role: "restore", level: "warn", format: config.log.format, runtime });
+  const { restoreCluster } = await import("./operations/restore.ts");
+  const { manifest, tasks, kept } = await restoreCluster({ ...call, runtime, config, paths, logger });
+  const { cluster, cluster_id, sequence } = manifest;
+  return { cluster, cluster_id, sequence, tasks, kept };
+}
+
+process.exitCode = await runCli(process.argv.slice(2), { runtime, startRole, restore });
 process.exit();

@@ -5,6 +5,7 @@
 
 import { type CliOptions, runCli as runInProcess } from "../src/client/cli.ts";
 import { type Io, OutputClosed, type StopSignal } from "../src/client/io.ts";
+import { ClawError } from "../src/common/errors.ts";
 import { type Runtime, systemRuntime } from "../src/common/runtime.ts";
 import { until, within } from "./until.ts";
 
@@ -52,7 +53,8 @@ export function runCli(args: readonly string[], run: CliRun = {}): Promise<CliRe
 export function startCli(args: readonly string[], run: CliRun = {}): RunningCli {
   const io = new TestIo(run);
   const startRole = run.startRole ?? (() => Promise.reject(new Error("this test starts no roles")));
-  const done = runInProcess(args, { runtime: io.runtime, startRole, io }).then((code) => {
+  const restore = () => Promise.reject(new ClawError("refused", "this test restores nothing"));
+  const done = runInProcess(args, { runtime: io.runtime, startRole, restore, io }).then((code) => {
     if (io.listeners.size > 0) throw new Error(`claw ${args.join(" ")} still listens to signals after its end`);
     const [stdout, stderr] = [io.stdout, io.stderr];
     return {

@@ -21,12 +21,16 @@ import {
   targetOptions,
   taskOptions,
 } from "./options.ts";
+import { type RestoreCall, type RestoreOutcome, snapshotCommands } from "./snapshot-commands.ts";
 
 export type { RoleOptions } from "./options.ts";
+export type { RestoreCall, RestoreOutcome } from "./snapshot-commands.ts";
 
 export interface CliOptions {
   runtime: Runtime;
   startRole: (options: RoleOptions) => Promise<number>;
+  /** Puts a cluster back while no coordinator runs. */
+  restore: (options: RestoreCall) => Promise<RestoreOutcome>;
   io?: Io;
 }
 
@@ -150,6 +154,11 @@ function buildProgram(io: Io, options: CliOptions, state: State, argv: readonly 
   runCommands(program, on);
   taskCommands(program, on);
   clusterCommands(program, on, state);
+  const snapshot = noted(program.command("snapshot"), state);
+  snapshotCommands(snapshot, io, on, async (call) => {
+    const { profile } = program.opts<Globals>();
+    return await options.restore(profile === undefined ? call : { profile, ...call });
+  });
   configCommands(program, io, state);
   versionCommand(program, io);
   // Only here: a word that any other command does not know is a mistake, and commands take this over when they are made.

@@ -55,6 +55,12 @@ export const EXAMPLES: Record<string, string> = {
   credentials: text(`  claw credentials export --role worker > w.creds   on the coordinator's machine; one file a worker
   claw --role worker --nats nats://HOST:7422 --creds w.creds
 `),
+  snapshot: text(`  claw snapshot save cluster.snap          the whole state into a file
+  claw snapshot save - | ssh backup 'cat > cluster.snap'
+  claw snapshot ls
+  claw snapshot restore cluster.snap       on a stopped coordinator's machine
+  claw snapshot restore --from-view        when the broker lost the log: from all that this machine knows
+`),
   version: text(`  claw version
   claw version --json
 `),

@@ -2,6 +2,7 @@
 // at the head of a file that `claw snapshot save` wrote.
 
 import { z } from "zod";
+import { LIMITS } from "./limits.ts";
 
 const integer = z.int().min(0);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -38,3 +39,24 @@ export const Manifest = z.strictObject({
   sha256,
 });
 export type Manifest = z.infer<typeof Manifest>;
+
+/** zstd's own number for a frame that it passes over. */
+export const MANIFEST_MAGIC = 0x184d2a51;
+
+/** A frame that says something to us and nothing to zstd. */
+export function skippable(magic: number, content: Uint8Array): Buffer {
+  const head = Buffer.alloc(8);
+  head.writeUInt32LE(magic, 0);
+  head.writeUInt32LE(content.length, 4);
+  return Buffer.concat([head, content]);
+}
+
+/** What a saved file begins with, before the stored bytes. */
+export function headOf(manifest: Manifest): Uint8Array {
+  return skippable(MANIFEST_MAGIC, new TextEncoder().encode(JSON.stringify(manifest)));
+}
+
+/** In how many pieces it is stored. */
+export function chunksOf(manifest: Manifest): number {
+  return Math.ceil(manifest.bytes / LIMITS.snapshot_chunk_bytes);
+}

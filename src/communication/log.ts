@@ -113,6 +113,29 @@ function configOf(runtime: Runtime, cluster: string, replicas: number): NewStrea
   };
 }
 
+/**
+ * Puts a new stream in the log's place, empty, whose first sequence follows `sequence`. What was in the old one is gone:
+ * for whoever restores a cluster, and has asked.
+ */
+export async function renewLog(
+  connection: NatsConnection,
+  runtime: Runtime,
+  cluster: string,
+  replicas: number,
+  domain: string | undefined,
+  sequence: number,
+): Promise<LogUpkeep> {
+  const manager = await connection.jetstreamManager({
+    timeout: PATIENCE.ask_ms,
+    ...(domain === undefined ? {} : { domain }),
+  });
+  await manager.streams.delete(subjects.logStream(cluster)).catch((error: unknown) => {
+    if (errorCode(error) !== STREAM_NOT_FOUND) throw silent(error);
+  });
+  await manager.streams.add({ ...configOf(runtime, cluster, replicas), first_seq: sequence + 1 });
+  return await openLog(connection, runtime, cluster, replicas, domain);
+}
+
 function errorCode(error: unknown): number | undefined {
   return (error as { api_error?: { err_code?: number } }).api_error?.err_code;
 }

@@ -14,7 +14,7 @@ import {
 import { ClawError, messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import { type Runtime, randomHex } from "../common/runtime.ts";
-import { Manifest } from "../common/snapshot.ts";
+import { chunksOf, Manifest } from "../common/snapshot.ts";
 import { subjects } from "./subjects.ts";
 
 const TIMEOUT_MS = 10_000;
@@ -35,10 +35,6 @@ export interface SnapshotStore {
   download(manifest: Manifest, path: string): Promise<void>;
   /** Removes those that are not named, and what was begun before `sequence` and never counted. */
   retain(ids: readonly string[], sequence: number): Promise<void>;
-}
-
-function chunksOf(manifest: Manifest): number {
-  return Math.ceil(manifest.bytes / LIMITS.snapshot_chunk_bytes);
 }
 
 export async function openSnapshots(

@@ -95,7 +95,7 @@ function undecided(error: ClawError, why: string): ClawError {
 }
 
 /** Moves a database away, over what was moved there before; gives its new path. */
-function setAside(path: string, why: string): string {
+export function setAside(path: string, why: string): string {
   const kept = `${path}.${why}`;
   removeDatabase(kept);
   for (const suffix of ["", "-wal"]) if (existsSync(path + suffix)) renameSync(path + suffix, kept + suffix);

@@ -3,24 +3,14 @@
 // time is in memory.
 
 import { closeSync, openSync, readSync, writeSync } from "node:fs";
-import { ClawError } from "../common/errors.ts";
-import { Manifest } from "../common/snapshot.ts";
+import { ClawError, messageOf } from "../common/errors.ts";
+import { MANIFEST_MAGIC, Manifest, skippable } from "../common/snapshot.ts";
 
 const PIECE_BYTES = 1024 * 1024;
-/** zstd's own numbers for skippable frames. */
 const LENGTH_MAGIC = 0x184d2a50;
-const MANIFEST_MAGIC = 0x184d2a51;
 const HEAD_BYTES = 8;
 const MANIFEST_BYTES = 256 * 1024;
 const LEVEL = 3;
-
-function skippable(magic: number, content: Uint8Array): Buffer {
-  const frame = Buffer.alloc(HEAD_BYTES + content.length);
-  frame.writeUInt32LE(magic, 0);
-  frame.writeUInt32LE(content.length, 4);
-  frame.set(content, HEAD_BYTES);
-  return frame;
-}
 
 function damaged(path: string): ClawError {
   return new ClawError("io", `${path} is damaged, or no snapshot at all`, {
@@ -94,6 +84,25 @@ export function pack(from: string, to: string): { view_bytes: number; bytes: num
     closeSync(output);
   }
   return { view_bytes, bytes, sha256: hash.digest("hex") };
+}
+
+/** The manifest at the head of a saved file. */
+export function readManifest(path: string): Manifest {
+  let fd: number;
+  try {
+    fd = openSync(path, "r");
+  } catch (error) {
+    const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
+    throw new ClawError(missing ? "not_found" : "io", `cannot read ${path}: ${messageOf(error)}`, {
+      hint: "a file that `claw snapshot save` wrote",
+      field: path,
+    });
+  }
+  try {
+    return manifestIn(path, new Reader(path, fd));
+  } finally {
+    closeSync(fd);
+  }
 }
 
 function manifestIn(path: string, reader: Reader): Manifest {

@@ -110,7 +110,7 @@ export function removeDatabase(path: string): void {
 }
 
 /** What a closed view has. Throws `io` for one that is damaged. */
-function readContent(path: string): Content {
+export function readContent(path: string): Content {
   return reading(path, contentOf);
 }
 

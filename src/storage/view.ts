@@ -4,8 +4,17 @@
 
 import type { Database, Statement } from "bun:sqlite";
 import { LIMITS } from "../common/limits.ts";
-import type { Specification } from "../common/models.ts";
-import type { AttemptRecord, Changes, InputsRow, NewSubmission, NodeRow, SubmissionRow } from "../core/changes.ts";
+import type { Specification, TaskCounts } from "../common/models.ts";
+import type { Ancestor } from "../common/snapshot.ts";
+import type {
+  AttemptRecord,
+  Changes,
+  InputsRow,
+  MetaRow,
+  NewSubmission,
+  NodeRow,
+  SubmissionRow,
+} from "../core/changes.ts";
 import { Members } from "../core/members.ts";
 import { guarded, openDatabase, requireSound } from "./database.ts";
 import { type Format, VIEW_MIGRATIONS } from "./migrations.ts";
@@ -272,6 +281,23 @@ export class View {
     if (found.length === 0) return undefined;
     if (found.length !== to - from) throw new Error(`inputs of ${number}: ${found.length} of ${to - from}`);
     return found;
+  }
+
+  /**
+   * Makes it the view of another stream, which goes on where this one ends: for a cluster that is restored. Numbers of
+   * submissions go on so far apart. Gives the tasks that it has.
+   */
+  adopt(stream_created: string, ancestors: readonly Ancestor[], numbers_apart: number): TaskCounts {
+    const state = JSON.parse(this.meta("state") ?? "{}") as MetaRow;
+    state.next_number += numbers_apart;
+    this.#guarded(() =>
+      this.database.transaction(() => {
+        this.#put.meta.run("state", JSON.stringify(state));
+        this.#put.meta.run("witness", JSON.stringify({ ...this.witness(), stream_created }));
+        this.#put.meta.run("ancestors", JSON.stringify(ancestors));
+      })(),
+    );
+    return state.totals;
   }
 
   close(): void {

@@ -1,0 +1,107 @@
+// `snapshot save` and `snapshot ls`: a cluster's whole state into a file, and what copies it has. (`restore` works without a
+// coordinator: operations/restore.ts.)
+
+import { createWriteStream, renameSync, rmSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { ClawError, messageOf } from "../../common/errors.ts";
+import { isoTime, randomHex } from "../../common/runtime.ts";
+import { chunksOf, headOf, type Manifest } from "../../common/snapshot.ts";
+import { formatSize } from "../../common/units.ts";
+import type { RequestClient } from "../../communication/request.ts";
+import type { Io } from "../io.ts";
+import { type Column, modeOf, printRows } from "../output.ts";
+import { ageOf } from "../show.ts";
+
+export async function listSnapshots(
+  io: Io,
+  client: RequestClient,
+  options: { json?: boolean; quiet?: boolean; color?: string },
+): Promise<number> {
+  const { snapshots } = await client.query("snapshot.list", {});
+  const now = io.runtime.wall_ms();
+  const columns: Column<Manifest>[] = [
+    { title: "SNAPSHOT", value: ({ id }) => id },
+    { title: "SEQUENCE", value: ({ sequence }) => String(sequence), right: true },
+    { title: "AGE", value: ({ created_at }) => ageOf(created_at, now), right: true },
+    { title: "ROWS", value: ({ rows }) => String(rows), right: true },
+    { title: "SIZE", value: ({ bytes }) => formatSize(bytes), right: true },
+  ];
+  await printRows(io, modeOf(options), snapshots, columns, {
+    id: ({ id }) => id,
+    json: readable,
+    empty: "none yet; one is taken now and then, and by: claw snapshot save FILE",
+    color: options.color,
+  });
+  return 0;
+}
+
+function readable(manifest: Manifest): object {
+  return { ...manifest, created_at: isoTime(manifest.created_at) };
+}
+
+export async function saveSnapshot(
+  io: Io,
+  client: RequestClient,
+  target: string,
+  options: { json?: boolean },
+): Promise<number> {
+  if (target === "-" && options.json === true) {
+    throw new ClawError("usage", "standard output takes the snapshot or the JSON, not both", { field: "--json" });
+  }
+  if (target === "-" && io.terminal.out) {
+    throw new ClawError("usage", "a snapshot is no text for a terminal", { hint: "claw snapshot save FILE" });
+  }
+  const manifest = await take(io, client);
+  if (target === "-") await send(client, manifest, (bytes) => io.out(bytes));
+  else await write(client, manifest, resolve(io.cwd, target));
+  if (options.json === true) await io.out(`${JSON.stringify(readable(manifest))}\n`);
+  else {
+    const { sequence, rows, bytes } = manifest;
+    const where = target === "-" ? "" : ` in ${join(target)}`;
+    io.err(`claw: saved everything up to sequence ${sequence} (${rows} rows, ${formatSize(bytes)})${where}\n`);
+  }
+  return 0;
+}
+
+async function take(io: Io, client: RequestClient): Promise<Manifest> {
+  const nonce = randomHex(io.runtime, 16);
+  for (;;) {
+    const { manifest } = await client.command("snapshot.take", { v: 1, nonce });
+    if (manifest !== undefined) return manifest;
+  }
+}
+
+async function send(
+  client: RequestClient,
+  manifest: Manifest,
+  put: (bytes: Uint8Array) => Promise<void>,
+): Promise<void> {
+  const hash = new Bun.CryptoHasher("sha256");
+  await put(headOf(manifest));
+  for (let at = 0; at < chunksOf(manifest); at++) {
+    const bytes = Buffer.from((await client.query("snapshot.chunk", { id: manifest.id, at })).data, "base64");
+    hash.update(bytes);
+    await put(bytes);
+  }
+  if (hash.digest("hex") !== manifest.sha256) throw new ClawError("io", "the snapshot came damaged: save it again");
+}
+
+/** Whole or not at all. */
+async function write(client: RequestClient, manifest: Manifest, path: string): Promise<void> {
+  const draft = `${path}.${process.pid}.new`;
+  const file = createWriteStream(draft, { mode: 0o600 });
+  const failed = new Promise<never>((_, reject) => {
+    file.on("error", (error) => reject(new ClawError("io", `cannot write ${path}: ${messageOf(error)}`)));
+  });
+  failed.catch(() => undefined);
+  try {
+    const put = (bytes: Uint8Array): Promise<void> => new Promise((done) => void file.write(bytes, () => done()));
+    await Promise.race([send(client, manifest, put), failed]);
+    await Promise.race([new Promise<void>((done) => file.end(done)), failed]);
+    renameSync(draft, path);
+  } catch (error) {
+    file.destroy();
+    rmSync(draft, { force: true });
+    throw error;
+  }
+}

@@ -1,0 +1,111 @@
+// `claw snapshot …` as it is typed.
+
+import type { Command } from "commander";
+import { ClawError } from "../common/errors.ts";
+import type { TaskCounts } from "../common/models.ts";
+import type { RequestClient } from "../communication/request.ts";
+import { EXAMPLES } from "./examples.ts";
+import type { Io } from "./io.ts";
+import { colorOption, targetOptions } from "./options.ts";
+
+export interface RestoreCall {
+  /** Undefined: from this machine's view. */
+  file: string | undefined;
+  force: boolean;
+  config?: string;
+  profile?: string;
+}
+
+export interface RestoreOutcome {
+  cluster: string;
+  cluster_id: string;
+  sequence: number;
+  tasks: TaskCounts;
+  /** Where the view that was there before is now. */
+  kept: string | undefined;
+}
+
+type On = (
+  command: Command,
+  action: (io: Io, client: RequestClient, words: string[], options: Record<string, never>) => Promise<number>,
+) => void;
+
+export function snapshotCommands(
+  group: Command,
+  io: Io,
+  on: On,
+  restore: (call: RestoreCall) => Promise<RestoreOutcome>,
+): void {
+  const examples = EXAMPLES["snapshot"] ?? "";
+  group.description("the cluster's whole state: into a file and back").addHelpText("before", examples);
+  const save = targetOptions(group.command("save <file>"))
+    .description("take a snapshot and write it into a file, or to standard output with -")
+    .option("--json", "what it has, as JSON")
+    .addHelpText("before", examples);
+  on(save, async (at, client, [file = "-"], options) =>
+    (await import("./commands/snapshot.ts")).saveSnapshot(at, client, file, options),
+  );
+  const ls = targetOptions(group.command("ls"))
+    .description("the snapshots that the cluster keeps, newest first")
+    .option("--json", "a JSON array")
+    .option("--quiet", "ids only")
+    .addHelpText("before", examples);
+  on(colorOption(ls), async (at, client, _words, options) =>
+    (await import("./commands/snapshot.ts")).listSnapshots(at, client, options),
+  );
+  group
+    .command("restore [file]")
+    .description("put a cluster back on this machine, while no coordinator runs on it")
+    .option("--from-view", "not from a file: from this machine's view, when the broker lost the log")
+    .option("--force", "even over what would be lost by it")
+    .option("--config <file>", "the coordinator's settings")
+    .option("--profile <name>", "another cluster's files on this machine")
+    .option("--json", "what was restored, as JSON")
+    .addHelpText("before", examples)
+    .addHelpText("after", RESTORE_NOTES)
+    .action(async (file: string | undefined, given: Given) => restoreCommand(io, restore, file, given));
+}
+
+interface Given {
+  fromView?: boolean;
+  force?: boolean;
+  config?: string;
+  profile?: string;
+  json?: boolean;
+}
+
+const RESTORE_NOTES = `
+The cluster keeps its id, its tasks and its credentials; a new log begins where the restored state ends, and workers that
+still run something are reconciled when they come back. What would be lost is named, and nothing is done without --force.
+To go on with the log as the broker has it instead, and to lose what only the view knows: move view.sqlite and
+witness.json out of the coordinator's data folder and start claw again.
+`;
+
+async function restoreCommand(
+  io: Io,
+  restore: (call: RestoreCall) => Promise<RestoreOutcome>,
+  file: string | undefined,
+  { fromView, force, config, profile, json }: Given,
+): Promise<void> {
+  if ((file === undefined) !== (fromView === true)) {
+    const message = file === undefined ? "from which file?" : "from a file or from the view, not from both";
+    throw new ClawError("usage", message, { hint: "claw snapshot restore FILE, or claw snapshot restore --from-view" });
+  }
+  const restored = await restore({
+    file,
+    force: force === true,
+    ...(config === undefined ? {} : { config }),
+    ...(profile === undefined ? {} : { profile }),
+  });
+  const { cluster, cluster_id, sequence, tasks, kept } = restored;
+  if (json === true) {
+    await io.out(`${JSON.stringify({ ...restored, kept: kept ?? null })}\n`);
+    return;
+  }
+  const live = tasks.pending + tasks.scheduled + tasks.running;
+  io.err(
+    `claw: restored ${cluster} (${cluster_id.slice(0, 8)}) up to sequence ${sequence}: ${tasks.total} tasks, ${live} not over\n`,
+  );
+  if (kept !== undefined) io.err(`  the view that was there is kept as ${kept}\n`);
+  io.err("  start it again: claw up\n");
+}

@@ -1,0 +1,167 @@
+// A whole cluster put back from a saved snapshot, or from the view of this machine when the broker lost the log: on the
+// coordinator's machine, while none runs. The log is replaced by a new stream that begins where the restored state ends, so
+// that cluster id, sequences and tasks stay what they were; workers are reconciled as after any other absence.
+
+import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import type { CoordinatorConfig } from "../common/config.ts";
+import { ClawError } from "../common/errors.ts";
+import type { Logger } from "../common/logging.ts";
+import type { TaskCounts } from "../common/models.ts";
+import type { Paths } from "../common/paths.ts";
+import { type Runtime, randomHex } from "../common/runtime.ts";
+import type { Manifest } from "../common/snapshot.ts";
+import { openBroker } from "../communication/broker.ts";
+import type { NatsConnection } from "../communication/connection.ts";
+import { type LogUpkeep, openLog, renewLog } from "../communication/log.ts";
+import { openSnapshots, type SnapshotStore } from "../communication/snapshots.ts";
+import { setAside } from "../coordinator/recovery.ts";
+import { readManifest } from "../storage/packed.ts";
+import { type Content, checkSnapshot, readContent, takeSnapshot } from "../storage/snapshot.ts";
+import { View } from "../storage/view.ts";
+
+export interface RestoreOptions {
+  runtime: Runtime;
+  config: CoordinatorConfig;
+  paths: Paths;
+  logger: Logger;
+  /** A file that `claw snapshot save` wrote; undefined: this machine's own view. */
+  file: string | undefined;
+  /** Although something that is there would be lost. */
+  force: boolean;
+}
+
+interface Restored {
+  manifest: Manifest;
+  tasks: TaskCounts;
+  /** Where the view that was there before is now. */
+  kept: string | undefined;
+}
+
+interface Places {
+  view: string;
+  witness: string;
+  folder: string;
+  /** The restored view on its way. */
+  made: string;
+}
+
+/** Throws `already_running` beside a coordinator, `conflict` where something would be lost, and `io` for a damaged source. */
+export async function restoreCluster(options: RestoreOptions): Promise<Restored> {
+  const { paths, config, runtime } = options;
+  const folder = join(paths.coordinator_dir, "restore");
+  const places: Places = {
+    view: join(paths.coordinator_dir, "view.sqlite"),
+    witness: join(paths.coordinator_dir, "witness.json"),
+    folder,
+    made: join(folder, "view.sqlite"),
+  };
+  const broker = await openBroker({ ...options, onFailed: (error) => options.logger.error(error.message) });
+  let connection: NatsConnection | undefined;
+  try {
+    rmSync(folder, { recursive: true, force: true });
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const manifest = prepare(options, places);
+    connection = await broker.connect("claw restore");
+    const { cluster, nats } = config;
+    const log = await openLog(connection, runtime, cluster, nats.replicas, nats.domain);
+    if (!options.force) await refuseLoss(manifest, log, places, options);
+    const renewed = await renewLog(connection, runtime, cluster, nats.replicas, nats.domain, manifest.sequence);
+    const tasks = adopt(places.made, manifest, renewed.created);
+    const kept = existsSync(places.view) ? setAside(places.view, "before") : undefined;
+    rmSync(places.witness, { force: true });
+    renameSync(places.made, places.view);
+    const store = await openSnapshots(connection, runtime, cluster, nats.replicas, nats.domain);
+    return { manifest: await publish(store, places, runtime), tasks, kept };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+    await connection?.close();
+    await broker.close();
+  }
+}
+
+/** The state to be restored as a checked view of its own; gives what it is. */
+function prepare({ file, runtime }: RestoreOptions, { view, folder, made }: Places): Manifest {
+  if (file !== undefined) {
+    const manifest = readManifest(file);
+    checkSnapshot({ manifest, path: file, headed: true, to: made });
+    return manifest;
+  }
+  if (!existsSync(view)) {
+    throw new ClawError("not_found", `there is no view at ${view}`, {
+      hint: "restore a saved snapshot: claw snapshot restore FILE",
+    });
+  }
+  // Opened first, so that one of an earlier format is brought up to this one, and a damaged one is said to be.
+  new View(view).close();
+  const taken = takeSnapshot({ view, folder, nonce: randomHex(runtime, 8), now: runtime.wall_ms() });
+  checkSnapshot({ manifest: taken.manifest, path: taken.path, headed: false, to: made });
+  return taken.manifest;
+}
+
+/** Names what would be lost; nothing is restored over it unasked. */
+async function refuseLoss(manifest: Manifest, log: LogUpkeep, places: Places, options: RestoreOptions): Promise<void> {
+  const losses = [...viewLosses(manifest, places.view), ...(await logLosses(manifest, log))];
+  if (losses.length === 0) return;
+  const from = options.file === undefined ? "--from-view" : options.file;
+  throw new ClawError("conflict", `restoring sequence ${manifest.sequence} would lose ${losses.join("; ")}`, {
+    hint: `if that is what you want: claw snapshot restore ${from} --force`,
+  });
+}
+
+function viewLosses(manifest: Manifest, path: string): string[] {
+  const there = contentOf(path);
+  if (there === undefined) return [];
+  if (there.cluster_id !== manifest.cluster_id) {
+    return [`the cluster ${there.cluster} (${there.cluster_id.slice(0, 8)}) that is in this folder`];
+  }
+  const newer = there.sequence - manifest.sequence;
+  return newer > 0 ? [`the last ${newer} batches that this machine's view has (up to ${there.sequence})`] : [];
+}
+
+/** What a view has; undefined where there is none, or none that can be read: it is kept aside, so nothing of it is lost. */
+function contentOf(path: string): Content | undefined {
+  if (!existsSync(path)) return undefined;
+  try {
+    return readContent(path);
+  } catch (error) {
+    if (!(error instanceof ClawError)) throw error;
+    return undefined;
+  }
+}
+
+async function logLosses(manifest: Manifest, log: LogUpkeep): Promise<string[]> {
+  const { first, last } = await log.extent();
+  const there = last - first + 1;
+  if (there <= 0) return [];
+  if (log.created !== manifest.stream_created) return [`${there} batches of another log (up to ${last})`];
+  const newer = last - manifest.sequence;
+  if (newer > 0) return [`the last ${newer} batches of the log (up to ${last})`];
+  return newer === 0 ? ["a log that is sound and ends where this does"] : [];
+}
+
+/**
+ * Tasks of a future that is lost may have had the next numbers, and workers may still report them: so numbers go on far
+ * beyond. No power of two: the hash of what a node holds (core/held.ts) knows a number's lower 32 bits.
+ */
+const NUMBERS_APART = 1_000_000_000;
+
+/** Makes it the new log's view: its identity, the old one's among its ancestors, and numbers that were never used. */
+function adopt(path: string, manifest: Manifest, stream_created: string): TaskCounts {
+  const view = new View(path);
+  try {
+    const ancestors = [...manifest.ancestors, { stream_created: manifest.stream_created, sequence: manifest.sequence }];
+    return view.adopt(stream_created, ancestors, NUMBERS_APART);
+  } finally {
+    view.close();
+  }
+}
+
+/** So that coordinators elsewhere can go on from the same state. */
+async function publish(store: SnapshotStore, { view, folder }: Places, runtime: Runtime): Promise<Manifest> {
+  const nonce = randomHex(runtime, 8);
+  const { manifest, path } = takeSnapshot({ view, folder, nonce, now: runtime.wall_ms() });
+  await store.upload(manifest, path);
+  await store.confirm(manifest);
+  return manifest;
+}
