@@ -77,6 +77,7 @@ const CoordinatorFile = z.strictObject({
     .strictObject({
       interval: duration(100, 60 * MINUTE_MS).prefault("10s"),
       missed: z.int().min(1).max(100).default(3),
+      lost_after: duration(1_000, 30 * DAY_MS).optional(),
     })
     .prefault({}),
   output: z
@@ -124,7 +125,7 @@ export function coordinatorConfig(file: z.output<typeof CoordinatorFile>) {
   const { heartbeat, output, snapshot, ...rest } = file;
   return {
     ...rest,
-    heartbeat: { interval_ms: heartbeat.interval, missed: heartbeat.missed },
+    heartbeat: { interval_ms: heartbeat.interval, missed: heartbeat.missed, lost_after_ms: heartbeat.lost_after },
     output: { total_bytes: output.total_size, max_age_ms: output.max_age },
     snapshot: {
       every_bytes: snapshot.size,

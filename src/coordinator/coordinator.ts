@@ -116,6 +116,7 @@ export class Coordinator implements Service {
         name: this.#options.name,
         heartbeat_ms: config.heartbeat.interval_ms,
         missed_heartbeats: config.heartbeat.missed,
+        lost_after_ms: config.heartbeat.lost_after_ms,
       },
       (committed) => this.#committed(committed),
       this.#options.onFailed,

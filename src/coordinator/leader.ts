@@ -27,6 +27,7 @@ import {
 import { decideRetry, type PastView } from "../core/decide-retry.ts";
 import { decideDue } from "../core/due.ts";
 import type { Event, EventRun } from "../core/event.ts";
+import { decideGone } from "../core/lost.ts";
 import { without } from "../core/runs.ts";
 import { piecesOf } from "../core/segments.ts";
 import { isOver, type Node, type State } from "../core/state.ts";
@@ -58,6 +59,8 @@ export interface LeaderOptions {
   fresh_cluster_id: string;
   heartbeat_ms: number;
   missed_heartbeats: number;
+  /** Absence of a node after which its attempts are lost; absent: as long as each had run, within bounds. */
+  lost_after_ms: number | undefined;
   abandoned_after_ms: number;
   /** From 0 up to 1: spreads retries over time. */
   chance: () => number;
@@ -210,9 +213,11 @@ export class Leader {
       if (node.status !== "online" || this.#reachable(node, now)) continue;
       this.#committer.add({ t: "node", node: node.id, status: "offline", reason: "its heartbeats stopped", at });
     }
-    const { abandoned_after_ms } = this.#options;
+    const { abandoned_after_ms, lost_after_ms } = this.#options;
+    const watched_ms = now.monotonic_ms - this.#started_ms;
+    for (const event of decideGone(this.state, at, watched_ms, lost_after_ms)) this.#committer.add(event);
     // Nobody could extend anything while nobody led: a new leader gives every array its full time.
-    if (now.monotonic_ms - this.#started_ms >= abandoned_after_ms) {
+    if (watched_ms >= abandoned_after_ms) {
       for (const event of decideAbandoned(this.state, at, abandoned_after_ms)) this.#committer.add(event);
     }
     this.settle(now);

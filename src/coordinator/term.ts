@@ -20,6 +20,7 @@ export interface TermOptions {
   name: string;
   heartbeat_ms: number;
   missed_heartbeats: number;
+  lost_after_ms: number | undefined;
 }
 
 /** How long an open array may go without an extension before its client counts as gone. */

@@ -41,6 +41,7 @@ export function apply(state: State, event: Event, touched: Touched): void {
       const node = nodeOf(state, event.node);
       node.status = event.status;
       node.reason = event.reason;
+      node.offline_at = event.status === "offline" ? (node.offline_at ?? event.at) : undefined;
       touched.nodes.add(node.id);
       return;
     }
@@ -179,6 +180,7 @@ function applyRegistered(state: State, event: EventOf<"registered">, touched: To
       status: "online",
       reason: "",
       registered_at: event.at,
+      offline_at: undefined,
       completed: 0,
       failed: 0,
       used: emptyUsed(),
@@ -190,6 +192,7 @@ function applyRegistered(state: State, event: EventOf<"registered">, touched: To
     known.status = known.status === "maintenance" ? "maintenance" : "online";
     known.reason = "";
     known.registered_at = event.at;
+    known.offline_at = undefined;
   }
   touched.nodes.add(event.node);
 }

@@ -63,6 +63,7 @@ export interface NodeRow {
   status: NodeStatus;
   reason: string;
   registered_at: number;
+  offline_at?: number;
   completed: number;
   failed: number;
 }
@@ -129,8 +130,9 @@ function submissionRow(submission: Submission): SubmissionRow {
 }
 
 function nodeRow(node: Node): NodeRow {
-  const { id, incarnation, info, status, reason, registered_at, completed, failed } = node;
-  return { id, incarnation, info, status, reason, registered_at, completed, failed };
+  const { id, incarnation, info, status, reason, registered_at, offline_at, completed, failed } = node;
+  const since = offline_at === undefined ? {} : { offline_at };
+  return { id, incarnation, info, status, reason, registered_at, ...since, completed, failed };
 }
 
 function metaRow(state: State): MetaRow {

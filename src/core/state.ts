@@ -64,6 +64,8 @@ export interface Node {
   status: NodeStatus;
   reason: string;
   registered_at: number;
+  /** Log time at which it went offline, while it is. */
+  offline_at: number | undefined;
   completed: number;
   failed: number;
   /** What its attempts need, running or prefetched. */

@@ -35,7 +35,7 @@ export class Coordinator {
       this.view,
       { send: (node, message) => void this.sent.push([node, message]) },
       logger,
-      { cluster: "test", name, heartbeat_ms: 10_000, missed_heartbeats: 3 },
+      { cluster: "test", name, heartbeat_ms: 10_000, missed_heartbeats: 3, lost_after_ms: undefined },
       () => undefined,
       (error) => void this.failures.push(error),
     );

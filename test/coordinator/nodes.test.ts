@@ -111,6 +111,36 @@ describe("heartbeats", () => {
     expect((await cluster.finished(first)).attempt).toBe(1);
     await statusIs(cluster, node, "online");
   });
+
+  test("for good: its work runs elsewhere, and what it tells when it comes back after all is dropped", async () => {
+    const { cluster, node } = await one();
+    const { number: often } = await cluster.submit({ needs: { cpu_millis: 100 } });
+    const lost = await node.run();
+    const { number: once } = await cluster.submit({ needs: { cpu_millis: 100 }, on_lost: "fail" });
+    const unsure = await node.run();
+    cluster.runtime.skip(HEARTBEAT_MS * 4);
+    await statusIs(cluster, node, "offline");
+    const other = await join(cluster, "other");
+    await other.register();
+    // As long as it had run, by all that the leader knows.
+    for (const part_ms of [HEARTBEAT_MS * 2, HEARTBEAT_MS * 3]) {
+      cluster.runtime.skip(part_ms);
+      other.heartbeat([]);
+    }
+    expect(await other.run()).toEqual([often, 0, 1, 2]);
+    // What must not run twice is not tried again.
+    const failed = await cluster.finished(once);
+    expect([failed.status, failed.outcome?.reason, failed.attempt]).toEqual(["failed", "lost", 1]);
+    node.heartbeat([lost, unsure]);
+    await statusIs(cluster, node, "online");
+    await node.complete(lost);
+    await node.complete(unsure);
+    expect((await cluster.show(often)).status).toBe("scheduled");
+    expect((await cluster.show(once)).outcome?.reason).toBe("lost");
+    await other.complete([often, 0, 1, 2]);
+    const task = await cluster.finished(often);
+    expect([task.attempt, task.node, task.attempts?.map(({ reason }) => reason)]).toEqual([2, other.id, ["lost"]]);
+  });
 });
 
 describe("what is lost on the way", () => {

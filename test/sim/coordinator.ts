@@ -164,6 +164,7 @@ export class SimCoordinator {
           fresh_cluster_id: chance.hex(16),
           heartbeat_ms: 1_000,
           missed_heartbeats: 3,
+          lost_after_ms: 8_000,
           abandoned_after_ms: 600_000,
           chance: () => chance.u32() / 2 ** 32,
         },

@@ -89,6 +89,11 @@ export class World {
     return !this.#peace && this.chance.once(400);
   }
 
+  /** Whether a worker that is gone stays away for long. */
+  awayNow(): boolean {
+    return !this.#peace && this.chance.once(8);
+  }
+
   executed(job: Job): void {
     this.executions += 1;
     const key = `${job.number}.${job.index}`;

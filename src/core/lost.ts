@@ -1,0 +1,35 @@
+// Nodes that went away and stay away: when their attempts count as lost, so that the tasks run elsewhere. The longer an
+// attempt had run, the longer it is waited for, because the more is thrown away.
+
+import { heldBy } from "./apply.ts";
+import { decideLost } from "./decide.ts";
+import type { Event } from "./event.ts";
+import type { Segment } from "./segments.ts";
+import type { State } from "./state.ts";
+
+const LEAST_MS = 30_000;
+const MOST_MS = 600_000;
+
+/**
+ * What is to be done about attempts of nodes that are offline, at log time `now`. `watched_ms` is how long this leader has
+ * been looking: absence before that proves nothing, since nobody was there to be heard by. `lost_after_ms` overrides the
+ * rule for every attempt.
+ */
+export function decideGone(state: State, now: number, watched_ms: number, lost_after_ms: number | undefined): Event[] {
+  const events: Event[] = [];
+  for (const node of state.nodes.values()) {
+    const { id, offline_at } = node;
+    if (offline_at === undefined || node.held.count === 0) continue;
+    const gone_ms = Math.min(now - offline_at, watched_ms);
+    if (gone_ms < (lost_after_ms ?? LEAST_MS)) continue;
+    const lost = heldBy(state, id).filter(({ piece }) => gone_ms >= (lost_after_ms ?? patienceMs(piece, offline_at)));
+    events.push(...decideLost(state, id, lost, now));
+  }
+  return events;
+}
+
+/** As long as it had run when its node went away, within bounds. */
+function patienceMs({ since }: Segment, offline_at: number): number {
+  const ran_ms = offline_at - (since ?? offline_at);
+  return Math.min(MOST_MS, Math.max(LEAST_MS, ran_ms));
+}
