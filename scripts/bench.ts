@@ -16,7 +16,7 @@ import { RequestClient } from "../src/communication/request.ts";
 import { findProcesses, waitForNone } from "./processes.ts";
 
 const CLAW = process.env["CLAW_BIN"] ?? join(import.meta.dir, "../dist/claw");
-const CASES = ["start", "idle", "array", "bulk", "process", "each", "latency"] as const;
+const CASES = ["start", "idle", "array", "bulk", "process", "each", "latency", "snapshot"] as const;
 type Case = (typeof CASES)[number];
 
 interface Figure {
@@ -309,6 +309,49 @@ async function measureLatency(client: RequestClient): Promise<void> {
   figure("latency: `claw version`, of which", "ms", await rounds(help, QUICK ? 10 : 20));
 }
 
+/**
+ * A snapshot of a view with so many separate tasks, and what it costs whoever asks meanwhile: the longest answer to a small
+ * question, asked again and again, with and without one being taken.
+ */
+async function measureSnapshot(client: RequestClient, count: number): Promise<void> {
+  await bulkRate(client, count, true);
+  const longest = async (until: Promise<unknown>): Promise<number> => {
+    let over = false;
+    void until.finally(() => {
+      over = true;
+    });
+    let most = 0;
+    while (!over) {
+      const began = performance.now();
+      await client.query("node.list", {});
+      most = Math.max(most, performance.now() - began);
+    }
+    return most;
+  };
+  const take = async (): Promise<number> => {
+    const began = performance.now();
+    const nonce = randomHex(runtime, 16);
+    for (;;) {
+      const { manifest } = await client.command("snapshot.take", { v: 1, nonce });
+      if (manifest === undefined) continue;
+      sizes.push(manifest.bytes / 1024 / 1024);
+      return performance.now() - began;
+    }
+  };
+  const [times, sizes, idle, busy] = [[], [], [], []] as [number[], number[], number[], number[]];
+  for (let round = 0; round < ROUNDS; round++) {
+    const taking = take();
+    busy.push(await longest(taking));
+    times.push(await taking);
+    idle.push(await longest(Bun.sleep(times.at(-1) ?? 0)));
+  }
+  const what = `snapshot: of ${count} separate tasks`;
+  figure(`${what}, checked`, "ms", times);
+  figure(`${what}, stored`, "MiB", sizes);
+  figure("snapshot: longest answer while one is taken", "ms", busy);
+  figure("snapshot: longest answer otherwise", "ms", idle);
+}
+
 async function measureOnCluster(wanted: ReadonlySet<Case>): Promise<void> {
   rmSync(join(folder, "home"), { recursive: true, force: true });
   const { child } = await startCluster();
@@ -330,6 +373,7 @@ async function measureOnCluster(wanted: ReadonlySet<Case>): Promise<void> {
       const lines = QUICK ? 2_000 : 5_000;
       figure(`each: ${lines} lines of \`true {}\` (a shell each)`, "tasks/s", await rounds(() => eachRate(lines)));
     }
+    if (wanted.has("snapshot")) await measureSnapshot(client, 100_000);
     await client.close();
     for (const { name, peak_mib } of usage()) figure(`memory: peak of ${name}`, "MiB", [peak_mib]);
   } finally {

@@ -139,10 +139,12 @@ describe("a worker", () => {
     expect(await hears(worker, ">")).toBe(false);
   });
 
-  test("may neither read the log nor change a stream", async () => {
+  test("may neither read log and snapshots nor change a stream", async () => {
     for (const api of ["STREAM.INFO", "STREAM.MSG.GET", "STREAM.PURGE", "STREAM.DELETE", "CONSUMER.CREATE"]) {
       expect(await publishes(worker, `$JS.API.${api}.${subjects.logStream(CLUSTER)}`)).toBe(false);
+      expect(await publishes(worker, `$JS.API.${api}.${subjects.snapshotStream(CLUSTER)}`)).toBe(false);
     }
+    expect(await publishes(worker, subjects.snapshots(CLUSTER, "secret"))).toBe(false);
     for (const stream of [subjects.fileStream(CLUSTER), subjects.outputStream(CLUSTER)]) {
       for (const api of ["STREAM.INFO", "STREAM.MSG.GET", "STREAM.PURGE", "STREAM.DELETE", "CONSUMER.CREATE"]) {
         expect(await publishes(worker, `$JS.API.${api}.${stream}`)).toBe(false);
@@ -178,10 +180,12 @@ describe("a client", () => {
     expect(await hears(client, subjects.allOutput(CLUSTER))).toBe(false);
   });
 
-  test("may neither read the log nor change a stream", async () => {
+  test("may neither read log and snapshots nor change a stream", async () => {
     for (const api of ["STREAM.INFO", "STREAM.MSG.GET", "STREAM.PURGE", "STREAM.DELETE", "CONSUMER.CREATE"]) {
       expect(await publishes(client, `$JS.API.${api}.${subjects.logStream(CLUSTER)}`)).toBe(false);
+      expect(await publishes(client, `$JS.API.${api}.${subjects.snapshotStream(CLUSTER)}`)).toBe(false);
     }
+    expect(await publishes(client, subjects.snapshots(CLUSTER, "secret"))).toBe(false);
     for (const stream of [subjects.outputStream(CLUSTER), subjects.fileStream(CLUSTER)]) {
       for (const api of ["STREAM.DELETE", "STREAM.UPDATE", "STREAM.PURGE", "STREAM.MSG.DELETE"]) {
         expect(await publishes(client, `$JS.API.${api}.${stream}`)).toBe(false);
