@@ -340,8 +340,10 @@ export class Coordinator implements Service {
     this.#bus?.stop();
     this.#waiters.close();
     await this.#http?.stop();
-    await this.#snapshots?.stop();
+    // A copy of a large view ends with its statement, seconds later: nobody waits for that to lead, only to close the view.
+    const broken_off = this.#snapshots?.stop();
     this.#terms?.stop();
+    await broken_off;
     this.#witness?.stop();
     this.#view?.close();
     removeEndpoint(paths.data_dir, process.pid);
