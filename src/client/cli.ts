@@ -332,8 +332,9 @@ function clusterCommands(program: Command, on: On, state: State): void {
     if (word !== undefined) {
       throw new ClawError("usage", `there is no command 'nodes ${word}'`, { hint: "try `claw nodes`", field: word });
     }
-    return await (await import("./commands/cluster.ts")).nodesCommand(io, client, options);
+    return await (await import("./commands/nodes.ts")).nodesCommand(io, client, options);
   });
+  nodeCommands(nodes, on);
   const status = targetOptions(program.command("status")).description("the cluster in a few lines");
   on(
     status.option("--json", "JSON").addHelpText("before", EXAMPLES["status"] ?? ""),
@@ -349,6 +350,33 @@ function clusterCommands(program: Command, on: On, state: State): void {
   on(exporting, async (io, client, _words, options) =>
     (await import("./commands/cluster.ts")).exportCommand(io, client, options),
   );
+}
+
+const NODE_COMMANDS = {
+  cordon: "give them no new work; what runs there goes on",
+  drain: "give them no new work; what waits there runs elsewhere, what runs may end, until --deadline",
+  resume: "give them work again",
+  rm: "forget nodes that are offline",
+} as const;
+
+function nodeCommands(nodes: Command, on: On): void {
+  const make = (usage: string, description: string): Command =>
+    targetOptions(nodes.command(usage))
+      .description(description)
+      .addHelpText("before", EXAMPLES["nodes"] ?? "");
+  const show = make("show <nodes...>", "everything about nodes, and what they run").option("--json", "JSON");
+  on(show, async (io, client, words, options) =>
+    (await import("./commands/nodes.ts")).showNodesCommand(io, client, words, options),
+  );
+  for (const [name, description] of Object.entries(NODE_COMMANDS)) {
+    const command = make(`${name} <nodes...>`, description).option("--json", "JSON").option("--quiet", "say nothing");
+    if (name === "drain") command.option("--deadline <duration>", "stop what still runs then; it runs elsewhere");
+    if (name === "cordon" || name === "drain") command.option("--reason <text>", "why, for those who wonder");
+    const action = name === "rm" ? "remove" : (name as "cordon" | "drain" | "resume");
+    on(command, async (io, client, words, options) =>
+      (await import("./commands/nodes.ts")).manageCommand(io, client, action, words, options),
+    );
+  }
 }
 
 const CONFIG_COMMANDS = {

@@ -48,6 +48,9 @@ export const EXAMPLES: Record<string, string> = {
 `),
   nodes: text(`  claw nodes
   claw nodes --json
+  claw nodes show gpu-1
+  claw nodes drain gpu-1 --deadline 10m --reason 'new disk'
+  claw nodes resume gpu-1
 `),
   status: text(`  claw status
   claw status --json

@@ -207,6 +207,10 @@ export type NodeInfo = z.infer<typeof NodeInfo>;
 export interface NodeView extends NodeInfo {
   id: string;
   status: NodeStatus;
+  /** Why it is offline or out of service. */
+  reason?: string;
+  /** Who took it out of service, and when; with `drain_at`, when what still runs there is stopped. */
+  cordon?: { reason: string; by: string; at: number; drain_at?: number | undefined };
   incarnation: string;
   registered_at: number;
   last_heartbeat_ms_ago?: number;

@@ -275,6 +275,15 @@ export const TaskRetry = z.strictObject({
 });
 export type TaskRetry = z.infer<typeof TaskRetry>;
 
+/** Takes nodes, by their ids, out of service and back. */
+const NodeManage = z.strictObject({
+  v: z.literal(WIRE_VERSION),
+  action: z.enum(["cordon", "drain", "resume", "remove"]),
+  nodes: z.array(z.string().max(64)).min(1).max(LIMITS.list_rows),
+  reason: z.string().min(1).max(LIMITS.label_chars).optional(),
+  deadline_ms: integer.max(10 ** 13).optional(),
+});
+
 const CredentialsExport = z.strictObject({
   v: z.literal(WIRE_VERSION),
   role: z.enum(["worker", "client"]),
@@ -288,6 +297,7 @@ export const COMMANDS = {
   "task.extend": TaskExtend,
   "task.cancel": TaskCancelCommand,
   "task.retry": TaskRetry,
+  "node.manage": NodeManage,
   "credentials.export": CredentialsExport,
   "snapshot.take": SnapshotTake,
 } as const;
@@ -310,6 +320,7 @@ export interface CommandAnswers {
     skipped: number[];
     sequence: number;
   };
+  "node.manage": { sequence: number };
   "credentials.export": { creds: string; id: string; nats_url: string };
   /** Without a manifest: it is being taken, ask again. */
   "snapshot.take": { manifest?: Manifest };

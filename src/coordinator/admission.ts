@@ -1,7 +1,7 @@
 // Messages that found the open batch full wait here for the next one, in their order, up to a cap.
 
 import { LIMITS } from "../common/limits.ts";
-import type { Now } from "./leader.ts";
+import type { Now } from "./leader-world.ts";
 
 interface Deferred {
   bytes: number;

@@ -138,7 +138,9 @@ export class Answers {
     return {
       ...node.info,
       id,
-      status: node.status,
+      status: node.status === "online" && node.cordon !== undefined ? "maintenance" : node.status,
+      ...(node.status === "offline" && node.reason !== "" ? { reason: node.reason } : {}),
+      ...(node.cordon === undefined ? {} : { cordon: node.cordon }),
       incarnation: node.incarnation,
       registered_at: node.registered_at,
       used: { cpu_millis, memory_mib, gpus },

@@ -2,7 +2,7 @@
 
 import type { Queries } from "../storage/queries.ts";
 import type { View } from "../storage/view.ts";
-import type { LeaderView } from "./leader.ts";
+import type { LeaderView } from "./leader-world.ts";
 
 export function leaderView(view: View, queries: Queries): LeaderView {
   return {

@@ -24,6 +24,7 @@ import {
   type FindIds,
   type KnownId,
 } from "../core/decide.ts";
+import { decideDrains, decideManage, type Manage } from "../core/decide-nodes.ts";
 import { decideRetry, type PastView } from "../core/decide-retry.ts";
 import { decideDue } from "../core/due.ts";
 import type { Event, EventRun } from "../core/event.ts";
@@ -34,42 +35,12 @@ import { isOver, type Node, type State } from "../core/state.ts";
 import { Admission } from "./admission.ts";
 import { Alarms } from "./alarms.ts";
 import { assignMessages, type Material } from "./assign.ts";
-import { type Committed, Committer, type OutgoingBatch, type Tail } from "./committer.ts";
+import { type Committed, Committer, type Tail } from "./committer.ts";
+import type { LeaderOptions, LeaderView, LeaderWorld, Now } from "./leader-world.ts";
 import { Contacts } from "./nodes.ts";
 import { ProgressBook } from "./progress.ts";
 import { reportEvents } from "./reports.ts";
 import { Scheduler } from "./scheduler.ts";
-
-export interface LeaderWorld {
-  append(batch: OutgoingBatch): void;
-  /** The batch is in the log: the view and whoever waits may know. Comes before the effects that rest on it. */
-  committed(committed: Committed): void;
-  reply(token: unknown, answer: object | ClawError): void;
-  send(node: string, message: DownMessage): void;
-}
-
-/** What the leader reads of the view. */
-export interface LeaderView extends Omit<Material, "submission">, PastView {}
-
-export interface LeaderOptions {
-  /** Who leads, for people. */
-  name: string;
-  cluster: string;
-  /** 128 random bits for a cluster that does not exist yet. */
-  fresh_cluster_id: string;
-  heartbeat_ms: number;
-  missed_heartbeats: number;
-  /** Absence of a node after which its attempts are lost; absent: as long as each had run, within bounds. */
-  lost_after_ms: number | undefined;
-  abandoned_after_ms: number;
-  /** From 0 up to 1: spreads retries over time. */
-  chance: () => number;
-}
-
-export interface Now {
-  wall_ms: number;
-  monotonic_ms: number;
-}
 
 /** Most that log time may run ahead of elapsed time: a wall clock that jumps forward is followed slowly. */
 const FORWARD_JUMP_MS = 60_000;
@@ -196,13 +167,16 @@ export class Leader {
     for (const number of this.#alarms.take(at)) {
       const { events, stop } = decideDue(this.state, number, at);
       for (const event of events) this.#committer.add(event);
-      this.#stopAll(number, stop);
+      this.#stopOrders(stop);
     }
   }
 
-  #stopAll(number: number, stop: ReadonlyMap<string, EventRun[]>): void {
-    if (stop.size > 0) this.#stopping.add(number);
-    for (const [node, runs] of stop) this.#stop(node, runs, "cancelled");
+  /** What was decided to be stopped, told to its nodes, and again at each heartbeat until it is gone. */
+  #stopOrders(stop: ReadonlyMap<string, EventRun[]>): void {
+    for (const [node, runs] of stop) {
+      for (const [number] of runs) this.#stopping.add(number);
+      this.#stop(node, runs, "cancelled");
+    }
   }
 
   /** Once a second or so: nodes that fell silent, arrays that nobody extends. */
@@ -216,6 +190,9 @@ export class Leader {
     const { abandoned_after_ms, lost_after_ms } = this.#options;
     const watched_ms = now.monotonic_ms - this.#started_ms;
     for (const event of decideGone(this.state, at, watched_ms, lost_after_ms)) this.#committer.add(event);
+    const drains = decideDrains(this.state, at);
+    for (const event of drains.events) this.#committer.add(event);
+    this.#stopOrders(drains.stop);
     // Nobody could extend anything while nobody led: a new leader gives every array its full time.
     if (watched_ms >= abandoned_after_ms) {
       for (const event of decideAbandoned(this.state, at, abandoned_after_ms)) this.#committer.add(event);
@@ -276,6 +253,13 @@ export class Leader {
       }
       case "task.cancel":
         return this.#cancel(payload as TaskCancelCommand, at);
+      case "node.manage": {
+        const { events, stop } = decideManage(this.state, payload as Manage, who, at);
+        this.#addAll(events);
+        this.#stopOrders(stop);
+        for (const event of events) if (event.t === "removed") this.contacts.forget(event.node);
+        return () => ({});
+      }
       case "task.retry": {
         const past: PastView = {
           findIds: this.#findIds,
@@ -307,7 +291,7 @@ export class Leader {
       total.cancelled += answer.cancelled;
       total.stopping += answer.stopping;
       total.finished += answer.finished;
-      this.#stopAll(number, stop);
+      this.#stopOrders(stop);
     }
     return () => total;
   }

@@ -38,7 +38,8 @@ export class Scheduler {
     return [...this.#state.nodes.values()].map((node) => ({
       id: node.id,
       info: node.info,
-      open: node.status === "online" && reachable(node),
+      open: node.status === "online" && node.cordon === undefined && reachable(node),
+      ...(node.cordon === undefined ? {} : { closed: `is out of service: ${node.cordon.reason}` }),
       used: node.used,
       held: node.held.count,
       full: this.#full.has(node.id),

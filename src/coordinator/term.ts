@@ -10,8 +10,9 @@ import type { CommandType, UpMessage } from "../communication/messages.ts";
 import { Queries } from "../storage/queries.ts";
 import type { View } from "../storage/view.ts";
 import type { Committed } from "./committer.ts";
-import { Leader, type Now } from "./leader.ts";
+import { Leader } from "./leader.ts";
 import { leaderView } from "./leader-view.ts";
+import type { Now } from "./leader-world.ts";
 import { catchUp } from "./replica.ts";
 
 export interface TermOptions {

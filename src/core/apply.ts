@@ -35,16 +35,12 @@ export function apply(state: State, event: Event, touched: Touched): void {
       return;
     }
     case "registered":
-      applyRegistered(state, event, touched);
+    case "node":
+    case "cordoned":
+    case "resumed":
+    case "removed":
+      applyNode(state, event, touched);
       return;
-    case "node": {
-      const node = nodeOf(state, event.node);
-      node.status = event.status;
-      node.reason = event.reason;
-      node.offline_at = event.status === "offline" ? (node.offline_at ?? event.at) : undefined;
-      touched.nodes.add(node.id);
-      return;
-    }
     case "assigned":
       applyAssigned(state, event, touched);
       return;
@@ -103,6 +99,38 @@ function nodeOf(state: State, id: string): Node {
   const node = state.nodes.get(id);
   if (node === undefined) throw new Error(`no node ${id}`);
   return node;
+}
+
+function applyNode(
+  state: State,
+  event: EventOf<"registered" | "node" | "cordoned" | "resumed" | "removed">,
+  touched: Touched,
+): void {
+  touched.nodes.add(event.node);
+  if (event.t === "registered") {
+    applyRegistered(state, event);
+    return;
+  }
+  const node = nodeOf(state, event.node);
+  switch (event.t) {
+    case "node":
+      node.status = event.status;
+      node.reason = event.reason;
+      node.offline_at = event.status === "offline" ? (node.offline_at ?? event.at) : undefined;
+      return;
+    case "cordoned": {
+      const { reason, by, at, drain_at } = event;
+      node.cordon = { reason, by, at, ...(drain_at === undefined ? {} : { drain_at }) };
+      return;
+    }
+    case "resumed":
+      node.cordon = undefined;
+      return;
+    case "removed":
+      if (node.held.count > 0) throw new Error(`node ${event.node} still holds attempts`);
+      state.nodes.delete(event.node);
+      return;
+  }
 }
 
 function applySubmitted(state: State, event: EventOf<"submitted">, touched: Touched): void {
@@ -170,7 +198,7 @@ function grow(state: State, submission: Submission, count: number, at: number): 
   state.ready.add(submission.group, submission.priority, submission.number, count);
 }
 
-function applyRegistered(state: State, event: EventOf<"registered">, touched: Touched): void {
+function applyRegistered(state: State, event: EventOf<"registered">): void {
   const known = state.nodes.get(event.node);
   if (known === undefined) {
     state.nodes.set(event.node, {
@@ -181,6 +209,7 @@ function applyRegistered(state: State, event: EventOf<"registered">, touched: To
       reason: "",
       registered_at: event.at,
       offline_at: undefined,
+      cordon: undefined,
       completed: 0,
       failed: 0,
       used: emptyUsed(),
@@ -189,12 +218,11 @@ function applyRegistered(state: State, event: EventOf<"registered">, touched: To
   } else {
     known.incarnation = event.incarnation;
     known.info = event.info;
-    known.status = known.status === "maintenance" ? "maintenance" : "online";
+    known.status = "online";
     known.reason = "";
     known.registered_at = event.at;
     known.offline_at = undefined;
   }
-  touched.nodes.add(event.node);
 }
 
 function applyAssigned(state: State, event: EventOf<"assigned">, touched: Touched): void {

@@ -3,7 +3,7 @@
 
 import type { EndReason, NodeInfo, NodeStatus, Outcome, Specification, TaskCounts } from "../common/models.ts";
 import type { Segment } from "./segments.ts";
-import type { Node, State, Submission } from "./state.ts";
+import type { Cordon, Node, State, Submission } from "./state.ts";
 
 export interface SubmissionRow {
   number: number;
@@ -64,6 +64,7 @@ export interface NodeRow {
   reason: string;
   registered_at: number;
   offline_at?: number;
+  cordon?: Cordon;
   completed: number;
   failed: number;
 }
@@ -86,7 +87,8 @@ export interface Changes {
   submissions: Map<number, SubmissionRow>;
   results: ResultRecord[];
   attempts: AttemptRecord[];
-  nodes: Map<string, NodeRow>;
+  /** Those that were removed have no row. */
+  nodes: Map<string, NodeRow | undefined>;
   meta: MetaRow;
 }
 
@@ -105,10 +107,10 @@ export class Touched {
       const submission = state.submissions.get(number);
       if (submission !== undefined) submissions.set(number, submissionRow(submission));
     }
-    const nodes = new Map<string, NodeRow>();
+    const nodes = new Map<string, NodeRow | undefined>();
     for (const id of this.nodes) {
       const node = state.nodes.get(id);
-      if (node !== undefined) nodes.set(id, nodeRow(node));
+      nodes.set(id, node === undefined ? undefined : nodeRow(node));
     }
     const { submitted, inputs, results, attempts } = this;
     return { submitted, inputs, results, attempts, submissions, nodes, meta: metaRow(state) };
@@ -130,8 +132,8 @@ function submissionRow(submission: Submission): SubmissionRow {
 }
 
 function nodeRow(node: Node): NodeRow {
-  const { id, incarnation, info, status, reason, registered_at, offline_at, completed, failed } = node;
-  const since = offline_at === undefined ? {} : { offline_at };
+  const { id, incarnation, info, status, reason, registered_at, offline_at, cordon, completed, failed } = node;
+  const since = { ...(offline_at === undefined ? {} : { offline_at }), ...(cordon === undefined ? {} : { cordon }) };
   return { id, incarnation, info, status, reason, registered_at, ...since, completed, failed };
 }
 

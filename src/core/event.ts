@@ -56,6 +56,17 @@ export const Event = z.discriminatedUnion("t", [
     reason: z.string(),
     at: integer,
   }),
+  /** It takes no new work; with `drain_at`, what still runs there at that log time is stopped and runs elsewhere. */
+  z.strictObject({
+    t: z.literal("cordoned"),
+    node: z.string(),
+    reason: z.string(),
+    by: z.string(),
+    drain_at: integer.optional(),
+    at: integer,
+  }),
+  z.strictObject({ t: z.literal("resumed"), node: z.string(), at: integer }),
+  z.strictObject({ t: z.literal("removed"), node: z.string(), at: integer }),
   z.strictObject({ t: z.literal("assigned"), node: z.string(), runs: z.array(run), at: integer }),
   /** [submission, from, to, attempt, started_at by the node's clock] */
   z.strictObject({

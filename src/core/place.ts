@@ -18,6 +18,8 @@ export interface NodeLoad {
   info: NodeInfo;
   /** Accepts new work: online and not cordoned. */
   open: boolean;
+  /** Why it is not, where somebody wanted it so. */
+  closed?: string;
   used: Used;
   /** Attempts it holds, running or prefetched. */
   held: number;
@@ -78,7 +80,7 @@ function freeOf(info: NodeInfo, used: Used): Capacity {
 export function obstacle(needs: Needs, node: NodeLoad): string | undefined {
   return (
     misfit(needs, node) ??
-    (node.open ? undefined : "takes no new work") ??
+    (node.open ? undefined : (node.closed ?? "takes no new work")) ??
     shortage(needs, freeOf(node.info, node.used), "has free")
   );
 }

@@ -57,6 +57,15 @@ export interface Used {
   resources: Record<string, number>;
 }
 
+/** A node that takes no new work, and why. */
+export interface Cordon {
+  readonly reason: string;
+  readonly by: string;
+  /** Log times; what still runs at `drain_at` is stopped. */
+  readonly at: number;
+  readonly drain_at?: number | undefined;
+}
+
 export interface Node {
   readonly id: string;
   incarnation: string;
@@ -66,6 +75,8 @@ export interface Node {
   registered_at: number;
   /** Log time at which it went offline, while it is. */
   offline_at: number | undefined;
+  /** Somebody took it out of service. */
+  cordon: Cordon | undefined;
   completed: number;
   failed: number;
   /** What its attempts need, running or prefetched. */

@@ -22,7 +22,8 @@ const WELL_MS = 60_000;
 export function verdictOf(policy: Policy, piece: Segment, outcome: Outcome, chance: number): Verdict {
   const { stopping } = piece;
   if (outcome.reason === "cancelled") {
-    if (stopping === "drain") return { kind: "drained" };
+    if (stopping === "drain")
+      return policy.on_lost === "fail" ? { kind: "over", outcome: onceOnly(outcome) } : { kind: "drained" };
     return { kind: "over", outcome: stopping === "deadline" ? overdue(outcome) : outcome };
   }
   if (stopping === "cancel" || stopping === "deadline") return { kind: "over", outcome };
@@ -38,6 +39,11 @@ export function verdictOf(policy: Policy, piece: Segment, outcome: Outcome, chan
     return { kind: "over", outcome };
   }
   return { kind: "again", delay_ms: backoffMs(retry, failures, chance), failures };
+}
+
+/** It had begun on a node that was emptied, and must not begin again. */
+function onceOnly(outcome: Outcome): Outcome {
+  return { ...outcome, status: "failed", reason: "drained", message: "stopped for maintenance; it must not run twice" };
 }
 
 /** What the deadline ended is a timeout, whatever its node called it. */

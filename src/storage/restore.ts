@@ -43,7 +43,13 @@ function restore(view: View): State {
 function restoreNodes(database: Database, state: State): void {
   for (const { node } of database.query<{ node: string }, []>("SELECT node FROM nodes").all()) {
     const row = JSON.parse(node) as NodeRow;
-    state.nodes.set(row.id, { ...row, offline_at: row.offline_at, used: emptyUsed(), held: new Held() });
+    state.nodes.set(row.id, {
+      ...row,
+      offline_at: row.offline_at,
+      cordon: row.cordon,
+      used: emptyUsed(),
+      held: new Held(),
+    });
   }
 }
 

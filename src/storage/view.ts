@@ -81,6 +81,7 @@ interface Statements {
   attempt: Statement;
   forget: Statement;
   node: Statement;
+  removed: Statement;
 }
 
 interface Enqueued {
@@ -149,7 +150,7 @@ export class View {
 
   #write(queue: readonly Enqueued[]): void {
     const submissions = new Map<number, SubmissionRow>();
-    const nodes = new Map<string, NodeRow>();
+    const nodes = new Map<string, NodeRow | undefined>();
     for (const { changes } of queue) {
       for (const [number, row] of changes.submissions) submissions.set(number, row);
       for (const [id, row] of changes.nodes) nodes.set(id, row);
@@ -164,7 +165,10 @@ export class View {
       this.#writeAdded(changes);
     }
     for (const row of submissions.values()) this.#put.submission.run(...columnsOf(row), row.number);
-    for (const row of nodes.values()) this.#put.node.run(row.id, JSON.stringify(row));
+    for (const [id, row] of nodes) {
+      if (row === undefined) this.#put.removed.run(id);
+      else this.#put.node.run(id, JSON.stringify(row));
+    }
     const last = queue.at(-1);
     if (last === undefined) return;
     this.#put.meta.run("state", JSON.stringify(last.changes.meta));
@@ -329,5 +333,6 @@ function prepare(database: Database): Statements {
     attempt: database.prepare("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)"),
     forget: database.prepare("DELETE FROM attempts WHERE number = ? AND first = ? AND attempt <= ?"),
     node: database.prepare("INSERT INTO nodes VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET node = excluded.node"),
+    removed: database.prepare("DELETE FROM nodes WHERE id = ?"),
   };
 }

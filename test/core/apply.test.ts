@@ -260,11 +260,11 @@ describe("a task's way", () => {
     cluster.add({ t: "succeeded", node: "n1", runs: [[1, 0, 1, 1, AT, AT]] });
     cluster.add({ t: "node", node: "n1", status: "offline", reason: "silent", at: AT });
     cluster.register("n1", "2");
-    cluster.add({ t: "node", node: "n2", status: "maintenance", reason: "by hand", at: AT });
+    cluster.add({ t: "cordoned", node: "n2", reason: "by hand", by: "c", at: AT });
     cluster.register("n2", "2");
     const [n1, n2] = ["n1", "n2"].map((id) => cluster.state.nodes.get(id)!);
     expect([n1!.status, n1!.reason, n1!.incarnation, n1!.completed, n1!.held.count]).toEqual(["online", "", "2", 1, 1]);
-    expect(n2!.status).toBe("maintenance");
+    expect(n2!.cordon).toEqual({ reason: "by hand", by: "c", at: AT });
     cluster.check();
   });
 });

@@ -141,7 +141,7 @@ export class World {
           if (answered) return;
           if (answer instanceof ClawError) {
             if (answer.code === "not_leading" || answer.code === "unknown_outcome") return;
-            if (answer.code !== "id_taken" && answer.code !== "conflict") throw answer;
+            if (!["id_taken", "conflict", "not_found"].includes(answer.code)) throw answer;
           } else {
             wish.done(answer);
           }
@@ -207,6 +207,29 @@ export class World {
     }
   }
 
+  /** Somebody takes nodes out of service and back. */
+  #maintain(): void {
+    const { chance } = this;
+    const node = this.workers[chance.below(this.workers.length)]!.id;
+    if (this.coordinator.leader?.state.nodes.has(node) === true) {
+      const action = (["cordon", "drain", "drain", "resume", "remove"] as const)[chance.below(5)]!;
+      const deadline = chance.once(2) ? { deadline_ms: chance.below(5_000) } : {};
+      this.#wish({ type: "node.manage", payload: { v: 1, action, nodes: [node], ...deadline }, done: () => undefined });
+    }
+    this.clock.after(chance.between(1_000, 15_000), () => {
+      if (!this.#peace) this.#maintain();
+    });
+  }
+
+  #resumeAll(): void {
+    const out = [...(this.coordinator.leader?.state.nodes.values() ?? [])].filter(({ cordon }) => cordon !== undefined);
+    const nodes = out.map(({ id }) => id);
+    if (nodes.length > 0) {
+      this.#wish({ type: "node.manage", payload: { v: 1, action: "resume", nodes }, done: () => undefined });
+    }
+    this.clock.after(5_000, () => this.#resumeAll());
+  }
+
   /** What is over by then, anew. */
   #retry(number: number): void {
     const { chance } = this;
@@ -260,11 +283,13 @@ export class World {
     await this.coordinator.start();
     for (const worker of this.workers) worker.start();
     for (let wave = 0; wave < 12; wave++) this.clock.after(this.chance.below(FAULTS_MS), () => this.#submit());
+    if (this.chance.once(2)) this.clock.after(1_000, () => this.#maintain());
     while (await this.#step(FAULTS_MS)) {
       // faults
     }
     this.#peace = true;
     this.log.faulty = false;
+    this.#resumeAll();
     while (!this.#everythingOver()) {
       if (!(await this.#step(FAULTS_MS + PEACE_MS)))
         throw new Error(`seed ${seed}: it does not finish: ${this.#unfinished()}`);
@@ -353,6 +378,7 @@ function checkStopped(seed: number, log: SimLog): void {
   for (const { payload } of log.entries) {
     for (const event of Batch.parse(JSON.parse(new TextDecoder().decode(payload))).events) {
       if (event.t !== "stopping" && event.t !== "assigned") continue;
+      if (event.t === "stopping" && event.reason === "drain") continue;
       for (const [number, from, to] of event.runs) {
         for (let index = from; index < to; index++) {
           const key = `${number}.${index}`;

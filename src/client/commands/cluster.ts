@@ -1,49 +1,11 @@
-// `nodes`, `status`, `credentials export`: the cluster itself.
+// `status`, `credentials export`: the cluster itself.
 
 import { ClawError } from "../../common/errors.ts";
-import type { NodeView } from "../../common/models.ts";
 import { isoTime } from "../../common/runtime.ts";
-import { formatDuration, formatSize } from "../../common/units.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
-import { type Column, modeOf, printRows, statusColor } from "../output.ts";
 import { ageOf } from "../show.ts";
 import { oneOf } from "../values.ts";
-
-const MIB = 1024 * 1024;
-
-const COLUMNS: Column<NodeView>[] = [
-  { title: "NODE", value: (node) => node.name },
-  { title: "ID", value: (node) => node.id },
-  { title: "STATUS", value: (node) => node.status, color: (node) => statusColor(node.status) },
-  { title: "CPUS", value: (node) => `${node.used.cpu_millis / 1000}/${node.capacity.cpu_millis / 1000}`, right: true },
-  { title: "MEMORY", value: (node) => formatSize(node.capacity.memory_mib * MIB), right: true },
-  { title: "LOAD", value: (node) => (node.cpu_percent === undefined ? "-" : `${node.cpu_percent}%`), right: true },
-  { title: "TASKS", value: (node) => String(node.held), right: true },
-  { title: "DONE", value: (node) => String(node.completed), right: true },
-  { title: "FAILED", value: (node) => String(node.failed), right: true },
-  { title: "SYSTEM", value: (node) => `${node.os}/${node.arch}` },
-  {
-    title: "HEARD",
-    value: (node) =>
-      node.last_heartbeat_ms_ago === undefined ? "-" : `${formatDuration(node.last_heartbeat_ms_ago)} ago`,
-  },
-];
-
-export async function nodesCommand(
-  io: Io,
-  client: RequestClient,
-  options: { json?: boolean; quiet?: boolean; color?: string },
-): Promise<number> {
-  const { nodes } = await client.query("node.list", {});
-  await printRows(io, modeOf(options), nodes, COLUMNS, {
-    id: (node) => node.id,
-    json: (node) => ({ ...node, registered_at: isoTime(node.registered_at) }),
-    empty: "no worker has joined; start one with: claw --role worker",
-    color: options.color,
-  });
-  return 0;
-}
 
 export async function statusCommand(io: Io, client: RequestClient, options: { json?: boolean }): Promise<number> {
   const { status } = await client.query("cluster.status", {});

@@ -1,0 +1,183 @@
+// `nodes`: list them, look at one, take them out of service and back.
+
+import { ClawError } from "../../common/errors.ts";
+import { LIMITS } from "../../common/limits.ts";
+import type { NodeView, TaskView } from "../../common/models.ts";
+import { nearest } from "../../common/nearest.ts";
+import { isoTime } from "../../common/runtime.ts";
+import { formatDuration, formatSize } from "../../common/units.ts";
+import type { RequestClient } from "../../communication/request.ts";
+import type { Io } from "../io.ts";
+import { type Column, modeOf, plural, printable, printRows, statusColor } from "../output.ts";
+import { ageOf, commandOf } from "../show.ts";
+import { duration } from "../values.ts";
+
+const MIB = 1024 * 1024;
+
+const COLUMNS: Column<NodeView>[] = [
+  { title: "NODE", value: (node) => node.name },
+  { title: "ID", value: (node) => node.id },
+  { title: "STATUS", value: (node) => node.status, color: (node) => statusColor(node.status) },
+  { title: "CPUS", value: (node) => `${node.used.cpu_millis / 1000}/${node.capacity.cpu_millis / 1000}`, right: true },
+  { title: "MEMORY", value: (node) => formatSize(node.capacity.memory_mib * MIB), right: true },
+  { title: "LOAD", value: (node) => (node.cpu_percent === undefined ? "-" : `${node.cpu_percent}%`), right: true },
+  { title: "TASKS", value: (node) => String(node.held), right: true },
+  { title: "DONE", value: (node) => String(node.completed), right: true },
+  { title: "FAILED", value: (node) => String(node.failed), right: true },
+  { title: "SYSTEM", value: (node) => `${node.os}/${node.arch}` },
+  { title: "HEARD", value: heard },
+];
+
+function heard({ last_heartbeat_ms_ago: ago }: NodeView): string {
+  return ago === undefined ? "-" : `${formatDuration(ago)} ago`;
+}
+
+function nodeJson({ registered_at, cordon, ...node }: NodeView): object {
+  return {
+    ...node,
+    registered_at: isoTime(registered_at),
+    ...(cordon === undefined ? {} : { cordon: cordonJson(cordon) }),
+  };
+}
+
+function cordonJson({ reason, by, at, drain_at }: NonNullable<NodeView["cordon"]>): object {
+  return { reason, by, at: isoTime(at), ...(drain_at === undefined ? {} : { drain_at: isoTime(drain_at) }) };
+}
+
+export async function nodesCommand(
+  io: Io,
+  client: RequestClient,
+  options: { json?: boolean; quiet?: boolean; color?: string },
+): Promise<number> {
+  const { nodes } = await client.query("node.list", {});
+  const mode = modeOf(options);
+  await printRows(io, mode, nodes, COLUMNS, {
+    id: (node) => node.id,
+    json: nodeJson,
+    empty: "no worker has joined; start one with: claw --role worker",
+    color: options.color,
+  });
+  if (mode !== "table") return 0;
+  const out = nodes.filter((node) => node.cordon !== undefined);
+  for (const node of out)
+    io.err(`${node.name} is out of service: ${node.cordon?.reason}; claw nodes resume ${node.name}\n`);
+  return 0;
+}
+
+/** By name, by id or by a unique beginning of an id; a name that several have stands for none. */
+async function nodesNamed(client: RequestClient, words: readonly string[]): Promise<NodeView[]> {
+  const { nodes } = await client.query("node.list", {});
+  return words.map((word) => {
+    const exact = nodes.filter(({ id, name }) => id === word || name === word);
+    const found =
+      exact.length > 0 ? exact : nodes.filter(({ id }) => id.startsWith(word) || id.startsWith(`node_${word}`));
+    const [node] = found;
+    if (node === undefined) {
+      const near = nearest(
+        word,
+        nodes.flatMap(({ id, name }) => [id, name]),
+      );
+      throw new ClawError("not_found", `there is no node ${word}`, {
+        hint: near === undefined ? "`claw nodes` lists them" : `did you mean ${near}?`,
+        field: word,
+      });
+    }
+    if (found.length === 1) return node;
+    const names = found.map(({ id }) => id).join(", ");
+    throw new ClawError("ambiguous", `${word} may be ${names}`, { hint: "type the id", field: word });
+  });
+}
+
+export async function showNodesCommand(
+  io: Io,
+  client: RequestClient,
+  words: readonly string[],
+  options: { json?: boolean },
+): Promise<number> {
+  const nodes = await nodesNamed(client, words);
+  const running = await tasksOn(client, new Set(nodes.map(({ id }) => id)));
+  if (options.json === true) {
+    const documents = nodes.map((node) => ({
+      ...nodeJson(node),
+      tasks: (running.get(node.id) ?? []).map(({ id, status }) => ({ id, status })),
+    }));
+    await io.out(`${JSON.stringify(documents.length === 1 ? documents[0] : documents)}\n`);
+    return 0;
+  }
+  const now = io.runtime.wall_ms();
+  await io.out(nodes.map((node) => nodeText(node, running.get(node.id) ?? [], now)).join("\n"));
+  return 0;
+}
+
+/** Members of arrays are looked for in the arrays that run. */
+async function tasksOn(client: RequestClient, ids: ReadonlySet<string>): Promise<Map<string, TaskView[]>> {
+  const found = new Map<string, TaskView[]>();
+  const statuses = ["scheduled" as const, "running" as const];
+  const { tasks } = await client.query("task.list", { statuses, limit: LIMITS.list_rows });
+  for (const task of tasks) {
+    const members =
+      task.counts === undefined
+        ? [task]
+        : (await client.query("task.list", { number: task.number, statuses, limit: LIMITS.list_rows })).tasks;
+    for (const member of members) {
+      if (member.node === undefined || !ids.has(member.node)) continue;
+      found.set(member.node, [...(found.get(member.node) ?? []), member]);
+    }
+  }
+  return found;
+}
+
+function nodeText(node: NodeView, tasks: readonly TaskView[], now: number): string {
+  const { capacity, used, cordon } = node;
+  const free = node.free_memory_mib === undefined ? "" : `, ${formatSize(node.free_memory_mib * MIB)} free now`;
+  const lines: [string, string][] = [
+    ["node", `${node.name} ${node.id}`],
+    ["status", node.reason === undefined ? node.status : `${node.status}: ${node.reason}`],
+  ];
+  if (cordon !== undefined) {
+    lines.push(["out", `${cordon.reason}, since ${ageOf(cordon.at, now)}, by ${cordon.by}`]);
+    if (cordon.drain_at !== undefined) lines.push(["emptied", `at ${isoTime(cordon.drain_at)}`]);
+  }
+  lines.push(
+    ["joined", `${isoTime(node.registered_at)} (${ageOf(node.registered_at, now)} ago), heard ${heard(node)}`],
+    ["system", `${node.os}/${node.arch}, claw ${node.version}, process ${node.pid}`],
+    ["cpus", `${used.cpu_millis / 1000} of ${capacity.cpu_millis / 1000} in use`],
+    ["memory", `${formatSize(used.memory_mib * MIB)} of ${formatSize(capacity.memory_mib * MIB)} in use${free}`],
+  );
+  if (capacity.gpus > 0) lines.push(["gpus", `${used.gpus} of ${capacity.gpus} in use`]);
+  for (const [name, amount] of Object.entries(capacity.resources)) lines.push([name, String(amount)]);
+  if (node.tags.length > 0) lines.push(["tags", node.tags.join(", ")]);
+  lines.push(["done", `${node.completed} succeeded, ${node.failed} did not`], ["holds", plural(node.held, "task")]);
+  for (const task of tasks) lines.push([`  ${task.id}`, `${task.status}  ${commandOf(task)}`]);
+  const width = Math.max(...lines.map(([name]) => name.length));
+  return `${lines.map(([name, value]) => `${name.padEnd(width)}  ${printable(value)}`).join("\n")}\n`;
+}
+
+interface ManageOptions {
+  reason?: string;
+  deadline?: string;
+  json?: boolean;
+  quiet?: boolean;
+}
+
+const SAID = { cordon: "takes no new work", drain: "is being emptied", resume: "is back", remove: "is forgotten" };
+
+export async function manageCommand(
+  io: Io,
+  client: RequestClient,
+  action: keyof typeof SAID,
+  words: readonly string[],
+  { reason, deadline, json, quiet }: ManageOptions,
+): Promise<number> {
+  const nodes = await nodesNamed(client, words);
+  await client.command("node.manage", {
+    v: 1,
+    action,
+    nodes: nodes.map(({ id }) => id),
+    ...(reason === undefined ? {} : { reason }),
+    ...(deadline === undefined ? {} : { deadline_ms: duration("--deadline", deadline) }),
+  });
+  if (json === true) await io.out(`${JSON.stringify(nodes.map(({ id, name }) => ({ id, name, action })))}\n`);
+  else if (quiet !== true) for (const { name } of nodes) io.err(`claw: ${name} ${SAID[action]}\n`);
+  return 0;
+}

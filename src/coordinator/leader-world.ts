@@ -1,0 +1,38 @@
+// What a leader needs of the world around it, and is told about itself.
+
+import type { ClawError } from "../common/errors.ts";
+import type { DownMessage } from "../communication/messages.ts";
+import type { PastView } from "../core/decide-retry.ts";
+import type { Material } from "./assign.ts";
+import type { Committed, OutgoingBatch } from "./committer.ts";
+
+export interface LeaderWorld {
+  append(batch: OutgoingBatch): void;
+  /** The batch is in the log: the view and whoever waits may know. Comes before the effects that rest on it. */
+  committed(committed: Committed): void;
+  reply(token: unknown, answer: object | ClawError): void;
+  send(node: string, message: DownMessage): void;
+}
+
+/** What the leader reads of the view. */
+export interface LeaderView extends Omit<Material, "submission">, PastView {}
+
+export interface LeaderOptions {
+  /** Who leads, for people. */
+  name: string;
+  cluster: string;
+  /** 128 random bits for a cluster that does not exist yet. */
+  fresh_cluster_id: string;
+  heartbeat_ms: number;
+  missed_heartbeats: number;
+  /** Absence of a node after which its attempts are lost; absent: as long as each had run, within bounds. */
+  lost_after_ms: number | undefined;
+  abandoned_after_ms: number;
+  /** From 0 up to 1: spreads retries over time. */
+  chance: () => number;
+}
+
+export interface Now {
+  wall_ms: number;
+  monotonic_ms: number;
+}

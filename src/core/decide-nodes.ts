@@ -1,0 +1,109 @@
+// Taking nodes out of service and back: cordon, drain, resume, remove. Each may be said again without harm.
+
+import { ClawError } from "../common/errors.ts";
+import { heldBy } from "./apply.ts";
+import { decideLost } from "./decide.ts";
+import type { Event, EventRun } from "./event.ts";
+import type { Segment } from "./segments.ts";
+import type { Node, State } from "./state.ts";
+
+export interface Manage {
+  action: "cordon" | "drain" | "resume" | "remove";
+  nodes: readonly string[];
+  reason?: string | undefined;
+  /** With `drain`: what still runs after so long is stopped; absent: it may take its time. */
+  deadline_ms?: number | undefined;
+}
+
+export interface ManageDecision {
+  events: Event[];
+  /** What to tell which node to stop. */
+  stop: Map<string, EventRun[]>;
+}
+
+/** All of it or nothing: a node that is unknown, or may not be removed, refuses the whole command. */
+export function decideManage(state: State, command: Manage, by: string, now: number): ManageDecision {
+  const events: Event[] = [];
+  const stop = new Map<string, EventRun[]>();
+  for (const id of new Set(command.nodes)) {
+    const node = state.nodes.get(id);
+    if (node === undefined) throw new ClawError("not_found", `there is no node ${id}`, { field: id });
+    switch (command.action) {
+      case "cordon":
+      case "drain":
+        events.push(...takeOut(state, node, command, by, now, stop));
+        break;
+      case "resume":
+        if (node.cordon !== undefined) events.push({ t: "resumed", node: id, at: now });
+        break;
+      case "remove":
+        events.push(...remove(state, node, now));
+        break;
+    }
+  }
+  return { events, stop };
+}
+
+function takeOut(
+  state: State,
+  node: Node,
+  { action, reason, deadline_ms }: Manage,
+  by: string,
+  now: number,
+  stop: Map<string, EventRun[]>,
+): Event[] {
+  const drain_at = deadline_ms === undefined ? undefined : now + deadline_ms;
+  const events: Event[] = [
+    {
+      t: "cordoned",
+      node: node.id,
+      reason: reason ?? (action === "drain" ? "drained" : "cordoned"),
+      by,
+      at: now,
+      ...(drain_at === undefined ? {} : { drain_at }),
+    },
+  ];
+  if (action === "cordon") return events;
+  // What it has not begun yet runs elsewhere at once.
+  const whole = drain_at !== undefined && drain_at <= now;
+  events.push(...stopThere(state, node, now, stop, ({ status }) => whole || status === "scheduled"));
+  return events;
+}
+
+/** Nodes whose time to be emptied has come. `now` is log time. */
+export function decideDrains(state: State, now: number): ManageDecision {
+  const events: Event[] = [];
+  const stop = new Map<string, EventRun[]>();
+  for (const node of state.nodes.values()) {
+    const drain_at = node.cordon?.drain_at;
+    if (drain_at === undefined || drain_at > now || node.held.count === 0) continue;
+    events.push(...stopThere(state, node, now, stop, () => true));
+  }
+  return { events, stop };
+}
+
+function stopThere(
+  state: State,
+  { id }: Node,
+  now: number,
+  stop: Map<string, EventRun[]>,
+  wanted: (piece: Segment) => boolean,
+): Event[] {
+  const runs = heldBy(state, id)
+    .filter(({ piece }) => piece.stopping === undefined && wanted(piece))
+    .map(({ number, piece }): EventRun => [number, piece.from, piece.to, piece.attempt]);
+  if (runs.length === 0) return [];
+  stop.set(id, runs);
+  return [{ t: "stopping", node: id, runs, reason: "drain", at: now }];
+}
+
+/** Only what is offline is forgotten: one that is there would come back with its next heartbeat. */
+function remove(state: State, { id, info, status }: Node, now: number): Event[] {
+  if (status !== "offline") {
+    throw new ClawError("conflict", `${info.name} (${id}) is ${status}: only a node that is offline can be removed`, {
+      hint: `claw nodes drain ${info.name}, then stop its worker`,
+      field: id,
+    });
+  }
+  return [...decideLost(state, id, heldBy(state, id), now), { t: "removed", node: id, at: now }];
+}

@@ -1,0 +1,95 @@
+// `claw nodes …`: looking at nodes, taking them out of service and back, with what runs on them.
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { type Cluster, openCluster } from "../cluster.ts";
+import { until } from "../until.ts";
+
+let cluster: Cluster;
+beforeAll(async () => {
+  cluster = await openCluster({ workers: 2 });
+});
+afterAll(() => cluster.close());
+
+const nodes = (...words: string[]) => cluster.runCli(["nodes", ...words]);
+
+async function show(name: string): Promise<Record<string, unknown>> {
+  return JSON.parse((await nodes("show", name, "--json")).stdout) as Record<string, unknown>;
+}
+
+async function submit(...words: string[]): Promise<string> {
+  const { code, stdout } = await cluster.runCli(["submit", ...words]);
+  expect(code).toBe(0);
+  return stdout.trim();
+}
+
+async function task(id: string): Promise<Record<string, unknown>> {
+  return JSON.parse((await cluster.runCli(["show", id, "--json"])).stdout) as Record<string, unknown>;
+}
+
+describe("claw nodes show", () => {
+  test("tells what a node has, and what it runs", async () => {
+    const id = await submit("--node", "worker-1", "--cpu", "0.5", "--", "sleep", "60");
+    await until(async () => (await task(id))["status"] === "running", "the task to run");
+    const { stdout } = await nodes("show", "worker-1");
+    expect(stdout).toMatch(/^node +worker-1 node_\w{8}\nstatus +online\n/);
+    expect(stdout).toContain(`${id}  running  sleep 60`);
+    expect(await show("worker-1")).toMatchObject({
+      name: "worker-1",
+      status: "online",
+      tasks: [{ id, status: "running" }],
+    });
+    await cluster.runCli(["cancel", id]);
+    await cluster.runCli(["wait", id]);
+  });
+
+  test("finds a node by the beginning of its id, and names the nearest where there is none", async () => {
+    const { id } = (await show("worker-2")) as { id: string };
+    for (const word of [id, id.slice(0, -1), id.slice("node_".length, -1)]) expect((await show(word))["id"]).toBe(id);
+    const { code, stderr } = await nodes("show", "wroker-1");
+    expect([code, stderr]).toEqual([66, "claw: there is no node wroker-1\n  did you mean worker-1?\n"]);
+    expect((await nodes("show", "node_")).stderr).toContain("node_ may be node_");
+  });
+});
+
+describe("a node out of service", () => {
+  test("takes no new work, says why, and takes it again when it is back", async () => {
+    expect((await nodes("cordon", "worker-1", "--reason", "new disk")).stderr).toBe(
+      "claw: worker-1 takes no new work\n",
+    );
+    const listed = await nodes();
+    expect(listed.stdout).toMatch(/worker-1 +node_\w+ +maintenance/);
+    expect(listed.stderr).toContain("worker-1 is out of service: new disk; claw nodes resume worker-1");
+    const id = await submit("--node", "worker-1", "--", "true");
+    expect((await cluster.runCli(["show", id])).stdout).toContain("worker-1 is out of service: new disk");
+    expect((await nodes("show", "worker-1")).stdout).toMatch(/out +new disk, since \w+, by client_/);
+    await nodes("resume", "worker-1");
+    expect((await cluster.runCli(["wait", id])).code).toBe(0);
+    expect((await show("worker-1"))["cordon"]).toBeUndefined();
+  });
+
+  test("is emptied at its deadline: what runs there runs elsewhere, uncounted", async () => {
+    const id = await submit("--cpu", "2", "--", "sh", "-c", 'test "$CLAW_NODE" != worker-1 || exec sleep 60');
+    const elsewhere = await submit("--node", "worker-1", "--cpu", "2", "--retries", "1", "--", "sleep", "60");
+    await until(async () => (await show("worker-1"))["held"] === 1, "something on worker-1");
+    const { code } = await nodes("drain", "worker-1", "--deadline", "200ms", "--json");
+    expect(code).toBe(0);
+    await until(async () => (await show("worker-1"))["held"] === 0, "an empty node");
+    expect((await cluster.runCli(["wait", id])).code).toBe(0);
+    const drained = [await task(id), await task(elsewhere)].flatMap(
+      (one) => (one["attempts"] ?? []) as { reason: string }[],
+    );
+    expect(drained.map(({ reason }) => reason)).toEqual(["drained"]);
+    await cluster.runCli(["cancel", elsewhere]);
+    await nodes("resume", "worker-1");
+  });
+
+  test("is forgotten only when it is offline", async () => {
+    const { code, stderr } = await nodes("rm", "worker-2");
+    expect(code).toBe(65);
+    expect(stderr).toContain("only a node that is offline can be removed");
+    await cluster.workers[1]?.stop();
+    await until(async () => (await show("worker-2"))["status"] === "offline", "worker-2 to be offline");
+    expect((await nodes("rm", "worker-2")).code).toBe(0);
+    expect((await nodes("--json")).stdout).not.toContain("worker-2");
+  });
+});
