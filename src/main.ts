@@ -159,7 +159,7 @@ function workerTarget(
 async function restore({ profile, config: file, ...call }: RestoreCall): Promise<RestoreOutcome> {
   const paths = resolvePaths(process.env, profile === undefined ? {} : { profile });
   const { config } = loadConfig("coordinator", { paths, env: process.env, ...(file === undefined ? {} : { file }) });
-  const logger = createLogger({ role: "restore", level: "warn", format: config.log.format, runtime });
+  const logger = createLogger({ role: "restore", level: "error", format: config.log.format, runtime });
   const { restoreCluster } = await import("./operations/restore.ts");
   const { manifest, tasks, kept } = await restoreCluster({ ...call, runtime, config, paths, logger });
   const { cluster, cluster_id, sequence } = manifest;

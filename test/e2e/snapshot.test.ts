@@ -74,33 +74,33 @@ test("the broker's store is gone: log_lost says how to go on, and everything tha
 test("from a file, on an empty machine: the cluster as it was; over one that lives it is refused, by name", async () => {
   const [here, there] = [machine(), machine()];
   const up = await here.up();
-  expect((await here.claw(["run", "--name", "done", "--", "echo", "hello"])).code).toBe(0);
+  expect(await here.claw(["run", "--name", "done", "--", "echo", "hello"])).toMatchObject({ code: 0, err: "" });
   await here.claw(["submit", "--name", "waits", "--gpu", "1", "--", "train"]);
   const file = join(here.work, "cluster.snap");
   const saved = await here.claw(["snapshot", "save", file]);
   expect([saved.code, saved.out]).toEqual([0, ""]);
   expect(saved.err).toContain("saved everything up to sequence");
   const piped = await here.bash("claw snapshot save - | cat > piped.snap");
-  expect(piped.code).toBe(0);
+  expect([piped.code, piped.err.includes("saved everything")]).toEqual([0, true]);
   const listed = await here.json<{ id: string; sequence: number }[]>(["snapshot", "ls"]);
-  expect(listed.length).toBe(2);
+  expect(listed.map(({ sequence }) => sequence)).toHaveLength(2);
   const id = await clusterId(here);
 
   const busy = await here.claw(["snapshot", "restore", file]);
   expect([busy.code, busy.err.includes("already")]).toEqual([75, true]);
   const restored = await there.claw(["snapshot", "restore", file, "--json"]);
-  expect(restored.code).toBe(0);
+  expect([restored.code, restored.err]).toEqual([0, ""]);
   expect(JSON.parse(restored.out)).toMatchObject({ cluster_id: id, tasks: { total: 2 }, kept: null });
   const service = await there.up();
   expect(await statuses(there)).toEqual({ done: "completed", waits: "pending" });
   expect(await clusterId(there)).toBe(id);
   // The first machine's node is still expected: whoever does not name another one may wait until it counts as gone.
   const node = /node_[0-9a-f]{8}/.exec(service.log)?.[0] ?? "";
-  expect((await there.claw(["run", "--node", node, "--", "echo", "on"])).out).toBe("on\n");
+  expect(await there.claw(["run", "--node", node, "--", "echo", "on"])).toEqual({ code: 0, out: "on\n", err: "" });
 
   // What came after the file would be lost.
   expect((await here.claw(["run", "--name", "later", "--", "true"])).code).toBe(0);
-  expect(await up.stop()).toBe(0);
+  expect([await up.stop(), up.log.includes("a bug")]).toEqual([0, false]);
   const refused = await here.claw(["snapshot", "restore", file]);
   expect(refused.code).toBe(65);
   expect(refused.err).toMatch(/would lose the last \d+ batches that this machine's view has/);
@@ -148,6 +148,10 @@ test("a file that is damaged, cut or none at all is refused, and nothing is touc
   expect((await here.claw(["snapshot", "restore"])).code).toBe(64);
   expect((await here.claw(["snapshot", "restore", "x", "--from-view"])).code).toBe(64);
   const sound = await here.claw(["snapshot", "restore", "--from-view"]);
-  expect([sound.code, sound.err.includes("is sound")]).toEqual([65, true]);
+  // It may have stopped before it heard that its last batch was stored: then that one is what would be lost.
+  expect([sound.code, /would lose (a log that is sound|the last \d+ batches of the log)/.test(sound.err)]).toEqual([
+    65,
+    true,
+  ]);
   await here.up();
 });
