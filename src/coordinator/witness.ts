@@ -3,7 +3,7 @@
 
 import { readFileSync } from "node:fs";
 import { z } from "zod";
-import { messageOf } from "../common/errors.ts";
+import { ClawError, messageOf } from "../common/errors.ts";
 import type { Runtime, Timer } from "../common/runtime.ts";
 import { writePrivate } from "../communication/private.ts";
 import type { View, Witness } from "../storage/view.ts";
@@ -68,8 +68,13 @@ export class WitnessKeeper {
     this.#written = this.#view.flushed;
   }
 
+  /** One that cannot be written any more (a full disk) stays as it is: an older witness is as true. */
   stop(): void {
     this.#timer?.cancel();
-    this.#write();
+    try {
+      this.#write();
+    } catch (error) {
+      if (!(error instanceof ClawError)) throw error;
+    }
   }
 }

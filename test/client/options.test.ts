@@ -118,7 +118,7 @@ describe("what cannot be typed", () => {
     const far = await cluster.runCli(["frobnicate"]);
     expect(far.code).toBe(64);
     expect(far.stderr).toContain("the commands are up, run, submit, ls,");
-    for (const word of ["drain", "lss", "show"]) {
+    for (const word of ["drian", "lss", "shwo"]) {
       const { code: nodes, stderr: said, stdout } = await cluster.runCli(["nodes", word, "node_1"]);
       expect([nodes, stdout]).toEqual([64, ""]);
       expect(said).toContain(`'nodes ${word}'`);
