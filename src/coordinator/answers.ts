@@ -256,11 +256,12 @@ export class Answers {
       reason: obstacle(needs, load) ?? "has room: it is about to be placed",
     }));
     if (nodes.length === 0) return { summary: "no worker has joined yet", nodes };
-    const open = loads.filter((load) => load.open).length;
-    const summary =
-      open === 0
-        ? `none of the ${nodes.length} nodes is online`
-        : nodes.map(({ node, reason }) => `${node} ${reason}`).join("; ");
+    const silent = loads.every(({ open, closed }) => !open && closed === undefined);
+    const summary = silent
+      ? nodes.length === 1
+        ? `${nodes[0]?.node} is offline`
+        : `none of the ${nodes.length} nodes is online`
+      : nodes.map(({ node, reason }) => `${node} ${reason}`).join("; ");
     return { summary, nodes };
   }
 }

@@ -90,6 +90,10 @@ describe("a node out of service", () => {
     await cluster.workers[1]?.stop();
     await until(async () => (await show("worker-2"))["status"] === "offline", "worker-2 to be offline");
     expect((await nodes("rm", "worker-2")).code).toBe(0);
+    await nodes("cordon", "worker-1", "--reason", "all of them");
+    const id = await submit("--", "true");
+    expect((await cluster.runCli(["show", id])).stdout).toMatch(/waits +worker-1 is out of service: all of them\n/);
+    await cluster.runCli(["cancel", id]);
     expect((await nodes("--json")).stdout).not.toContain("worker-2");
   });
 });

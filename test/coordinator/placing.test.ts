@@ -146,7 +146,7 @@ describe("a task that cannot run says why, node by node", () => {
     const late = await cluster.submit({ needs });
     const { waiting } = await cluster.show(late.number);
     expect(waiting).toEqual({
-      summary: "none of the 1 nodes is online",
+      summary: "worker-1 is offline",
       nodes: [{ node: "worker-1", reason: "takes no new work" }],
     });
   });
