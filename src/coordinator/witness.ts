@@ -55,8 +55,12 @@ export class WitnessKeeper {
     try {
       this.#write();
     } catch (error) {
-      this.#failed(error);
-      return;
+      // An older witness is as true. A full disk ends the coordinator when the log or the view cannot be written, and whoever
+      // asked for that is answered: ended from here, requests on their way would be left without an answer.
+      if (!(error instanceof ClawError) || error.code !== "disk_full") {
+        this.#failed(error);
+        return;
+      }
     }
     this.#timer = this.#runtime.after(EVERY_MS, () => this.#keep());
   }
