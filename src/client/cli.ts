@@ -186,6 +186,9 @@ function pathOf(command: Command | undefined): string {
   return `${pathOf(command.parent)} ${command.name()}`.trim();
 }
 
+/** Commands that follow work to its end. */
+const FOLLOWING = new Set(["run", "wait", "logs"]);
+
 /** Gives an action its connection to the cluster, and closes it. */
 function connected(io: Io, program: Command, state: State, argv: readonly string[]): On {
   return (command, action) => {
@@ -197,7 +200,10 @@ function connected(io: Io, program: Command, state: State, argv: readonly string
         .flat()
         .filter((word) => word !== undefined) as string[];
       const { connectClient } = await import("./connect.ts");
-      const client = await connectClient(io, { nats, creds, cluster, profile, ...given });
+      const client = await connectClient(io, {
+        ...{ nats, creds, cluster, profile, ...given },
+        follows: FOLLOWING.has(command.name()),
+      });
       try {
         const wanted = color === undefined ? given : { color, ...given };
         state.code = await action(io, client, words, { ...wanted, ...verbatim(argv, words) } as Record<string, never>);

@@ -14,11 +14,19 @@ import type { Io } from "./io.ts";
 /** A person waits for the error. */
 const CONNECT_MS = 3_000;
 
+/**
+ * How long a coordinator that answered before is waited for. Longer than a restart or a hand-over takes; without an end
+ * only for who waits for work that goes on meanwhile.
+ */
+const PATIENCE_MS = 30_000;
+
 export interface Target {
   nats?: string | undefined;
   creds?: string | undefined;
   cluster?: string | undefined;
   profile?: string | undefined;
+  /** Stays until the work that it follows is over, however long the coordinator is away. */
+  follows?: boolean;
 }
 
 /** Where a cluster is to be found, and what to do when nobody is there. */
@@ -42,7 +50,7 @@ export async function connectClient(io: Io, target: Target): Promise<RequestClie
     runtime: io.runtime,
     cluster,
     who,
-    patience_ms: Number.POSITIVE_INFINITY,
+    patience_ms: target.follows === true ? Number.POSITIVE_INFINITY : PATIENCE_MS,
     onWaiting: (why) => io.err(`claw: ${why}; waiting for the coordinator\n`),
   });
 }

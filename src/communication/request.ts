@@ -36,6 +36,7 @@ export class RequestClient {
   #seen = 0;
   #told = false;
   #answered = false;
+  #connected = true;
   /** Give up what is on its way: called when the connection was lost, because its answer will not come. */
   readonly #on_way = new Set<(why: Error) => void>();
 
@@ -50,11 +51,13 @@ export class RequestClient {
     let overdue: Timer | undefined;
     for await (const { type } of this.connection.status()) {
       if (type === "disconnect") {
+        this.#connected = false;
         overdue?.cancel();
         overdue = this.#options.runtime.after(OVERDUE_MS, () => {
           if (this.#on_way.size > 0) this.#tell("the connection was lost");
         });
       } else if (type === "reconnect") {
+        this.#connected = true;
         overdue?.cancel();
         for (const giveUp of this.#on_way) giveUp(new Error("the connection was lost meanwhile"));
       }
@@ -111,14 +114,20 @@ export class RequestClient {
       const asked = this.connection.request(subject, JSON.stringify(payload), { timeout: timeout_ms });
       body = (await Promise.race([asked, lost])).json();
     } catch (error) {
-      const hint = "NATS is there: see the coordinator's log, or start it again";
-      return new ClawError("no_coordinator", whyUnanswered(error), { hint, cause: error });
+      return this.#unanswered(error);
     } finally {
       this.#on_way.delete(giveUp);
     }
     this.#answered = true;
     this.#told = false;
     return body.ok ? body : ClawError.fromWire(body.error);
+  }
+
+  #unanswered(error: unknown): ClawError {
+    const [why, hint] = this.#connected
+      ? [whyUnanswered(error), "NATS is there: see the coordinator's log, or start it again"]
+      : ["the connection was lost and did not come back", "does the coordinator still run? its log says why it ended"];
+    return new ClawError("no_coordinator", why, { hint, cause: error });
   }
 
   async close(): Promise<void> {

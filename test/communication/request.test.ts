@@ -158,6 +158,17 @@ describe("a request", () => {
     expect(asked.map(([type]) => type)).toEqual(["node.list", "task.wait", "task.wait"]);
   });
 
+  test("whose connection does not come back ends when its patience does, and says so", async () => {
+    const proxy = await countingProxy(bench.server.port);
+    const asked = await coordinator({ nodes: [] });
+    const { client, waiting } = await clientOf(hasty, `nats://127.0.0.1:${proxy.port}`);
+    await client.query("node.list", {});
+    await proxy.close();
+    const error = await failureOf(client.query("node.list", {}));
+    expect([error.code, error.message]).toEqual(["no_coordinator", "the connection was lost and did not come back"]);
+    expect([asked.length, waiting]).toEqual([1, ["the connection was lost"]]);
+  });
+
   test("may be closed twice", async () => {
     const { client } = await clientOf(systemRuntime);
     await client.close();

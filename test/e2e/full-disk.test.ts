@@ -68,6 +68,7 @@ test.skipIf(!can_mount)(
     expect(tasks.map(({ id }) => id)).toEqual(expect.arrayContaining([running, ...acknowledged]));
     expect((await here.claw(["cancel", running])).code).toBe(0);
   },
+  120_000, // who was in doubt when it ended waits half a minute for it to come back
 );
 
 test.skipIf(!can_mount)("a first start on a disk without room", async () => {

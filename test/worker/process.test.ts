@@ -258,7 +258,7 @@ describe("ending the whole tree", () => {
     const context = bench.context(
       specification("shell", [
         `exec 3>&- >/dev/null 2>&1; M=$CLAW_ATTEMPT
-        env -u CLAW_ATTEMPT setsid sh -c 'until [ -e stop ]; do CLAW_ATTEMPT=$0 sleep 300; done; rm -f stop' "$M" & sleep 300`,
+        env -u CLAW_ATTEMPT setsid sh -c ': >there; until [ -e stop ]; do CLAW_ATTEMPT=$0 sleep 300; done; rm -f stop' "$M" & sleep 300`,
       ]),
       { runtime },
     );
@@ -268,7 +268,8 @@ describe("ending the whole tree", () => {
     const done = attempt.done.finally(() => {
       over = true;
     });
-    await until("the stranger is there", () => bench.living().length >= 3);
+    // Before that it still has the attempt's mark and is as easily ended as anybody.
+    await until("the stranger is there", () => existsSync(file("there")) && bench.living().length >= 3);
     attempt.stop("cancelled", 0);
     await until("it was told", () => told.length > 0);
     expect(told[0]?.length).toBe(1);
