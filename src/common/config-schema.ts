@@ -80,6 +80,7 @@ const CoordinatorFile = z.strictObject({
       lost_after: duration(1_000, 30 * DAY_MS).optional(),
     })
     .prefault({}),
+  lease: duration(500, MINUTE_MS).prefault("2s"),
   output: z
     .strictObject({ total_size: size(MIB).prefault("1G"), max_age: duration(1_000, 3650 * DAY_MS).prefault("7d") })
     .prefault({}),
@@ -122,9 +123,10 @@ export type ConfigRole = "coordinator" | "worker";
 export const SCHEMAS = { coordinator: CoordinatorFile, worker: WorkerFile } as const;
 
 export function coordinatorConfig(file: z.output<typeof CoordinatorFile>) {
-  const { heartbeat, output, snapshot, ...rest } = file;
+  const { heartbeat, lease, output, snapshot, ...rest } = file;
   return {
     ...rest,
+    lease_ms: lease,
     heartbeat: { interval_ms: heartbeat.interval, missed: heartbeat.missed, lost_after_ms: heartbeat.lost_after },
     output: { total_bytes: output.total_size, max_age_ms: output.max_age },
     snapshot: {

@@ -81,6 +81,11 @@ export const ERRORS = {
     exit: 70,
     hint: "`claw snapshot restore --from-view` goes on from all that this machine knows; its --help says what else there is",
   },
+  behind: {
+    http: 503,
+    exit: 75,
+    hint: "it was away while the log was shortened: start it again, and it begins with the newest snapshot",
+  },
   wrong_cluster: {
     http: 409,
     exit: 77,

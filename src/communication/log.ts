@@ -31,6 +31,8 @@ export interface Log {
   append(sequence: number, nonce: string, payload: Uint8Array): Promise<AppendResult>;
   /** Everything from `sequence` on that is there now, in order. */
   read(sequence: number): AsyncIterable<LogEntry>;
+  /** The same, and then whatever comes, until `stop`. Throws `behind`, `log_lost`, `broker`. */
+  follow(sequence: number, stop: AbortSignal): AsyncIterable<LogEntry>;
   last(): Promise<number>;
   /** Tells one stream from another of the same name. */
   readonly created: string;
@@ -224,10 +226,25 @@ class NatsLog implements LogUpkeep {
   }
 
   async *read(sequence: number): AsyncIterable<LogEntry> {
+    const { last_seq } = await this.#state();
+    if (last_seq < sequence) return;
+    for await (const entry of this.follow(sequence, new AbortController().signal)) {
+      yield entry;
+      if (entry.sequence >= last_seq) return;
+    }
+  }
+
+  /** Who slept while the log was shortened is behind; anything else that is missing is lost. */
+  async #explainGap(wanted: number): Promise<never> {
+    const { first } = await this.extent();
+    if (first > wanted) throw behind(first, wanted);
+    throw new ClawError("log_lost", `the log lacks sequence ${wanted}`);
+  }
+
+  async *follow(sequence: number, stop: AbortSignal): AsyncIterable<LogEntry> {
     const state = await this.#state();
-    if (state.last_seq < sequence) return;
     if (state.first_seq > sequence) {
-      throw new ClawError("log_lost", `the log begins at ${state.first_seq}, the view needs it from ${sequence}`);
+      throw behind(state.first_seq, sequence);
     }
     const start = { opt_start_seq: sequence };
     const consumer = await this.#jetstream.consumers.get(this.#stream, start).catch((error: unknown) => {
@@ -235,18 +252,28 @@ class NatsLog implements LogUpkeep {
     });
     const messages = await consumer.consume({ max_messages: 500 });
     let expected = sequence;
+    const end = (): void => messages.stop();
+    stop.addEventListener("abort", end);
     try {
+      if (stop.aborted) return;
       for await (const message of messages) {
-        if (message.seq !== expected) throw new ClawError("log_lost", `the log lacks sequence ${expected}`);
+        if (message.seq !== expected) await this.#explainGap(expected);
         yield { sequence: message.seq, payload: message.data };
-        if (message.seq >= state.last_seq) return;
+        if (stop.aborted) return;
         expected += 1;
       }
+      if (!stop.aborted) throw new ClawError("broker", "the broker gives no more of the log");
     } finally {
+      stop.removeEventListener("abort", end);
       messages.stop();
       await consumer.delete().catch((error: unknown) => messageOf(error));
     }
   }
+}
+
+/** What is wanted was removed, below a snapshot that has it. */
+function behind(first: number, wanted: number): ClawError {
+  return new ClawError("behind", `the log begins at ${first}, the view needs it from ${wanted}`);
 }
 
 /** What the broker did not answer, or not well: it may do so another time. */

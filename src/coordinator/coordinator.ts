@@ -15,7 +15,8 @@ import { type Broker, openBroker } from "../communication/broker.ts";
 import { CoordinatorBus, type Request } from "../communication/bus.ts";
 import type { NatsConnection } from "../communication/connection.ts";
 import { removeEndpoint, writeEndpoint } from "../communication/endpoint.ts";
-import { openLog } from "../communication/log.ts";
+import { openLease } from "../communication/lease.ts";
+import { type Log, openLog } from "../communication/log.ts";
 import type { CommandType } from "../communication/messages.ts";
 import type { QueryAnswers, QueryRequest, QueryType } from "../communication/queries.ts";
 import { openSnapshots } from "../communication/snapshots.ts";
@@ -25,6 +26,7 @@ import { ThreadedMaker } from "../storage/thread.ts";
 import type { View } from "../storage/view.ts";
 import { Answers } from "./answers.ts";
 import type { Committed } from "./committer.ts";
+import { coordinatorId, Election } from "./election.ts";
 import { type HttpServer, httpApp, serveHttp } from "./http/server.ts";
 import { httpToken } from "./http/token.ts";
 import { openView } from "./recovery.ts";
@@ -45,6 +47,9 @@ export interface CoordinatorOptions {
   onFailed: (error: unknown) => void;
 }
 
+/** For what is on its way into the log when the coordinator is asked to stop. */
+const SETTLE_MS = 1_000;
+
 export class Coordinator implements Service {
   readonly name = "coordinator";
   readonly #options: CoordinatorOptions;
@@ -54,6 +59,7 @@ export class Coordinator implements Service {
   #bus: CoordinatorBus | undefined;
   #view: View | undefined;
   #terms: Terms | undefined;
+  #election: Election | undefined;
   #answers: Answers | undefined;
   #snapshots: Snapshots | undefined;
   #snapshot_requests: SnapshotRequests | undefined;
@@ -91,10 +97,7 @@ export class Coordinator implements Service {
     mkdirSync(paths.coordinator_dir, { recursive: true, mode: 0o700 });
     this.#broker = await openBroker(this.#options);
     this.#connection = await this.#broker.connect("claw coordinator");
-    const { cluster } = config;
-    await openStores(this.#connection, cluster, config.output, config.nats.replicas, config.nats.domain);
-    const log = await openLog(this.#connection, runtime, cluster, config.nats.replicas, config.nats.domain);
-    const store = await openSnapshots(this.#connection, runtime, cluster, config.nats.replicas, config.nats.domain);
+    const { log, store, lease } = await this.#openStreams(this.#connection);
     const files = {
       view: join(paths.coordinator_dir, "view.sqlite"),
       witness: join(paths.coordinator_dir, "witness.json"),
@@ -102,38 +105,19 @@ export class Coordinator implements Service {
     };
     const common = { log, store, maker: new ThreadedMaker(), logger };
     this.#view = await openView({ ...files, ...common });
-    this.#bus = new CoordinatorBus(this.#connection, cluster, (sender, why) => {
-      logger.warn("dropped a message that cannot be read", { sender, why });
+    const terms = this.#openTerms(this.#connection, log, this.#view);
+    await terms.start();
+    this.#election = new Election({
+      ...{ runtime, lease, id: coordinatorId(paths.coordinator_dir, runtime), name: this.#options.name },
+      lease_ms: config.lease_ms,
+      alone: this.#broker.managed,
+      lead: () => terms.elect(),
+      yield: (why) => terms.depose(why),
+      silent: (why) => logger.warn("the lease cannot be kept for now", { why }),
+      failed: this.#options.onFailed,
     });
-    const terms = new Terms(
-      runtime,
-      log,
-      this.#view,
-      this.#bus,
-      logger,
-      {
-        cluster,
-        name: this.#options.name,
-        heartbeat_ms: config.heartbeat.interval_ms,
-        missed_heartbeats: config.heartbeat.missed,
-        lost_after_ms: config.heartbeat.lost_after_ms,
-      },
-      (committed) => this.#committed(committed),
-      this.#options.onFailed,
-    );
-    this.#terms = terms;
-    this.#answers = new Answers(
-      new Queries(this.#view.database),
-      () => terms.leader,
-      () => runtime.monotonic_ms(),
-    );
-    await terms.begin();
-    this.#bus.serve({
-      command: (type, payload, who, bytes, request) => this.#command(type, payload, who, bytes, request),
-      query: (type, payload, _who, request) => this.#query(type, payload, request),
-      up: (node, message, bytes) => terms.up(node, message, bytes),
-    });
-    await terms.serving;
+    await this.#election.start();
+    if (this.#election.trusted) await terms.serving;
     this.#witness = new WitnessKeeper(runtime, files.witness, this.#view, this.#options.onFailed);
     this.#snapshots = new Snapshots({
       ...{ ...files, ...common, runtime, settings: config.snapshot },
@@ -145,6 +129,65 @@ export class Coordinator implements Service {
     await this.#snapshots.start();
     this.#serveHttp();
     this.#writeEndpoint();
+  }
+
+  async #openStreams(connection: NatsConnection) {
+    const { runtime, config } = this.#options;
+    const { cluster, output, lease_ms } = config;
+    const { replicas, domain } = config.nats;
+    const [log, store, lease] = await Promise.all([
+      openLog(connection, runtime, cluster, replicas, domain),
+      openSnapshots(connection, runtime, cluster, replicas, domain),
+      openLease(connection, cluster, replicas, lease_ms, domain),
+      openStores(connection, cluster, output, replicas, domain),
+    ]);
+    return { log, store, lease };
+  }
+
+  #openTerms(connection: NatsConnection, log: Log, view: View): Terms {
+    const { runtime, config, logger, name, onFailed } = this.#options;
+    const { cluster, heartbeat } = config;
+    const bus = new CoordinatorBus(connection, cluster, (sender, why) => {
+      logger.warn("dropped a message that cannot be read", { sender, why });
+    });
+    const terms = new Terms(
+      {
+        ...{ runtime, log, view, bus, logger },
+        trusted: () => this.#election?.trusted === true,
+        committed: (committed) => this.#committed(committed),
+        leads: (leads) => {
+          if (leads) this.#serve(bus, terms);
+          else {
+            bus.stop();
+            this.#waiters.close();
+          }
+        },
+        failed: onFailed,
+      },
+      {
+        ...{ cluster, name },
+        heartbeat_ms: heartbeat.interval_ms,
+        missed_heartbeats: heartbeat.missed,
+        lost_after_ms: heartbeat.lost_after_ms,
+      },
+    );
+    this.#bus = bus;
+    this.#terms = terms;
+    this.#answers = new Answers(
+      new Queries(view.database),
+      () => terms.leader,
+      () => runtime.monotonic_ms(),
+    );
+    return terms;
+  }
+
+  /** Only who leads is asked: so no two coordinators ever give two answers, and none has to know how far another is. */
+  #serve(bus: CoordinatorBus, terms: Terms): void {
+    bus.serve({
+      command: (type, payload, who, bytes, request) => this.#command(type, payload, who, bytes, request),
+      query: (type, payload, _who, request) => this.#query(type, payload, request),
+      up: (node, message, bytes) => terms.up(node, message, bytes),
+    });
   }
 
   #serveHttp(): void {
@@ -213,6 +256,7 @@ export class Coordinator implements Service {
     const terms = this.#required(this.#terms);
     const { seen } = payload as { seen?: number };
     try {
+      this.#requireLeading();
       if (seen !== undefined && seen > terms.sequence) {
         throw new ClawError("not_leading", `this coordinator has ${terms.sequence}, not yet ${seen}`);
       }
@@ -247,6 +291,11 @@ export class Coordinator implements Service {
     }
   }
 
+  /** What is read here may be old if another leads by now: the lease says that none does. */
+  #requireLeading(): void {
+    if (this.#terms?.leader === undefined) throw new ClawError("not_leading", "this coordinator is not leading");
+  }
+
   #wait(query: QueryRequest<"task.wait">, request: Request): void {
     this.#attempt(query.number, query.wait_ms, request, (late) => {
       const answers = this.#required(this.#answers);
@@ -264,6 +313,7 @@ export class Coordinator implements Service {
   #attempt(number: number, wait_ms: number, request: Request, ask: (late: boolean) => object | undefined): void {
     this.#waiters.wait(number, wait_ms, (late) => {
       try {
+        this.#requireLeading();
         this.#terms?.flush();
         const answer = ask(late);
         if (answer !== undefined) request.respond(answer);
@@ -337,8 +387,11 @@ export class Coordinator implements Service {
 
   async stop(): Promise<void> {
     const { paths } = this.#options;
+    // Who takes over is waited for: first of all nothing more is taken, then the lease is given back.
     this.#bus?.stop();
-    this.#waiters.close();
+    await this.#terms?.settled(SETTLE_MS);
+    await this.#election?.stop();
+    this.#terms?.depose("it is stopping");
     await this.#http?.stop();
     // A copy of a large view ends with its statement, seconds later: nobody waits for that to lead, only to close the view.
     const broken_off = this.#snapshots?.stop();

@@ -36,3 +36,9 @@ export interface Now {
   wall_ms: number;
   monotonic_ms: number;
 }
+
+/** A moment of log time, and when it was by this process's own clock: so much time has passed since then at least. */
+export interface Anchor {
+  at: number;
+  monotonic_ms: number;
+}

@@ -36,14 +36,12 @@ import { Admission } from "./admission.ts";
 import { Alarms } from "./alarms.ts";
 import { assignMessages, type Material } from "./assign.ts";
 import { type Committed, Committer, type Tail } from "./committer.ts";
-import type { LeaderOptions, LeaderView, LeaderWorld, Now } from "./leader-world.ts";
+import type { Anchor, LeaderOptions, LeaderView, LeaderWorld, Now } from "./leader-world.ts";
+import { LogClock } from "./log-clock.ts";
 import { Contacts } from "./nodes.ts";
 import { ProgressBook } from "./progress.ts";
 import { reportEvents } from "./reports.ts";
 import { Scheduler } from "./scheduler.ts";
-
-/** Most that log time may run ahead of elapsed time: a wall clock that jumps forward is followed slowly. */
-const FORWARD_JUMP_MS = 60_000;
 
 export class Leader {
   readonly state: State;
@@ -62,12 +60,20 @@ export class Leader {
   readonly #stopping = new Set<number>();
   #serving = false;
   #started_ms: number;
-  /** Log time and elapsed time at the term's beginning. */
-  #clock: { at: number; monotonic_ms: number } | undefined;
-  #last_at = 0;
+  readonly #clock: LogClock;
 
-  constructor(state: State, tail: Tail, view: LeaderView, world: LeaderWorld, options: LeaderOptions, now: Now) {
+  /** `anchor`: where a follower has watched log time go on; without it the wall clock is believed at first. */
+  constructor(
+    state: State,
+    tail: Tail,
+    view: LeaderView,
+    world: LeaderWorld,
+    options: LeaderOptions,
+    now: Now,
+    anchor?: Anchor,
+  ) {
     this.state = state;
+    this.#clock = new LogClock(anchor);
     this.#view = view;
     this.#world = world;
     this.#options = options;
@@ -96,6 +102,11 @@ export class Leader {
 
   get serving(): boolean {
     return this.#serving;
+  }
+
+  /** Whether everything that was decided is in the log. */
+  get idle(): boolean {
+    return this.#committer.idle;
   }
 
   /** The barrier is in the log: serve. Nodes are asked to register again, which brings what they could not report. */
@@ -206,14 +217,10 @@ export class Leader {
     return now.monotonic_ms - heard_ms <= this.#options.heartbeat_ms * (this.#options.missed_heartbeats + 0.5);
   }
 
-  /** Log time: never back, and never further ahead of the time that passed in this term than one bounded jump. */
   #time(now: Now): number {
-    const base = this.#clock ?? { at: Math.max(this.state.time_ms, now.wall_ms), monotonic_ms: now.monotonic_ms };
-    this.#clock = base;
-    const most = base.at + (now.monotonic_ms - base.monotonic_ms) + FORWARD_JUMP_MS;
-    this.#last_at = Math.floor(Math.max(this.state.time_ms, this.#last_at, Math.min(now.wall_ms, most)));
-    this.#committer.at = this.#last_at;
-    return this.#last_at;
+    const at = this.#clock.read(now, this.state.time_ms);
+    this.#committer.at = at;
+    return at;
   }
 
   #onCommitted(committed: Committed): void {

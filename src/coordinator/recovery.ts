@@ -36,20 +36,13 @@ export async function openView(options: RecoveryOptions): Promise<View> {
     const { sequence, stream_created } = view.witness();
     const { first } = await log.extent();
     if (sequence > 0 && stream_created === log.created && sequence + 1 >= first) return view;
-    const snapshots = (await options.store.list()).filter(
-      (manifest) => manifest.stream_created === log.created && manifest.sequence + 1 >= first,
-    );
     if (sequence > 0 && stream_created !== log.created) {
-      const made = await restored(
-        options,
-        view,
-        snapshots.filter((manifest) => descends(manifest, view)),
-      );
+      const made = await fromSnapshots(options, view, (manifest) => descends(manifest, view));
       if (made === undefined) await requireSameCluster(log, first, view);
       return made ?? view; // catching up says what is wrong with it
     }
     if (sequence === 0) await requireWitnessed(log, readWitness(options.witness));
-    const made = await restored(options, view, snapshots);
+    const made = await fromSnapshots(options, view, () => true);
     if (made !== undefined || sequence + 1 >= first) return made ?? view;
     throw new ClawError(
       "log_lost",
@@ -144,6 +137,29 @@ async function requireSameCluster(log: LogUpkeep, first: number, view: View): Pr
     throw new ClawError("wrong_cluster", `the view is of cluster ${clusterOf(view)}, the log is of ${cluster_id}`, {
       hint: "this data folder belongs to another cluster: name that one's NATS and cluster, or another CLAW_HOME",
     });
+  }
+}
+
+/** The newest snapshot that the log goes on from, in the view's place; undefined when there is none. */
+async function fromSnapshots(
+  options: RecoveryOptions,
+  view: View,
+  wanted: (manifest: Manifest) => boolean,
+): Promise<View | undefined> {
+  const { log, store } = options;
+  const tried = new Set<string>();
+  // Who leads meanwhile removes old ones under our hands, once there are newer ones.
+  for (;;) {
+    const listed = (await store.list()).filter(({ id }) => !tried.has(id));
+    if (listed.length === 0) return undefined;
+    const { first } = await log.extent();
+    const made = await restored(
+      options,
+      view,
+      listed.filter((one) => one.stream_created === log.created && one.sequence + 1 >= first && wanted(one)),
+    );
+    if (made !== undefined) return made;
+    for (const { id } of listed) tried.add(id);
   }
 }
 

@@ -1,5 +1,6 @@
-// Catching up: the view, then the log's tail behind it, folded through the same `apply` as live traffic. Refuses a log
-// that is not the one the view was folded from, or that is behind it: then the broker lost what it had acknowledged.
+// The state as a coordinator has it that does not lead: the view, then the log behind it, folded through the same `apply`
+// as live traffic. Refuses a log that is not the one the view was folded from, or that is behind it: then the broker lost
+// what it had acknowledged.
 
 import { z } from "zod";
 import { ClawError } from "../common/errors.ts";
@@ -7,63 +8,99 @@ import type { Log, LogEntry } from "../communication/log.ts";
 import { apply } from "../core/apply.ts";
 import { Touched } from "../core/changes.ts";
 import { Batch } from "../core/event.ts";
-import type { State } from "../core/state.ts";
-import { isOver } from "../core/state.ts";
+import { isOver, type State } from "../core/state.ts";
 import { restoreState } from "../storage/restore.ts";
 import type { View } from "../storage/view.ts";
-import { batchHash, type Tail } from "./committer.ts";
+import { batchHash, type Committed, type Tail } from "./committer.ts";
 
 /** Batches that one transaction of the view takes while it catches up. */
 const FLUSH_EVERY = 256;
 
-export interface CaughtUp {
-  state: State;
-  tail: Tail;
-}
+export class Replica {
+  readonly state: State;
+  readonly #view: View;
+  readonly #log: Log;
+  #tail: Tail;
+  /** What is over, and from which sequence on: it leaves the memory when the view's file has it. */
+  #over: { number: number; sequence: number }[] = [];
 
-export async function catchUp(view: View, log: Log): Promise<CaughtUp> {
-  view.flush();
-  const witness = view.witness();
-  const last = await log.last();
-  if (witness.sequence > 0) {
-    if (witness.stream_created !== log.created) {
-      throw new ClawError("log_lost", "the broker's log is not the one that this view was made from");
-    }
-    if (last < witness.sequence) {
-      throw new ClawError(
-        "log_lost",
-        `the broker's log ends at ${last}, but ${witness.sequence} was acknowledged: the broker lost data`,
-      );
-    }
-  }
-  const state = restoreState(view);
-  let tail: Tail = { sequence: witness.sequence, hash: witness.hash };
-  for await (const entry of log.read(witness.sequence + 1)) {
-    tail = replay(state, view, log, tail, entry);
-    if (view.queued < FLUSH_EVERY) continue;
+  /** Catches up. Throws `log_lost`, `broker`. */
+  static async open(view: View, log: Log): Promise<Replica> {
     view.flush();
-    retire(state);
+    const witness = view.witness();
+    const last = await log.last();
+    if (witness.sequence > 0) {
+      if (witness.stream_created !== log.created) {
+        throw new ClawError("log_lost", "the broker's log is not the one that this view was made from");
+      }
+      if (last < witness.sequence) {
+        throw new ClawError(
+          "log_lost",
+          `the broker's log ends at ${last}, but ${witness.sequence} was acknowledged: the broker lost data`,
+        );
+      }
+    }
+    const replica = new Replica(view, log, restoreState(view), { sequence: witness.sequence, hash: witness.hash });
+    await replica.catchUp();
+    for (const [number, submission] of replica.state.submissions) if (isOver(submission)) replica.state.retire(number);
+    return replica;
   }
-  view.flush();
-  retire(state);
-  return { state, tail };
-}
 
-function replay(state: State, view: View, log: Log, tail: Tail, entry: LogEntry): Tail {
-  const batch = decode(entry);
-  if (batch.prev !== tail.hash) {
-    throw new ClawError("log_lost", `the log's batch ${entry.sequence} does not follow the one before it`);
+  private constructor(view: View, log: Log, state: State, tail: Tail) {
+    this.#view = view;
+    this.#log = log;
+    this.state = state;
+    this.#tail = tail;
   }
-  if (batch.epoch < state.epoch) {
-    const epochs = `epoch ${batch.epoch} after ${state.epoch}`;
-    throw new ClawError("log_lost", `the log's batch ${entry.sequence} is of an earlier term (${epochs})`);
+
+  /** How far it is. */
+  get tail(): Tail {
+    return this.#tail;
   }
-  const touched = new Touched();
-  for (const event of batch.events) apply(state, event, touched);
-  state.time_ms = batch.at;
-  const next: Tail = { sequence: entry.sequence, hash: batchHash(entry.payload) };
-  view.enqueue(touched.seal(state), { stream_created: log.created, ...next });
-  return next;
+
+  /** Takes everything that is in the log now. */
+  async catchUp(): Promise<void> {
+    for await (const entry of this.#log.read(this.#tail.sequence + 1)) {
+      this.take(entry);
+      if (this.#view.queued >= FLUSH_EVERY) this.flush();
+    }
+    this.flush();
+  }
+
+  /** Folds the log's next batch. */
+  take(entry: LogEntry): Committed {
+    const { state } = this;
+    const batch = decode(entry);
+    if (batch.prev !== this.#tail.hash) {
+      throw new ClawError("log_lost", `the log's batch ${entry.sequence} does not follow the one before it`);
+    }
+    if (batch.epoch < state.epoch) {
+      const epochs = `epoch ${batch.epoch} after ${state.epoch}`;
+      throw new ClawError("log_lost", `the log's batch ${entry.sequence} is of an earlier term (${epochs})`);
+    }
+    const touched = new Touched();
+    for (const event of batch.events) apply(state, event, touched);
+    state.time_ms = batch.at;
+    this.#tail = { sequence: entry.sequence, hash: batchHash(entry.payload) };
+    const changes = touched.seal(state);
+    this.#view.enqueue(changes, { stream_created: this.#log.created, ...this.#tail });
+    for (const [number, row] of changes.submissions) {
+      if (!row.live) this.#over.push({ number, sequence: entry.sequence });
+    }
+    return { ...this.#tail, changes };
+  }
+
+  /** Brings the view's file up to the log, and takes out of memory what is over. */
+  flush(): void {
+    this.#view.flush();
+    let first = this.#over[0];
+    while (first !== undefined && first.sequence <= this.#view.flushed) {
+      this.#over.shift();
+      const submission = this.state.submissions.get(first.number);
+      if (submission !== undefined && isOver(submission)) this.state.retire(first.number);
+      first = this.#over[0];
+    }
+  }
 }
 
 function decode(entry: LogEntry): Batch {
@@ -75,9 +112,4 @@ function decode(entry: LogEntry): Batch {
       hint: "was it written by a newer claw?",
     });
   }
-}
-
-/** What is over stands in the view now. */
-function retire(state: State): void {
-  for (const [number, submission] of state.submissions) if (isOver(submission)) state.retire(number);
 }

@@ -60,7 +60,9 @@ export class Snapshots {
   /** One at a time: the next begins when the one before is over. */
   #last: Promise<unknown> = Promise.resolve();
   #marks: Mark[] = [];
-  /** Bytes that were removed from the log since the marks began. */
+  /** Where the log began when the newest mark was made. */
+  #first = 0;
+  /** Bytes that this service removed from the log since the marks began. */
   #removed = 0;
   #newest: Manifest | undefined;
   #begun_at: number;
@@ -110,7 +112,13 @@ export class Snapshots {
 
   /** Notes where the log ends and what it has had up to there. */
   async #mark(): Promise<Mark> {
-    const { last, bytes } = await this.#options.log.extent();
+    const { first, last, bytes } = await this.#options.log.extent();
+    // Another coordinator shortened it meanwhile: what was counted up to there says nothing any more.
+    if (this.#marks.length > 0 && first !== this.#first) {
+      this.#marks = [];
+      this.#removed = 0;
+    }
+    this.#first = first;
     const mark = { sequence: last, bytes: bytes + this.#removed };
     if (this.#marks.at(-1)?.sequence !== last) this.#marks.push(mark);
     if (this.#marks.length > LIMITS.log_marks) this.#marks = this.#marks.filter((_, at) => at % 2 === 0);
@@ -201,22 +209,25 @@ export class Snapshots {
     // Those of a log that this one took the place of go last, whatever their sequence was.
     const of_this_log = counting.filter(({ stream_created }) => stream_created === log.created);
     const others = counting.filter(({ stream_created }) => stream_created !== log.created);
-    const kept = [...of_this_log, ...others].slice(0, keep).map(({ id }) => id);
-    await store.retain(kept, manifest.sequence);
-    if (kept.includes(manifest.id)) await this.#shorten(manifest.sequence);
+    // By their names: another coordinator that leads by now may have taken one that is not in this list.
+    const surplus = [...of_this_log, ...others].slice(keep).map(({ id }) => id);
+    await store.remove(surplus, manifest.sequence);
+    if (!surplus.includes(manifest.id)) await this.#shorten(manifest.sequence);
   }
 
   /** Keeps at least a storage block of the log below the snapshot. */
   async #shorten(sequence: number): Promise<void> {
     const { log, logger, margin_bytes } = this.#options;
     await this.#mark();
-    const below = this.#marks.findLast((mark) => mark.sequence <= sequence);
-    const margin = planted("log_cut_too_far") ? -Infinity : margin_bytes;
-    const cut = this.#marks.findLast((mark) => (below?.bytes ?? 0) - mark.bytes >= margin);
+    const [margin, top] = planted("log_cut_too_far") ? [-Infinity, Infinity] : [margin_bytes, sequence];
+    const known = this.#marks.filter((mark) => mark.sequence <= top);
+    const end = known.at(-1)?.bytes ?? 0;
+    const cut = known.findLast((mark) => end - mark.bytes >= margin);
     const before = await log.extent();
     if (cut === undefined || cut.sequence < before.first) return;
     await log.truncate(cut.sequence);
     const after: LogExtent = await log.extent();
+    this.#first = after.first;
     // What was appended meanwhile makes this too little: then more of the log is kept.
     this.#removed += Math.max(0, before.bytes - after.bytes);
     this.#marks = this.#marks.filter((mark) => mark.sequence >= cut.sequence);

@@ -1,5 +1,6 @@
-// One term of leadership after the other: catch up, open a leader, feed it, and begin anew when an append was refused or
-// nobody can say what became of it. Commands in doubt are answered `unknown_outcome`, never with a rejection.
+// Following the log, and one term of leadership after the other: catch up, follow until elected, open a leader and feed it,
+// and begin anew when an append was refused or nobody can say what became of it. Commands in doubt are answered
+// `unknown_outcome`, never with a rejection.
 
 import { ClawError } from "../common/errors.ts";
 import type { Logger } from "../common/logging.ts";
@@ -7,13 +8,14 @@ import { type Runtime, randomHex, randomUnit, type Timer } from "../common/runti
 import type { CoordinatorBus, Request } from "../communication/bus.ts";
 import type { AppendResult, Log } from "../communication/log.ts";
 import type { CommandType, UpMessage } from "../communication/messages.ts";
+import { planted } from "../core/canary.ts";
 import { Queries } from "../storage/queries.ts";
 import type { View } from "../storage/view.ts";
 import type { Committed } from "./committer.ts";
 import { Leader } from "./leader.ts";
 import { leaderView } from "./leader-view.ts";
-import type { Now } from "./leader-world.ts";
-import { catchUp } from "./replica.ts";
+import type { Anchor, Now } from "./leader-world.ts";
+import { Replica } from "./replica.ts";
 
 export interface TermOptions {
   cluster: string;
@@ -24,6 +26,21 @@ export interface TermOptions {
   lost_after_ms: number | undefined;
 }
 
+export interface TermsWorld {
+  runtime: Runtime;
+  log: Log;
+  view: View;
+  bus: Pick<CoordinatorBus, "send">;
+  logger: Logger;
+  /** Whether what is answered now may rest on the lease. */
+  trusted: () => boolean;
+  committed: (committed: Committed) => void;
+  /** A term was opened, and wants to be asked; or it is over. */
+  leads: (leads: boolean) => void;
+  /** What waiting does not cure. */
+  failed: (error: unknown) => void;
+}
+
 /** How long an open array may go without an extension before its client counts as gone. */
 const ABANDONED_AFTER_MS = 600_000;
 const TICK_MS = 1_000;
@@ -32,95 +49,168 @@ const FLUSH_MS = 50;
 const AGAIN_MS = 250;
 
 export class Terms {
-  readonly #runtime: Runtime;
-  readonly #log: Log;
-  readonly #view: View;
-  readonly #bus: Pick<CoordinatorBus, "send">;
-  readonly #logger: Logger;
+  readonly #world: TermsWorld;
   readonly #options: TermOptions;
   readonly #queries: Queries;
-  readonly #onCommitted: (committed: Committed) => void;
+  /** What it follows with; the leader has taken it over while there is one. */
+  #replica: Replica | undefined;
   #leader: Leader | undefined;
+  #elected = false;
   #term = 0;
   #open = new Set<Request>();
   #ticking: Timer | undefined;
-  #waiting: Timer | undefined;
   #settling = false;
   #alarm: { at: number; timer: Timer } | undefined;
   #flushing: Timer | undefined;
+  #anchor: Anchor | undefined;
   #stopped = false;
-  #serving: { resolve: () => void; promise: Promise<void> };
-  #failed: (error: unknown) => void;
+  /** Ends what the loop waits for: following, a pause, a term. */
+  #wake: (() => void) | undefined;
+  /** Told when nothing is on its way to the log. */
+  #idle: (() => void) | undefined;
+  readonly #served = Promise.withResolvers<void>();
 
-  constructor(
-    runtime: Runtime,
-    log: Log,
-    view: View,
-    bus: Pick<CoordinatorBus, "send">,
-    logger: Logger,
-    options: TermOptions,
-    onCommitted: (committed: Committed) => void,
-    onFailed: (error: unknown) => void,
-  ) {
-    this.#runtime = runtime;
-    this.#log = log;
-    this.#view = view;
-    this.#bus = bus;
-    this.#logger = logger;
+  constructor(world: TermsWorld, options: TermOptions) {
+    this.#world = world;
     this.#options = options;
-    this.#queries = new Queries(view.database);
-    this.#onCommitted = onCommitted;
-    this.#failed = onFailed;
-    this.#serving = Promise.withResolvers<void>();
+    this.#queries = new Queries(world.view.database);
   }
 
+  /** Who may answer: it serves, and the lease is certain to be its own. */
   get leader(): Leader | undefined {
-    return this.#leader?.serving === true ? this.#leader : undefined;
+    return this.#leader?.serving === true && this.#world.trusted() ? this.#leader : undefined;
   }
 
   /** Resolves when the first term serves. */
   get serving(): Promise<void> {
-    return this.#serving.promise;
+    return this.#served.promise;
   }
 
   #now(): Now {
-    return { wall_ms: this.#runtime.wall_ms(), monotonic_ms: this.#runtime.monotonic_ms() };
+    const { runtime } = this.#world;
+    return { wall_ms: runtime.wall_ms(), monotonic_ms: runtime.monotonic_ms() };
   }
 
-  /** Opens a term; the first failure that waiting does not cure is thrown. */
-  async begin(): Promise<void> {
-    const { state, tail } = await catchUp(this.#view, this.#log);
-    if (this.#stopped) return;
-    this.#sequence = tail.sequence;
+  /** Catches up and follows from then on; the first failure that waiting does not cure is thrown. */
+  async start(): Promise<void> {
+    this.#replica = await this.#catchUp();
+    if (!this.#stopped) void this.#run();
+  }
+
+  /** The lease is ours: opens a term as soon as everything in the log is known. */
+  elect(): void {
+    this.#elected = true;
+    if (this.#leader === undefined) this.#wake?.();
+  }
+
+  /** The lease is no longer ours. */
+  depose(why: string): void {
+    this.#elected = false;
+    if (this.#leader !== undefined) this.#stepDown(why);
+  }
+
+  async #catchUp(): Promise<Replica> {
+    const replica = await Replica.open(this.#world.view, this.#world.log);
+    this.#sequence = replica.tail.sequence;
+    return replica;
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stopped) {
+      try {
+        // What a leader has folded may never get into the log: after a term the state is made again.
+        this.#replica ??= await this.#catchUp();
+        await this.#follow(this.#replica);
+        if (this.#stopped) return;
+        await this.#replica.catchUp();
+        this.#sequence = this.#replica.tail.sequence;
+        if (this.#stopped || !this.#elected) continue;
+        // One whose lease is in doubt would depose a leader that goes on answering from what it knows.
+        if (this.#world.trusted()) {
+          await this.#lead(this.#replica);
+          if (!planted("head_kept_after_term")) this.#replica = undefined;
+        }
+      } catch (error) {
+        if (this.#stopped) return;
+        if (!(error instanceof ClawError) || error.code !== "broker") {
+          this.#world.failed(error);
+          return;
+        }
+        this.#world.logger.warn("cannot follow the log yet", { why: error.message });
+      }
+      await this.#pause();
+    }
+  }
+
+  /** In a moment again: a broker that is away comes back. */
+  #pause(): Promise<void> {
+    if (this.#stopped) return Promise.resolve();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = this.#world.runtime.after(AGAIN_MS, resolve);
+    this.#wake = () => {
+      if (!this.#stopped) return;
+      timer.cancel();
+      resolve();
+    };
+    return promise;
+  }
+
+  /** Until this coordinator is elected. */
+  async #follow(replica: Replica): Promise<void> {
+    if (this.#elected || this.#stopped) return;
+    const stop = new AbortController();
+    this.#wake = () => stop.abort();
+    for await (const entry of this.#world.log.follow(replica.tail.sequence + 1, stop.signal)) {
+      if (this.#stopped) return;
+      const committed = replica.take(entry);
+      this.#anchor = { at: replica.state.time_ms, monotonic_ms: this.#now().monotonic_ms };
+      this.#sequence = entry.sequence;
+      this.#world.committed(committed);
+      this.#flushSoon();
+    }
+  }
+
+  /** Opens a term and resolves when it is over. */
+  async #lead(replica: Replica): Promise<void> {
+    const { promise: over, resolve } = Promise.withResolvers<void>();
+    this.#wake = resolve;
     this.#term += 1;
     const term = this.#term;
-    const nonce = randomHex(this.#runtime, 8);
-    const leader = new Leader(
-      state,
-      tail,
-      leaderView(this.#view, this.#queries),
-      {
-        append: (batch) => {
-          this.#append(term, nonce, batch.sequence, batch.payload);
+    const { runtime, view, bus } = this.#world;
+    const nonce = randomHex(runtime, 8);
+    const open = (): Leader =>
+      new Leader(
+        replica.state,
+        replica.tail,
+        leaderView(view, this.#queries),
+        {
+          append: (batch) => {
+            this.#append(term, nonce, batch.sequence, batch.payload);
+          },
+          committed: (committed) => this.#committed(committed),
+          reply: (token, answer) => {
+            const request = token as Request;
+            this.#open.delete(request);
+            request.respond(answer instanceof ClawError ? answer : { ...answer, sequence: this.#sequence });
+          },
+          send: (node, message) => bus.send(node, message),
         },
-        committed: (committed) => this.#committed(committed),
-        reply: (token, answer) => {
-          const request = token as Request;
-          this.#open.delete(request);
-          request.respond(answer instanceof ClawError ? answer : { ...answer, sequence: this.#sequence });
+        {
+          ...this.#options,
+          fresh_cluster_id: randomHex(runtime, 16),
+          abandoned_after_ms: ABANDONED_AFTER_MS,
+          chance: () => randomUnit(runtime),
         },
-        send: (node, message) => this.#bus.send(node, message),
-      },
-      {
-        ...this.#options,
-        fresh_cluster_id: randomHex(this.#runtime, 16),
-        abandoned_after_ms: ABANDONED_AFTER_MS,
-        chance: () => randomUnit(this.#runtime),
-      },
-      this.#now(),
-    );
-    this.#leader = leader;
-    this.#tick(term);
+        this.#now(),
+        this.#anchor,
+      );
+    // Before the nodes are asked to register: their answers must not be missed.
+    this.#world.leads(true);
+    this.#guard(() => {
+      this.#leader = open();
+      this.#tick(term);
+    });
+    await over;
   }
 
   #sequence = 0;
@@ -133,33 +223,40 @@ export class Terms {
   }
 
   #append(term: number, nonce: string, sequence: number, payload: Uint8Array): void {
-    const appended = this.#log.append(sequence, nonce, payload);
+    const appended = this.#world.log.append(sequence, nonce, payload);
     // In the order of the appends: an acknowledgement that was lost and looked up comes after a later one's.
     this.#appended = Promise.all([appended, this.#appended]).then(
-      ([result]) => this.#onAppended(term, sequence, result),
-      (error: unknown) => this.#failed(error),
+      ([result]) => this.#guard(() => this.#onAppended(term, sequence, result)),
+      (error: unknown) => this.#world.failed(error),
     );
   }
 
   #onAppended(term: number, sequence: number, result: AppendResult): void {
     if (term !== this.#term || this.#leader === undefined) return;
-    if (result !== "stored") {
+    if (result !== "stored" && !(planted("deposition_ignored") && result === "deposed")) {
       this.#stepDown(result === "deposed" ? "another coordinator leads" : "the log does not answer");
       return;
     }
-    this.#guard(() => {
-      this.#sequence = sequence;
-      this.#leader?.stored(sequence, this.#now());
-      if (this.#leader?.serving === true) this.#serving.resolve();
-    });
+    this.#sequence = sequence;
+    this.#leader.stored(sequence, this.#now());
+    if (this.#leader?.serving === true) this.#served.resolve();
+    if (this.#leader?.idle === true) this.#idle?.();
   }
 
   #committed(committed: Committed): void {
     const { sequence, hash } = committed;
+    const { view, log } = this.#world;
     this.#sequence = sequence;
-    this.#view.enqueue(committed.changes, { stream_created: this.#log.created, sequence, hash });
-    this.#onCommitted(committed);
-    this.#flushing ??= this.#runtime.after(FLUSH_MS, () => {
+    view.enqueue(committed.changes, { stream_created: log.created, sequence, hash });
+    if (this.#leader !== undefined) {
+      this.#anchor = { at: this.#leader.state.time_ms, monotonic_ms: this.#now().monotonic_ms };
+    }
+    this.#world.committed(committed);
+    this.#flushSoon();
+  }
+
+  #flushSoon(): void {
+    this.#flushing ??= this.#world.runtime.after(FLUSH_MS, () => {
       this.#flushing = undefined;
       this.#guard(() => this.flush());
     });
@@ -168,8 +265,13 @@ export class Terms {
   /** Brings the view's file up to the log. */
   flush(): void {
     if (this.#stopped) return;
-    this.#view.flush();
-    this.#leader?.flushed(this.#view.flushed);
+    const { view } = this.#world;
+    if (this.#leader === undefined && this.#replica !== undefined) {
+      this.#replica.flush();
+      return;
+    }
+    view.flush();
+    this.#leader?.flushed(view.flushed);
   }
 
   command(type: CommandType, payload: unknown, who: string, bytes: number, request: Request): void {
@@ -192,7 +294,7 @@ export class Terms {
   #settle(): void {
     if (this.#settling) return;
     this.#settling = true;
-    this.#runtime.soon(() => {
+    this.#world.runtime.soon(() => {
       this.#settling = false;
       this.#guard(() => this.#leader?.settle(this.#now()));
       this.#setAlarm();
@@ -204,10 +306,10 @@ export class Terms {
     const next = this.leader?.next_alarm;
     if (next === undefined || this.#alarm?.at === next) return;
     this.#alarm?.timer.cancel();
-    const delay_ms = Math.max(1, Math.ceil(next - this.#runtime.wall_ms()));
+    const delay_ms = Math.max(1, Math.ceil(next - this.#world.runtime.wall_ms()));
     this.#alarm = undefined;
     if (delay_ms >= TICK_MS) return;
-    const timer = this.#runtime.after(delay_ms, () => {
+    const timer = this.#world.runtime.after(delay_ms, () => {
       this.#alarm = undefined;
       this.#settle();
     });
@@ -218,7 +320,7 @@ export class Terms {
     if (this.#stopped || term !== this.#term) return;
     this.#guard(() => this.#leader?.tick(this.#now()));
     this.#setAlarm();
-    this.#ticking = this.#runtime.after(TICK_MS, () => this.#tick(term));
+    this.#ticking = this.#world.runtime.after(TICK_MS, () => this.#tick(term));
   }
 
   /** An error inside the leader is a bug or a full disk: either way nothing may go on as if it had not happened. */
@@ -226,50 +328,45 @@ export class Terms {
     try {
       if (!this.#stopped) action();
     } catch (error) {
-      this.#failed(error);
+      this.#world.failed(error);
     }
   }
 
   #stepDown(why: string): void {
-    this.#logger.warn(`stepping down: ${why}`);
+    this.#world.logger.warn(`stepping down: ${why}`);
+    this.#endTerm(`it is not known whether this was recorded: ${why}`);
+    this.#wake?.();
+  }
+
+  #endTerm(why: string): void {
+    const led = this.#leader !== undefined;
     this.#leader = undefined;
+    this.#idle?.();
     this.#term += 1;
-    for (const request of this.#open) {
-      request.respond(new ClawError("unknown_outcome", `it is not known whether this was recorded: ${why}`));
-    }
+    for (const request of this.#open) request.respond(new ClawError("unknown_outcome", why));
     this.#open.clear();
     this.#ticking?.cancel();
     this.#alarm?.timer.cancel();
     this.#alarm = undefined;
-    this.#beginAgain();
+    if (led) this.#world.leads(false);
   }
 
-  /** In a moment, and then again and again until there is a term: a broker that is away comes back. */
-  #beginAgain(): void {
-    this.#waiting = this.#runtime.after(AGAIN_MS, () => {
-      this.begin().catch((error: unknown) => {
-        if (this.#stopped) return;
-        if (!(error instanceof ClawError) || error.code !== "broker") {
-          this.#failed(error);
-          return;
-        }
-        this.#logger.warn("cannot lead yet", { why: error.message });
-        this.#beginAgain();
-      });
-    });
+  /** Resolves when everything that was decided is in the log and answered, at the latest after `most_ms`. */
+  async settled(most_ms: number): Promise<void> {
+    if (this.#leader === undefined || this.#leader.idle) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = this.#world.runtime.after(most_ms, resolve);
+    this.#idle = resolve;
+    await promise;
+    timer.cancel();
   }
 
   stop(): void {
     if (this.#stopped) return;
     this.#guard(() => this.flush());
     this.#stopped = true;
-    this.#leader = undefined;
-    this.#term += 1;
-    this.#ticking?.cancel();
-    this.#alarm?.timer.cancel();
-    this.#waiting?.cancel();
+    this.#endTerm("the coordinator is stopping");
     this.#flushing?.cancel();
-    for (const request of this.#open) request.respond(new ClawError("unknown_outcome", "the coordinator is stopping"));
-    this.#open.clear();
+    this.#wake?.();
   }
 }

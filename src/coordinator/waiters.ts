@@ -47,7 +47,7 @@ export class Waiters {
     }
   }
 
-  /** Answers everybody with what is: the coordinator stops or steps down. */
+  /** Answers everybody now: the coordinator stops or steps down. */
   close(): void {
     for (const [number, set] of this.#waiting) {
       for (const waiter of set) {

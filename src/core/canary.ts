@@ -10,7 +10,11 @@ export type Canary =
   | "lost_assignment_forgotten"
   | "retries_unlimited"
   | "timer_lost"
-  | "log_cut_too_far";
+  | "log_cut_too_far"
+  | "lease_trusted_too_long"
+  | "deposition_ignored"
+  | "head_kept_after_term"
+  | "refused_unconfirmed";
 
 export function planted(name: Canary): boolean {
   return typeof CLAW_CANARY === "string" && CLAW_CANARY === name;

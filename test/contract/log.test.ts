@@ -212,13 +212,36 @@ for (const [name, open] of [
         [4, "d"],
       ]);
       const lost = await read(other, 2).catch((error: { code: string }) => error.code);
-      expect(lost).toBe("log_lost");
+      expect(lost).toBe("behind");
       await log.truncate(4);
       expect(await log.extent()).toMatchObject({ first: 5, last: 4, bytes: 0 });
       expect(await read(log, 5)).toEqual([]);
       expect(await settled(log.append(4, "mine", batch("x")))).not.toBe("stored");
       expect(await settled(log.append(5, "mine", batch("e")))).toBe("stored");
       expect(await read(other, 5)).toEqual([[5, "e"]]);
+    });
+
+    test("is followed from any sequence on, until whoever follows has enough", async () => {
+      const { log, other, settled } = await bench();
+      expect(await settled(log.append(1, "mine", batch("a")))).toBe("stored");
+      expect(await settled(log.append(2, "mine", batch("b")))).toBe("stored");
+      const stop = new AbortController();
+      const heard: number[] = [];
+      const following = (async () => {
+        for await (const { sequence } of other.follow(2, stop.signal)) heard.push(sequence);
+      })();
+      await settled(until(() => (heard.length > 0 ? true : undefined), "what is there"));
+      for (const at of [3, 4]) expect(await settled(log.append(at, "mine", batch("c")))).toBe("stored");
+      await settled(until(() => (heard.length === 3 ? true : undefined), "what came"));
+      stop.abort();
+      await settled(following);
+      expect(await settled(log.append(5, "mine", batch("d")))).toBe("stored");
+      expect(heard).toEqual([2, 3, 4]);
+      await log.truncate(3);
+      const late = (async () => {
+        for await (const { sequence } of other.follow(2, new AbortController().signal)) heard.push(sequence);
+      })().catch((error: { code: string }) => error.code);
+      expect(await settled(late)).toBe("behind");
     });
 
     test("stores several in flight in their order", async () => {
@@ -329,7 +352,7 @@ describe("the real log, beside the contract", () => {
       await manager.streams.purge(stream, { seq: 3 });
       expect(await read(log, 3)).toHaveLength(3);
       const error = await read(log, 2).catch((reason: { code: string; message: string }) => reason);
-      expect(error).toMatchObject({ code: "log_lost", message: "the log begins at 3, the view needs it from 2" });
+      expect(error).toMatchObject({ code: "behind", message: "the log begins at 3, the view needs it from 2" });
     } finally {
       await close();
     }

@@ -30,19 +30,29 @@ export class Coordinator {
     const write = (line: string): void => void this.lines.push(line);
     const logger = createLogger({ role: "test", level: "debug", format: "json", runtime: systemRuntime, write });
     this.terms = new Terms(
-      this.runtime,
-      log,
-      this.view,
-      { send: (node, message) => void this.sent.push([node, message]) },
-      logger,
+      {
+        runtime: this.runtime,
+        log,
+        view: this.view,
+        bus: { send: (node, message) => void this.sent.push([node, message]) },
+        logger,
+        trusted: () => true,
+        committed: () => undefined,
+        leads: () => undefined,
+        failed: (error) => void this.failures.push(error),
+      },
       { cluster: "test", name, heartbeat_ms: 10_000, missed_heartbeats: 3, lost_after_ms: undefined },
-      () => undefined,
-      (error) => void this.failures.push(error),
     );
   }
 
+  /** As if it held the lease, whoever else believes the same. */
+  async begin(): Promise<void> {
+    await this.terms.start();
+    this.terms.elect();
+  }
+
   async serve(): Promise<void> {
-    await this.terms.begin();
+    await this.begin();
     await this.terms.serving;
   }
 

@@ -18,6 +18,7 @@ export class ScriptedLog implements Log {
   /** What the next reads fail with, before they work again. */
   readonly failing: Error[] = [];
   #flying: Flying[] = [];
+  #listeners: (() => void)[] = [];
   #held = false;
 
   append(sequence: number, nonce: string, payload: Uint8Array): Promise<AppendResult> {
@@ -29,7 +30,10 @@ export class ScriptedLog implements Log {
   }
 
   #store({ sequence, nonce, payload }: Flying): AppendResult {
-    if (this.entries.length === sequence - 1) this.entries.push({ sequence, nonce, payload });
+    if (this.entries.length === sequence - 1) {
+      this.entries.push({ sequence, nonce, payload });
+      for (const tell of this.#listeners.splice(0)) tell();
+    }
     return this.entries[sequence - 1]?.nonce === nonce ? "stored" : "deposed";
   }
 
@@ -66,6 +70,21 @@ export class ScriptedLog implements Log {
   async *read(sequence: number): AsyncIterable<LogEntry> {
     await Promise.resolve();
     yield* this.entries.slice(sequence - 1);
+  }
+
+  async *follow(sequence: number, stop: AbortSignal): AsyncIterable<LogEntry> {
+    for (let next = sequence; ; next++) {
+      while (!stop.aborted && this.entries[next - 1] === undefined) await this.#news(stop);
+      if (stop.aborted) return;
+      yield this.entries[next - 1]!;
+    }
+  }
+
+  #news(stop: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      this.#listeners.push(resolve);
+      stop.addEventListener("abort", () => resolve());
+    });
   }
 
   batch(sequence: number): Batch {

@@ -77,7 +77,7 @@ describe("a term", () => {
     log.hold();
     const one = coordinator(log);
     expect(codeOf(one.ask("task.submit", noop()).answer)).toBe("not_leading");
-    await one.terms.begin();
+    await one.begin();
     expect(one.terms.leader).toBeUndefined();
     expect(codeOf(one.ask("task.submit", noop()).answer)).toBe("not_leading");
     log.release();
@@ -179,7 +179,7 @@ describe("an append of which nobody knows what became", () => {
     expect(codeOf(await asked.answered())).toBe("unknown_outcome");
     expect(codeOf(one.ask("task.submit", noop()).answer)).toBe("not_leading");
     await one.leads(2);
-    expect(one.lines.filter((line) => line.includes("cannot lead yet"))).toHaveLength(2);
+    expect(one.lines.filter((line) => line.includes("cannot follow the log yet"))).toHaveLength(2);
     expect(numberOf(await one.ask("task.submit", noop()).answered())).toBe(1);
   });
 
@@ -324,7 +324,7 @@ describe("a log that is not what the view was made from", () => {
   test.each(cases)("(%s) is refused", async (_, change, message) => {
     const { log, one } = await behind();
     change(log);
-    const refused = await refusal(one.terms.begin());
+    const refused = await refusal(one.begin());
     expect([refused.code, message.test(refused.message)]).toEqual(["log_lost", true]);
     expect(refused.hint).toContain("restore");
   });
@@ -345,7 +345,7 @@ describe("a log that is not what the view was made from", () => {
   test.each(inside)("(%s) is refused by a coordinator that has no view", async (_, change, message) => {
     const { log } = await behind();
     change(log);
-    const refused = await refusal(coordinator(log).terms.begin());
+    const refused = await refusal(coordinator(log).begin());
     expect([refused.code, refused.message]).toEqual(["log_lost", expect.stringMatching(message)]);
   });
 
@@ -377,7 +377,7 @@ describe("the view", () => {
     one.terms.stop();
     const fresh = coordinator(log);
     log.hold();
-    await fresh.terms.begin();
+    await fresh.begin();
     expect(canonical(fresh.view)).toBe(rows);
     log.release();
     await fresh.terms.serving;

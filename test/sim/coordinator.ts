@@ -1,20 +1,22 @@
-// A coordinator in the simulation: the production leader, view and catching up, around it a shell that can crash between
-// any two of its effects.
+// A coordinator in the simulation: the production terms, election, view, snapshots and recovery, in a process that can be
+// killed, stopped and cut off.
 
 import { dirname, join } from "node:path";
-import type { ClawError } from "../../src/common/errors.ts";
+import { ClawError } from "../../src/common/errors.ts";
 import { createLogger } from "../../src/common/logging.ts";
 import type { Runtime } from "../../src/common/runtime.ts";
+import type { Lease } from "../../src/communication/lease.ts";
 import type { CommandType, UpMessage } from "../../src/communication/messages.ts";
-import { Leader } from "../../src/coordinator/leader.ts";
-import { leaderView } from "../../src/coordinator/leader-view.ts";
+import { Election } from "../../src/coordinator/election.ts";
+import type { Leader } from "../../src/coordinator/leader.ts";
 import { openView } from "../../src/coordinator/recovery.ts";
-import { catchUp } from "../../src/coordinator/replica.ts";
 import { Snapshots } from "../../src/coordinator/snapshots.ts";
+import { Terms } from "../../src/coordinator/term.ts";
 import { Queries } from "../../src/storage/queries.ts";
 import { removeDatabase } from "../../src/storage/snapshot.ts";
 import type { View } from "../../src/storage/view.ts";
-import { directMaker, mortal } from "./snapshots.ts";
+import { Crash, SimProcess } from "./process.ts";
+import { directMaker } from "./snapshots.ts";
 import type { World } from "./world.ts";
 
 const silent = createLogger({
@@ -25,220 +27,211 @@ const silent = createLogger({
   write: () => undefined,
 });
 
-/** Thrown between two effects: everything that was only in memory is gone. */
-export class Crash extends Error {}
-
 export type Reply = (answer: object | ClawError) => void;
 
+const LEASE_MS = 2_000;
+
 export class SimCoordinator {
+  readonly id: string;
+  readonly process: SimProcess;
   readonly #world: World;
   readonly #path: string;
   #view: View | undefined;
-  #leader: Leader | undefined;
-  #life = 0;
-  #settling = false;
+  #terms: Terms | undefined;
+  #election: Election | undefined;
   #snapshots: Snapshots | undefined;
-  #died = Promise.withResolvers<void>();
+  /** Whether it wants to be asked. */
+  #leads = false;
 
-  constructor(world: World, path: string) {
+  constructor(world: World, id: string, path: string) {
     this.#world = world;
+    this.id = id;
     this.#path = path;
+    this.process = new SimProcess(world);
   }
 
   get leader(): Leader | undefined {
-    return this.#leader;
+    return this.#terms?.leader;
   }
 
   get view(): View | undefined {
     return this.#view;
   }
 
-  /** Resolves when it leads, or has died on the way: what a dead process waited for never comes. */
-  async start(): Promise<void> {
-    this.#life += 1;
-    this.#died = Promise.withResolvers<void>();
-    await Promise.race([this.#live(this.#life), this.#died.promise]);
+  /** Brings its view up to what it knows of the log. */
+  flush(): void {
+    this.#terms?.flush();
+  }
+
+  start(): void {
+    const { life } = this.process;
+    this.#live(life).catch((error: unknown) => {
+      if (life === this.process.life) this.#failed(error);
+    });
   }
 
   async #live(life: number): Promise<void> {
-    const view = await openView(this.#common(life));
-    if (life !== this.#life) {
+    const { process } = this;
+    const world = this.#world;
+    const runtime = process.runtime();
+    const dies = (): boolean => {
+      if (this.#view === undefined || life !== process.life || !world.crashNow()) return false;
+      this.crash();
+      return true;
+    };
+    const silence = (patience_ms: number) => async (name: string) => {
+      await new Promise<void>((resolve) => world.clock.after(patience_ms, resolve));
+      if (name === "append") return "unknown";
+      throw new ClawError("broker", "cut off");
+    };
+    const log = process.port(world.log, dies, silence(5_000));
+    const common = {
+      log,
+      store: process.port(world.snapshots, dies, silence(5_000)),
+      maker: directMaker,
+      logger: silent,
+      view: this.#path,
+      folder: join(dirname(this.#path), `${this.id}-snapshot-${life}`),
+    };
+    const view = await openView({ ...common, witness: `${this.#path}.witness` });
+    if (life !== process.life) {
       view.close();
       return;
     }
     this.#view = view;
-    await this.#begin(life, view);
-    await this.#keepSnapshots(life, view);
-  }
-
-  /** What recovery and snapshots need, in a life that may end at each of their calls to the world. */
-  #common(life: number) {
-    const { log, snapshots } = this.#world;
-    const dies = (): boolean => {
-      if (life === this.#life && this.#view !== undefined && this.#world.crashNow()) this.crash();
-      return life !== this.#life;
-    };
-    return {
-      view: this.#path,
-      witness: `${this.#path}.witness`,
-      folder: join(dirname(this.#path), `snapshot-${life}`),
-      log: mortal(log, () => life !== this.#life),
-      store: mortal(snapshots, dies),
-      maker: directMaker,
-      logger: silent,
-    };
-  }
-
-  async #keepSnapshots(life: number, view: View): Promise<void> {
-    if (life !== this.#life) return;
-    const { clock, chance } = this.#world;
-    const runtime: Runtime = {
-      wall_ms: () => this.#world.now().wall_ms,
-      monotonic_ms: () => clock.now_ms,
-      random_bytes: (length) => Buffer.from(chance.hex(length), "hex"),
-      after(delay_ms, action) {
-        let wanted = true;
-        clock.after(delay_ms, () => (wanted && life === alive() ? action() : undefined));
-        return {
-          cancel: () => {
-            wanted = false;
-          },
-        };
-      },
-      soon: (action) => clock.after(0, action),
-    };
-    const alive = (): number => this.#life;
+    this.#terms = this.#openTerms(runtime, log, view);
+    await this.#terms.start();
+    this.#election = new Election({
+      ...{ runtime, id: this.id, name: this.id, lease_ms: LEASE_MS, alone: false },
+      lease: this.#lease(process.port(world.lease, dies, silence(LEASE_MS))),
+      lead: () => this.#terms?.elect(),
+      yield: (why) => this.#terms?.depose(why),
+      silent: () => undefined,
+      failed: (error) => this.#failed(error),
+    });
+    void this.#election.start();
     this.#snapshots = new Snapshots({
-      ...this.#common(life),
-      runtime,
-      flush: () => view.flush(),
-      leading: () => life === this.#life && this.#leader?.serving === true,
+      ...{ ...common, runtime },
+      flush: () => this.flush(),
+      leading: () => this.leader !== undefined,
       settings: { every_bytes: 2 ** 40, every_batches: 15, every_ms: 600_000, keep: 2 },
       margin_bytes: 4_000,
     });
     await this.#snapshots.start();
   }
 
-  async #begin(life: number, view: View): Promise<void> {
-    const { log, chance } = this.#world;
-    const { state, tail } = await catchUp(view, log);
-    if (life !== this.#life) return;
-    const queries = new Queries(view.database);
-    const nonce = chance.hex(8);
-    const term = { over: false };
-    const effect = (action: () => void): void => {
-      if (this.#world.crashNow()) throw new Crash();
-      action();
+  #lease(port: Lease): Lease {
+    const { process } = this;
+    const { life } = process;
+    return {
+      read: () => port.read(),
+      write: (record, revision) => port.write(record, revision),
+      watch: (changed) => this.#world.lease.watch(() => (process.cut ? undefined : process.run(life, changed))),
     };
-    const open = () =>
-      new Leader(
-        state,
-        tail,
-        leaderView(view, queries),
-        {
-          append: (batch) =>
-            effect(() => {
-              void log.append(batch.sequence, nonce, batch.payload).then((result) => {
-                if (life !== this.#life || term.over) return;
-                if (result === "stored") this.#guard(() => this.#leader?.stored(batch.sequence, this.#world.now()));
-                else {
-                  term.over = true;
-                  this.#leader = undefined;
-                  this.#world.clock.after(250, () => (life === this.#life ? this.#begin(life, view) : undefined));
-                }
-              });
-            }),
-          committed: (committed) => {
-            view.enqueue(committed.changes, {
-              stream_created: log.created,
-              sequence: committed.sequence,
-              hash: committed.hash,
-            });
-          },
-          reply: (token, answer) => effect(() => (token as Reply)(answer)),
-          send: (node, message) => effect(() => this.#world.down(node, message)),
-        },
-        {
-          name: "simulated",
-          cluster: "sim",
-          fresh_cluster_id: chance.hex(16),
-          heartbeat_ms: 1_000,
-          missed_heartbeats: 3,
-          lost_after_ms: 8_000,
-          abandoned_after_ms: 600_000,
-          chance: () => chance.u32() / 2 ** 32,
-        },
-        this.#world.now(),
-      );
-    this.#guard(() => {
-      this.#leader = open();
-    });
-    const leader = this.#leader;
-    if (leader !== undefined) this.#tick(life, leader);
   }
 
-  #tick(life: number, leader: Leader): void {
-    if (life !== this.#life || leader !== this.#leader) return;
-    this.#guard(() => {
-      leader.tick(this.#world.now());
-      if (this.#world.chance.once(3)) {
-        this.#view?.flush();
-        leader.flushed(this.#view?.flushed ?? 0);
+  #openTerms(runtime: Runtime, log: World["log"], view: View): Terms {
+    const world = this.#world;
+    return new Terms(
+      {
+        ...{ runtime, log, view, logger: silent },
+        bus: {
+          send: (node, message) => {
+            if (world.crashNow()) throw new Crash();
+            if (!this.process.cut) world.down(node, message);
+          },
+        },
+        trusted: () => this.#election?.trusted === true,
+        committed: () => undefined,
+        leads: (leads) => {
+          this.#leads = leads;
+        },
+        failed: (error) => this.#failed(error),
+      },
+      { cluster: "sim", name: this.id, heartbeat_ms: 1_000, missed_heartbeats: 3, lost_after_ms: 8_000 },
+    );
+  }
+
+  #failed(error: unknown): void {
+    // Who is too far behind the log ends, and begins again with a snapshot: so does its supervisor.
+    if (error instanceof Crash || (error instanceof ClawError && ["behind", "broker"].includes(error.code)))
+      this.crash();
+    else this.#world.failed(error);
+  }
+
+  /** Hands what arrives to the process, if it can hear it. */
+  #hear(action: () => void): void {
+    const { life } = this.process;
+    if (!this.#leads || this.process.cut) return;
+    this.process.run(life, () => {
+      try {
+        action();
+      } catch (error) {
+        this.#failed(error);
       }
     });
-    this.#world.clock.after(500, () => this.#tick(life, leader));
   }
 
   command(type: CommandType, payload: object, who: string, reply: Reply): void {
-    this.#guard(() =>
-      this.#leader?.command(type, payload, who, reply, JSON.stringify(payload).length, this.#world.now()),
-    );
-    this.#settle();
+    const respond = (answer: object): void => {
+      if (this.#world.crashNow()) throw new Crash();
+      if (!this.process.cut) reply(answer);
+    };
+    this.#hear(() => this.#terms?.command(type, payload, who, JSON.stringify(payload).length, { respond }));
   }
 
   up(node: string, message: UpMessage): void {
-    this.#guard(() => this.#leader?.up(node, message, JSON.stringify(message).length, this.#world.now()));
-    this.#settle();
+    this.#hear(() => this.#terms?.up(node, message, JSON.stringify(message).length));
   }
 
-  #settle(): void {
-    if (this.#settling) return;
-    this.#settling = true;
-    this.#world.clock.after(0, () => {
-      this.#settling = false;
-      this.#guard(() => this.#leader?.settle(this.#world.now()));
+  /** What a query would say: whether it knows the submission. Answered by who may be certain that nobody else leads. */
+  query(number: number, reply: (known: boolean) => void): void {
+    this.#hear(() => {
+      if (this.#terms?.leader === undefined || this.#view === undefined) return;
+      this.#terms.flush();
+      reply(new Queries(this.#view.database).submission(number) !== undefined);
     });
-  }
-
-  #guard(action: () => void): void {
-    try {
-      action();
-    } catch (error) {
-      if (!(error instanceof Crash)) throw error;
-      this.crash();
-    }
   }
 
   /** kill -9: the view keeps what was flushed, memory is gone; it starts again a moment later. */
   crash(): void {
-    this.#life += 1;
-    this.#died.resolve();
-    this.#leader = undefined;
-    this.#view?.close();
-    this.#view = undefined;
+    this.#end();
     this.#world.crashes += 1;
-    const life = this.#life;
     // Its disk may be lost with it: then a snapshot and what the log has behind it have to do.
     if (this.#world.chance.once(3)) removeDatabase(this.#path);
-    this.#world.clock.after(this.#world.chance.between(50, 3_000), () =>
-      life === this.#life ? this.start() : undefined,
-    );
+    const { life } = this.process;
+    this.#world.clock.after(this.#world.chance.between(50, 3_000), () => this.process.run(life, () => this.start()));
+  }
+
+  #end(): void {
+    this.process.die();
+    this.#leads = false;
+    this.#terms = undefined;
+    this.#election = undefined;
+    this.#snapshots = undefined;
+    this.#view?.close();
+    this.#view = undefined;
+  }
+
+  /** A clean stop, as systemd asks for: it hands over, and starts again a moment later. */
+  leave(): void {
+    const [terms, election] = [this.#terms, this.#election];
+    const { life } = this.process;
+    if (terms === undefined || election === undefined) return;
+    this.#leads = false;
+    const leaving = async (): Promise<void> => {
+      await terms.settled(1_000);
+      await election.stop();
+      if (life !== this.process.life) return;
+      terms.stop();
+      this.#end();
+      const next = this.process.life;
+      this.#world.clock.after(this.#world.chance.between(50, 3_000), () => this.process.run(next, () => this.start()));
+    };
+    leaving().catch((error: unknown) => this.#failed(error));
   }
 
   close(): void {
-    this.#life += 1;
-    this.#leader = undefined;
-    this.#view?.close();
-    this.#view = undefined;
+    this.#end();
   }
 }

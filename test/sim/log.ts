@@ -21,6 +21,8 @@ export class SimLog implements LogUpkeep {
   readonly concluded = new Set<string>();
   /** Set while the faults last. */
   faulty = true;
+  /** Who waits for the next entry. */
+  readonly #followers: (() => void)[] = [];
   readonly #clock: Clock;
   readonly #chance: Chance;
 
@@ -34,6 +36,7 @@ export class SimLog implements LogUpkeep {
     if (this.entries.length !== sequence - 1) return false;
     this.entries.push({ sequence, nonce, payload });
     this.#conclude(payload);
+    for (const tell of this.#followers.splice(0)) this.#clock.after(this.#chance.between(0, 3), tell);
     return true;
   }
 
@@ -79,10 +82,29 @@ export class SimLog implements LogUpkeep {
 
   async *read(sequence: number): AsyncIterable<LogEntry> {
     const end = this.entries.length;
-    if (sequence < this.#first && sequence <= end) {
-      throw new ClawError("log_lost", `the log begins at ${this.#first}, the view needs it from ${sequence}`);
-    }
+    this.#requireFrom(sequence);
     for (let at = sequence - 1; at < end; at++) yield this.entries[at]!;
+  }
+
+  #requireFrom(sequence: number): void {
+    if (sequence >= this.#first) return;
+    throw new ClawError("behind", `the log begins at ${this.#first}, the view needs it from ${sequence}`);
+  }
+
+  async *follow(sequence: number, stop: AbortSignal): AsyncIterable<LogEntry> {
+    for (let next = sequence; !stop.aborted; ) {
+      this.#requireFrom(next);
+      const entry = this.entries[next - 1];
+      if (entry !== undefined) {
+        next += 1;
+        yield entry;
+        continue;
+      }
+      await new Promise<void>((resolve) => {
+        this.#followers.push(resolve);
+        stop.addEventListener("abort", () => resolve());
+      });
+    }
   }
 
   extent(): Promise<LogExtent> {
@@ -104,6 +126,9 @@ export class SimLog implements LogUpkeep {
       append: () => Promise.reject(new Error("only to read")),
       last: () => Promise.resolve(entries.length),
       async *read(sequence) {
+        yield* entries.slice(sequence - 1);
+      },
+      async *follow(sequence) {
         yield* entries.slice(sequence - 1);
       },
     };

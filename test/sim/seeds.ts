@@ -7,11 +7,12 @@ const [from = 1, to = from] = process.argv.slice(2).map(Number);
 let failed = 0;
 for (let seed = from; seed <= to; seed++) {
   const workers = 1 + (seed % 3);
+  const coordinators = 1 + (seed % 4 === 0 ? 0 : 2);
   try {
-    await simulate(seed, workers);
+    await simulate(seed, workers, coordinators);
   } catch (error) {
     failed += 1;
-    console.log(`${workers} workers: ${String(error)}\n`);
+    console.log(`${coordinators} coordinators, ${workers} workers: ${String(error)}\n`);
   }
 }
 console.log(`${to - from + 1} seeds, ${failed} failed`);

@@ -44,9 +44,9 @@ export class SimSnapshots implements SnapshotStore {
     writeFileSync(path, await this.chunk(id));
   }
 
-  retain(ids: readonly string[], sequence: number): Promise<void> {
+  remove(ids: readonly string[], sequence: number): Promise<void> {
     for (const [id, { counts, manifest }] of this.#stored) {
-      if (!ids.includes(id) && (counts || manifest.sequence < sequence)) this.#stored.delete(id);
+      if (ids.includes(id) || (!counts && manifest.sequence < sequence)) this.#stored.delete(id);
     }
     return Promise.resolve();
   }
@@ -64,18 +64,4 @@ export const directMaker: SnapshotMaker = {
 
 function promised<T>(action: () => T): Promise<T> {
   return new Promise((resolve) => resolve(action()));
-}
-
-/** The same thing as a process sees it that may end between any two of its calls: then none of them ever returns. */
-export function mortal<T extends object>(thing: T, dies: () => boolean): T {
-  return new Proxy(thing, {
-    get(target, name) {
-      const value: unknown = Reflect.get(target, name);
-      if (typeof value !== "function") return value;
-      return (...args: unknown[]): unknown => {
-        if (dies()) return new Promise(() => undefined);
-        return (value as (...given: unknown[]) => unknown).apply(target, args);
-      };
-    },
-  });
 }

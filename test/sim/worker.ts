@@ -5,7 +5,7 @@ import type { DownMessage } from "../../src/communication/messages.ts";
 import { Outbox } from "../../src/storage/outbox.ts";
 import { Agent, keyOf } from "../../src/worker/agent.ts";
 import type { Job } from "../../src/worker/queue.ts";
-import { Crash } from "./coordinator.ts";
+import { Crash } from "./process.ts";
 import type { World } from "./world.ts";
 
 const INFO: NodeInfo = {

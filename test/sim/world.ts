@@ -1,5 +1,5 @@
-// The simulated world: one coordinator, one log, some workers and a client, joined by a bus that drops, repeats, delays
-// and reorders. `simulate` runs one seed: faults for a while, then peace, in which everything has to finish; then the
+// The simulated world: coordinators, one log, some workers and a client, joined by a bus that drops, repeats, delays and
+// reorders. `simulate` runs one seed: faults for a while, then peace, in which everything has to finish; then the
 // books are checked.
 
 import { mkdtempSync, rmSync } from "node:fs";
@@ -8,15 +8,15 @@ import { join } from "node:path";
 import { ClawError } from "../../src/common/errors.ts";
 import type { Specification } from "../../src/common/models.ts";
 import { COMMANDS, type CommandType, DownMessage, UpMessage } from "../../src/communication/messages.ts";
-import { catchUp } from "../../src/coordinator/replica.ts";
-import { Batch } from "../../src/core/event.ts";
+import type { Leader } from "../../src/coordinator/leader.ts";
 import { isOver } from "../../src/core/state.ts";
-import { View } from "../../src/storage/view.ts";
+import type { View } from "../../src/storage/view.ts";
 import type { Job } from "../../src/worker/queue.ts";
-import { canonical } from "./canonical.ts";
+import { audit } from "./audit.ts";
 import { Chance } from "./chance.ts";
 import { Clock } from "./clock.ts";
 import { SimCoordinator } from "./coordinator.ts";
+import { SimLease } from "./lease.ts";
 import { SimLog } from "./log.ts";
 import { SimSnapshots } from "./snapshots.ts";
 import { SimWorker } from "./worker.ts";
@@ -49,7 +49,8 @@ export class World {
   readonly clock = new Clock();
   readonly log: SimLog;
   readonly snapshots = new SimSnapshots();
-  readonly coordinator: SimCoordinator;
+  readonly lease: SimLease;
+  readonly coordinators: SimCoordinator[];
   readonly workers: SimWorker[];
   crashes = 0;
   executions = 0;
@@ -63,16 +64,31 @@ export class World {
   #peace = false;
   #open = 0;
   #tasks = 0;
+  #failure: unknown;
 
-  constructor(seed: number, workers: number) {
+  constructor(seed: number, workers: number, coordinators: number) {
     this.chance = new Chance(seed);
     this.#folder = mkdtempSync(join(tmpdir(), "claw-sim-"));
     this.log = new SimLog(this.clock, this.chance);
-    this.coordinator = new SimCoordinator(this, join(this.#folder, "view.sqlite"));
+    this.lease = new SimLease(this.clock, this.chance);
+    this.coordinators = Array.from({ length: coordinators }, (_, at) => {
+      const id = `coordinator_0000000${at}`;
+      return new SimCoordinator(this, id, join(this.#folder, `${id}.sqlite`));
+    });
     this.workers = Array.from({ length: workers }, (_, at) => {
       const id = `node_0000000${at}`;
       return new SimWorker(this, id, join(this.#folder, `${id}.sqlite`));
     });
+  }
+
+  /** Who leads, and knows it. */
+  get leader(): Leader | undefined {
+    return this.coordinators.find(({ leader }) => leader !== undefined)?.leader;
+  }
+
+  /** A bug: the run ends with it. */
+  failed(error: unknown): void {
+    this.#failure ??= error;
   }
 
   now() {
@@ -119,7 +135,9 @@ export class World {
 
   up(node: string, message: UpMessage): void {
     const text = JSON.stringify(message);
-    this.#deliver(() => this.coordinator.up(node, UpMessage.parse(JSON.parse(text))));
+    for (const coordinator of this.coordinators) {
+      this.#deliver(() => coordinator.up(node, UpMessage.parse(JSON.parse(text))));
+    }
   }
 
   down(node: string, message: DownMessage): void {
@@ -149,7 +167,9 @@ export class World {
           this.#open -= 1;
         });
       };
-      this.#deliver(() => this.coordinator.command(wish.type, parse(), "client_sim", reply));
+      for (const coordinator of this.coordinators) {
+        this.#deliver(() => coordinator.command(wish.type, parse(), "client_sim", reply));
+      }
       this.clock.after(this.chance.between(1_000, 3_000), send);
     };
     send();
@@ -180,6 +200,7 @@ export class World {
     const done = (answer: object): void => {
       const { number } = answer as { number: number };
       this.acknowledged.set(id, number);
+      this.#read(number);
       if (chance.once(8)) {
         const targets = [{ number, from: 0, to: chance.between(1, count) }];
         this.#unwanted.add(number);
@@ -207,11 +228,42 @@ export class World {
     }
   }
 
+  /** Whoever answers must know what was acknowledged before he was asked. */
+  #read(number: number): void {
+    for (let times = 0; times < 3; times++) {
+      this.clock.after(this.chance.between(0, 4_000), () => {
+        for (const coordinator of this.coordinators) {
+          this.#deliver(() =>
+            coordinator.query(number, (known) => {
+              if (!known)
+                this.failed(new Error(`${coordinator.id} did not know the acknowledged submission ${number}`));
+            }),
+          );
+        }
+      });
+    }
+  }
+
+  /** What befalls coordinators beside being killed: stops, sleep, a network that is gone, clocks that are wrong. */
+  #trouble(): void {
+    const { chance } = this;
+    const one = this.coordinators[chance.below(this.coordinators.length)]!;
+    const kind = chance.below(6);
+    if (kind === 0) one.leave();
+    else if (kind === 1) one.process.sleep(chance.between(500, 10_000));
+    else if (kind === 2) one.process.cutOff(chance.between(500, 15_000));
+    else if (kind === 3) one.process.skew_ms = chance.once(2) ? 0 : chance.between(0, 7_200_000) - 3_600_000;
+    else if (kind === 4) this.lease.forget();
+    this.clock.after(chance.between(1_000, 10_000), () => {
+      if (!this.#peace) this.#trouble();
+    });
+  }
+
   /** Somebody takes nodes out of service and back. */
   #maintain(): void {
     const { chance } = this;
     const node = this.workers[chance.below(this.workers.length)]!.id;
-    if (this.coordinator.leader?.state.nodes.has(node) === true) {
+    if (this.leader?.state.nodes.has(node) === true) {
       const action = (["cordon", "drain", "drain", "resume", "remove"] as const)[chance.below(5)]!;
       const deadline = chance.once(2) ? { deadline_ms: chance.below(5_000) } : {};
       this.#wish({ type: "node.manage", payload: { v: 1, action, nodes: [node], ...deadline }, done: () => undefined });
@@ -222,7 +274,7 @@ export class World {
   }
 
   #resumeAll(): void {
-    const out = [...(this.coordinator.leader?.state.nodes.values() ?? [])].filter(({ cordon }) => cordon !== undefined);
+    const out = [...(this.leader?.state.nodes.values() ?? [])].filter(({ cordon }) => cordon !== undefined);
     const nodes = out.map(({ id }) => id);
     if (nodes.length > 0) {
       this.#wish({ type: "node.manage", payload: { v: 1, action: "resume", nodes }, done: () => undefined });
@@ -265,36 +317,42 @@ export class World {
   }
 
   #everythingOver(): boolean {
-    const state = this.coordinator.leader?.state;
-    if (this.#open > 0 || this.coordinator.leader?.serving !== true || state === undefined) return false;
+    const { leader } = this;
+    if (this.#open > 0 || leader === undefined) return false;
     if (this.workers.some((worker) => worker.unacknowledged > 0)) return false;
-    if (![...state.submissions.values()].every(isOver)) return false;
-    // The view is compared with the log at an equal sequence: a last append may still wait for its acknowledgement.
-    const { view } = this.coordinator;
-    view?.flush();
-    // What the leader has decided may still be on its way to the log.
-    const live = view?.database
-      .query<{ live: number }, []>("SELECT count(*) AS live FROM submissions WHERE live = 1")
-      .get();
-    return live?.live === 0 && view?.witness().sequence === this.log.entries.length;
+    if (![...leader.state.submissions.values()].every(isOver)) return false;
+    // The views are compared with the log at an equal sequence, and a last append may still wait for its acknowledgement.
+    return this.coordinators.every(({ view }) => view !== undefined && this.#isUpToDate(view));
+  }
+
+  #isUpToDate(view: View): boolean {
+    for (const coordinator of this.coordinators) coordinator.flush();
+    const query = "SELECT count(*) AS live FROM submissions WHERE live = 1";
+    const { live } = view.database.query<{ live: number }, []>(query).get() ?? { live: 0 };
+    return live === 0 && view.witness().sequence === this.log.entries.length;
   }
 
   async run(seed: number): Promise<Outcome> {
-    await this.coordinator.start();
+    for (const coordinator of this.coordinators) coordinator.start();
     for (const worker of this.workers) worker.start();
     for (let wave = 0; wave < 12; wave++) this.clock.after(this.chance.below(FAULTS_MS), () => this.#submit());
     if (this.chance.once(2)) this.clock.after(1_000, () => this.#maintain());
+    this.clock.after(2_000, () => this.#trouble());
     while (await this.#step(FAULTS_MS)) {
       // faults
     }
     this.#peace = true;
     this.log.faulty = false;
+    this.lease.faulty = false;
     this.#resumeAll();
     while (!this.#everythingOver()) {
       if (!(await this.#step(FAULTS_MS + PEACE_MS)))
         throw new Error(`seed ${seed}: it does not finish: ${this.#unfinished()}`);
     }
-    await this.#audit(seed);
+    await audit({
+      ...{ seed, log: this.log, acknowledged: this.acknowledged, unwanted: this.#unwanted, began: this.#began },
+      views: this.coordinators,
+    });
     return {
       seed,
       submissions: this.acknowledged.size,
@@ -310,145 +368,28 @@ export class World {
 
   async #step(until_ms: number): Promise<boolean> {
     const went_on = await this.clock.step(until_ms);
-    // Promises of the log and of catching up settle before the next thing happens.
-    for (let turn = 0; turn < 8; turn++) await Promise.resolve();
+    // Whatever follows from it by promises alone has happened before the next thing does.
+    await new Promise(setImmediate);
+    if (this.#failure !== undefined) throw this.#failure;
     return went_on;
   }
 
   #unfinished(): string {
-    const state = this.coordinator.leader?.state;
+    const state = this.leader?.state;
     const counts = state === undefined ? "no leader" : JSON.stringify(state.totals);
     return `${this.#open} wishes open, ${counts}, unacknowledged ${this.workers.map((worker) => worker.unacknowledged)}`;
   }
 
-  /** Nothing acknowledged is missing, nothing is recorded twice, and the view equals the fold of the log from nothing. */
-  async #audit(seed: number): Promise<void> {
-    const fresh = new View(":memory:");
-    await catchUp(fresh, this.log.whole());
-    for (const [id, number] of this.acknowledged) {
-      const row = fresh.database.query<{ number: number }, [number]>("SELECT number FROM ids WHERE id = ?").get(id);
-      if (row?.number !== number) throw new Error(`seed ${seed}: the acknowledged submission ${id} is not in the log`);
-    }
-    this.coordinator.view?.flush();
-    const live = this.coordinator.view;
-    if (live === undefined) throw new Error("the coordinator has no view");
-    const [wanted, found] = [canonical(fresh), canonical(live)];
-    if (wanted !== found) throw new Error(`seed ${seed}: the view differs from the fold of the log`);
-    for (const { number, tasks, recorded } of recordedOf(fresh)) {
-      if (tasks !== recorded)
-        throw new Error(`seed ${seed}: submission ${number}: ${recorded} results of ${tasks} tasks`);
-    }
-    for (const number of cancelledIn(fresh)) {
-      if (!this.#unwanted.has(number)) throw new Error(`seed ${seed}: nobody cancelled submission ${number}`);
-    }
-    checkEpochs(seed, this.log);
-    checkStopped(seed, this.log);
-    checkAttempts(seed, this.log);
-    checkRunOnce(seed, this.log, this.#began);
-    fresh.close();
-  }
-
   close(): void {
-    this.coordinator.close();
+    for (const coordinator of this.coordinators) coordinator.close();
     for (const worker of this.workers) worker.close();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 }
 
-function recordedOf(view: View): { number: number; tasks: number; recorded: number }[] {
-  return view.database
-    .query<{ number: number; tasks: number; recorded: number }, []>(
-      `SELECT number, count AS tasks, (SELECT COALESCE(SUM(past - first), 0) FROM results r WHERE r.number = s.number)
-       AS recorded FROM submissions s`,
-    )
-    .all();
-}
-
-function cancelledIn(view: View): number[] {
-  const query = "SELECT DISTINCT number FROM results WHERE status = 'cancelled'";
-  return view.database
-    .query<{ number: number }, []>(query)
-    .all()
-    .map(({ number }) => number);
-}
-
-/** What was told to stop never gets another attempt. */
-function checkStopped(seed: number, log: SimLog): void {
-  const stopped = new Set<string>();
-  for (const { payload } of log.entries) {
-    for (const event of Batch.parse(JSON.parse(new TextDecoder().decode(payload))).events) {
-      if (event.t !== "stopping" && event.t !== "assigned") continue;
-      if (event.t === "stopping" && event.reason === "drain") continue;
-      for (const [number, from, to] of event.runs) {
-        for (let index = from; index < to; index++) {
-          const key = `${number}.${index}`;
-          if (event.t === "stopping") stopped.add(key);
-          else if (stopped.has(key)) throw new Error(`seed ${seed}: ${key} was stopped and is assigned again`);
-        }
-      }
-    }
-  }
-}
-
-/** What failed is tried again as often as was asked for, and not more often; nothing starts before its time. */
-function checkAttempts(seed: number, log: SimLog): void {
-  const specs = new Map<number, { spec: Specification; at: number }>();
-  for (const { payload } of log.entries) {
-    for (const event of Batch.parse(JSON.parse(new TextDecoder().decode(payload))).events) {
-      if (event.t === "submitted") specs.set(event.number, { spec: event.spec, at: event.at });
-      if (event.t === "retried") {
-        for (const { task, failures } of event.results) {
-          const limit = specs.get(task[0])?.spec.retry?.limit ?? 0;
-          if (failures > limit)
-            throw new Error(`seed ${seed}: ${task} has ${failures} failed attempts of ${limit + 1}`);
-        }
-      }
-      if (event.t !== "assigned") continue;
-      for (const [number] of event.runs) {
-        const { spec, at } = specs.get(number) ?? { spec: undefined, at: 0 };
-        if (event.at < at + (spec?.start_after_ms ?? 0)) throw new Error(`seed ${seed}: ${number} was started early`);
-        if (spec?.deadline_ms !== undefined && event.at >= at + spec.deadline_ms) {
-          throw new Error(`seed ${seed}: ${number} was assigned after its deadline`);
-        }
-      }
-    }
-  }
-}
-
-/** A task that must not run twice was begun once, but for attempts that failed and were retried. */
-function checkRunOnce(seed: number, log: SimLog, began: ReadonlyMap<string, ReadonlySet<number>>): void {
-  const once = new Set<number>();
-  const failed = new Map<string, number>();
-  for (const { payload } of log.entries) {
-    for (const event of Batch.parse(JSON.parse(new TextDecoder().decode(payload))).events) {
-      if (event.t === "submitted" && event.spec.on_lost === "fail") once.add(event.number);
-      if (event.t !== "retried") continue;
-      for (const { task } of event.results) {
-        const key = `${task[0]}.${task[1]}`;
-        failed.set(key, (failed.get(key) ?? 0) + 1);
-      }
-    }
-  }
-  for (const [key, attempts] of began) {
-    if (!once.has(Number(key.split(".")[0]))) continue;
-    const allowed = 1 + (failed.get(key) ?? 0);
-    if (attempts.size > allowed)
-      throw new Error(`seed ${seed}: ${key} must not run twice and was begun ${attempts.size} times`);
-  }
-}
-
-function checkEpochs(seed: number, log: SimLog): void {
-  let epoch = 0;
-  for (const { payload, sequence } of log.entries) {
-    const batch = Batch.parse(JSON.parse(new TextDecoder().decode(payload)));
-    if (batch.epoch < epoch) throw new Error(`seed ${seed}: epoch ${batch.epoch} after ${epoch} at ${sequence}`);
-    epoch = batch.epoch;
-  }
-}
-
 /** Runs one seed to its end; throws what it found, with the seed in the message. */
-export async function simulate(seed: number, workers = 1): Promise<Outcome> {
-  const world = new World(seed, workers);
+export async function simulate(seed: number, workers = 1, coordinators = 1): Promise<Outcome> {
+  const world = new World(seed, workers, coordinators);
   try {
     return await world.run(seed);
   } catch (error) {

@@ -1,0 +1,93 @@
+// The lease that says who leads: one key in a bucket, written by compare-and-set. In memory: losing it costs a moment in
+// which nobody leads, never what is true, and a lease that is renewed on a disk would never let that disk rest.
+
+import { type KV, type NatsConnection, StorageType } from "nats";
+import { z } from "zod";
+import { ClawError, messageOf } from "../common/errors.ts";
+import { subjects } from "./subjects.ts";
+
+const LeaseRecord = z.strictObject({
+  v: z.literal(1),
+  /** The coordinator's id, the same in each of its lives. */
+  holder: z.string(),
+  /** For people. */
+  name: z.string(),
+  lease_ms: z.int().min(1),
+  /** Given back: nobody has to wait for it. */
+  released: z.boolean(),
+});
+export type LeaseRecord = z.infer<typeof LeaseRecord>;
+
+/** `revision` is 0 where there is no record. */
+export interface LeaseEntry {
+  record: LeaseRecord | undefined;
+  revision: number;
+}
+
+/** The port: the real one here, one in the simulator. Reading and writing throw `broker` when it does not answer. */
+export interface Lease {
+  read(): Promise<LeaseEntry>;
+  /** The new revision, or undefined when the present one is not `revision`. */
+  write(record: LeaseRecord, revision: number): Promise<number | undefined>;
+  /** Calls whenever somebody wrote, or tried to; gives what ends that. */
+  watch(changed: () => void): () => void;
+}
+
+const KEY = "leader";
+const WRONG_LAST_SEQUENCE = 10071;
+
+export async function openLease(
+  connection: NatsConnection,
+  cluster: string,
+  replicas: number,
+  timeout_ms: number,
+  domain?: string,
+): Promise<Lease> {
+  const js = connection.jetstream({ timeout: timeout_ms, ...(domain === undefined ? {} : { domain }) });
+  const bucket = subjects.leaseBucket(cluster);
+  const kv = await js.views.kv(bucket, { history: 1, storage: StorageType.Memory, replicas, timeout: timeout_ms });
+  return new NatsLease(connection, kv, subjects.leaseKey(cluster, KEY));
+}
+
+class NatsLease implements Lease {
+  readonly #connection: NatsConnection;
+  readonly #kv: KV;
+  readonly #subject: string;
+
+  constructor(connection: NatsConnection, kv: KV, subject: string) {
+    this.#connection = connection;
+    this.#kv = kv;
+    this.#subject = subject;
+  }
+
+  async read(): Promise<LeaseEntry> {
+    try {
+      const entry = await this.#kv.get(KEY);
+      if (entry === null || entry.operation !== "PUT") return { record: undefined, revision: entry?.revision ?? 0 };
+      // What nobody of us wrote counts as nobody's.
+      const record = LeaseRecord.safeParse(entry.json());
+      return { record: record.success ? record.data : undefined, revision: entry.revision };
+    } catch (error) {
+      throw silent(error);
+    }
+  }
+
+  async write(record: LeaseRecord, revision: number): Promise<number | undefined> {
+    try {
+      return await this.#kv.put(KEY, JSON.stringify(record), { previousSeq: revision });
+    } catch (error) {
+      if ((error as { api_error?: { err_code?: number } }).api_error?.err_code === WRONG_LAST_SEQUENCE)
+        return undefined;
+      throw silent(error);
+    }
+  }
+
+  watch(changed: () => void): () => void {
+    const subscription = this.#connection.subscribe(this.#subject, { callback: () => changed() });
+    return () => subscription.unsubscribe();
+  }
+}
+
+function silent(error: unknown): ClawError {
+  return new ClawError("broker", `the broker does not answer for the lease: ${messageOf(error)}`, { cause: error });
+}

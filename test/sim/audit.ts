@@ -1,0 +1,139 @@
+// The books at the end of a run: what was acknowledged, what the log has, what the views have and what was really begun.
+
+import type { Specification } from "../../src/common/models.ts";
+import { Replica } from "../../src/coordinator/replica.ts";
+import { Batch } from "../../src/core/event.ts";
+import { View } from "../../src/storage/view.ts";
+import { canonical } from "./canonical.ts";
+import type { SimLog } from "./log.ts";
+
+export interface Evidence {
+  seed: number;
+  log: SimLog;
+  /** Ids of submissions that somebody was told of, with their numbers. */
+  acknowledged: ReadonlyMap<number, number>;
+  /** Submissions that somebody asked to cancel. */
+  unwanted: ReadonlySet<number>;
+  /** Attempts that were begun of each task. */
+  began: ReadonlyMap<string, ReadonlySet<number>>;
+  views: readonly { id: string; view: View | undefined }[];
+}
+
+/** Nothing acknowledged is missing, nothing is recorded twice, and every view equals the fold of the log from nothing. */
+export async function audit({ seed, log, acknowledged, unwanted, began, views }: Evidence): Promise<void> {
+  const fresh = new View(":memory:");
+  await Replica.open(fresh, log.whole());
+  for (const [id, number] of acknowledged) {
+    const row = fresh.database.query<{ number: number }, [number]>("SELECT number FROM ids WHERE id = ?").get(id);
+    if (row?.number !== number) throw new Error(`seed ${seed}: the acknowledged submission ${id} is not in the log`);
+  }
+  const wanted = canonical(fresh);
+  for (const { id, view } of views) {
+    if (view === undefined || canonical(view) !== wanted) {
+      throw new Error(`seed ${seed}: the view of ${id} differs from the fold of the log`);
+    }
+  }
+  for (const { number, tasks, recorded } of recordedOf(fresh)) {
+    if (tasks !== recorded)
+      throw new Error(`seed ${seed}: submission ${number}: ${recorded} results of ${tasks} tasks`);
+  }
+  for (const number of cancelledIn(fresh)) {
+    if (!unwanted.has(number)) throw new Error(`seed ${seed}: nobody cancelled submission ${number}`);
+  }
+  checkEpochs(seed, log);
+  checkStopped(seed, log);
+  checkAttempts(seed, log);
+  checkRunOnce(seed, log, began);
+  fresh.close();
+}
+
+function recordedOf(view: View): { number: number; tasks: number; recorded: number }[] {
+  return view.database
+    .query<{ number: number; tasks: number; recorded: number }, []>(
+      `SELECT number, count AS tasks, (SELECT COALESCE(SUM(past - first), 0) FROM results r WHERE r.number = s.number)
+       AS recorded FROM submissions s`,
+    )
+    .all();
+}
+
+function cancelledIn(view: View): number[] {
+  const query = "SELECT DISTINCT number FROM results WHERE status = 'cancelled'";
+  return view.database
+    .query<{ number: number }, []>(query)
+    .all()
+    .map(({ number }) => number);
+}
+
+/** What was told to stop never gets another attempt. */
+function checkStopped(seed: number, log: SimLog): void {
+  const stopped = new Set<string>();
+  for (const { payload } of log.entries) {
+    for (const event of Batch.parse(JSON.parse(new TextDecoder().decode(payload))).events) {
+      if (event.t !== "stopping" && event.t !== "assigned") continue;
+      if (event.t === "stopping" && event.reason === "drain") continue;
+      for (const [number, from, to] of event.runs) {
+        for (let index = from; index < to; index++) {
+          const key = `${number}.${index}`;
+          if (event.t === "stopping") stopped.add(key);
+          else if (stopped.has(key)) throw new Error(`seed ${seed}: ${key} was stopped and is assigned again`);
+        }
+      }
+    }
+  }
+}
+
+/** What failed is tried again as often as was asked for, and not more often; nothing starts before its time. */
+function checkAttempts(seed: number, log: SimLog): void {
+  const specs = new Map<number, { spec: Specification; at: number }>();
+  for (const { payload } of log.entries) {
+    for (const event of Batch.parse(JSON.parse(new TextDecoder().decode(payload))).events) {
+      if (event.t === "submitted") specs.set(event.number, { spec: event.spec, at: event.at });
+      if (event.t === "retried") {
+        for (const { task, failures } of event.results) {
+          const limit = specs.get(task[0])?.spec.retry?.limit ?? 0;
+          if (failures > limit)
+            throw new Error(`seed ${seed}: ${task} has ${failures} failed attempts of ${limit + 1}`);
+        }
+      }
+      if (event.t !== "assigned") continue;
+      for (const [number] of event.runs) {
+        const { spec, at } = specs.get(number) ?? { spec: undefined, at: 0 };
+        if (event.at < at + (spec?.start_after_ms ?? 0)) throw new Error(`seed ${seed}: ${number} was started early`);
+        if (spec?.deadline_ms !== undefined && event.at >= at + spec.deadline_ms) {
+          throw new Error(`seed ${seed}: ${number} was assigned after its deadline`);
+        }
+      }
+    }
+  }
+}
+
+/** A task that must not run twice was begun once, but for attempts that failed and were retried. */
+function checkRunOnce(seed: number, log: SimLog, began: ReadonlyMap<string, ReadonlySet<number>>): void {
+  const once = new Set<number>();
+  const failed = new Map<string, number>();
+  for (const { payload } of log.entries) {
+    for (const event of Batch.parse(JSON.parse(new TextDecoder().decode(payload))).events) {
+      if (event.t === "submitted" && event.spec.on_lost === "fail") once.add(event.number);
+      if (event.t !== "retried") continue;
+      for (const { task } of event.results) {
+        const key = `${task[0]}.${task[1]}`;
+        failed.set(key, (failed.get(key) ?? 0) + 1);
+      }
+    }
+  }
+  for (const [key, attempts] of began) {
+    if (!once.has(Number(key.split(".")[0]))) continue;
+    const allowed = 1 + (failed.get(key) ?? 0);
+    if (attempts.size > allowed)
+      throw new Error(`seed ${seed}: ${key} must not run twice and was begun ${attempts.size} times`);
+  }
+}
+
+function checkEpochs(seed: number, log: SimLog): void {
+  let epoch = 0;
+  for (const { payload, sequence } of log.entries) {
+    const batch = Batch.parse(JSON.parse(new TextDecoder().decode(payload)));
+    if (batch.epoch < epoch) throw new Error(`seed ${seed}: epoch ${batch.epoch} after ${epoch} at ${sequence}`);
+    epoch = batch.epoch;
+  }
+}
