@@ -349,8 +349,8 @@ function clusterCommands(program: Command, on: On, state: State): void {
   const credentials = noted(program.command("credentials"), state).description("credentials for other machines");
   credentials.addHelpText("before", EXAMPLES["credentials"] ?? "");
   const exporting = targetOptions(credentials.command("export"))
-    .description("print credentials for one worker or client")
-    .option("--role <role>", "worker or client")
+    .description("print credentials for one worker, client or second coordinator")
+    .option("--role <role>", "worker, client or coordinator")
     .option("--json", "JSON")
     .addHelpText("before", EXAMPLES["credentials"] ?? "");
   on(exporting, async (io, client, _words, options) =>

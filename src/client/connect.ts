@@ -58,7 +58,7 @@ export async function connectClient(io: Io, target: Target): Promise<RequestClie
 /** A worker's would connect and then never be answered: they may not ask anything. */
 function clientCredentials(file: string): Credentials {
   const credentials = readCredentials(file);
-  if (credentials.role === "client" || credentials.role === "foreign") return credentials;
+  if (credentials.role !== "worker") return credentials;
   throw new ClawError("refused", `${file} holds credentials of a ${credentials.role}, and this is a client`, {
     hint: "on the coordinator's machine: claw credentials export --role client > c.creds",
     field: "--creds",

@@ -289,6 +289,16 @@ export interface TaskView {
   waiting?: { summary: string; nodes: { node: string; reason: string }[] };
 }
 
+export interface CoordinatorView {
+  id: string;
+  /** Its machine. */
+  name: string;
+  version: string;
+  leads: boolean;
+  /** Batches of the log that it had not yet when it was heard last. */
+  behind: number;
+}
+
 export interface ClusterState {
   cluster: string;
   cluster_id: string;
@@ -302,6 +312,8 @@ export interface ClusterState {
   nats_url: string;
   http_url?: string;
   broker: { managed: boolean; version: string; sync: string };
+  /** Whoever answers comes first. */
+  coordinators: CoordinatorView[];
   nodes: { total: number; online: number };
   tasks: TaskCounts;
   /** Sentences on what an operator should know. */

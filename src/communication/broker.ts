@@ -11,6 +11,7 @@ import { openConnection } from "./connection.ts";
 import { type Credentials, readCredentials } from "./credentials.ts";
 import { Identity } from "./identity.ts";
 import { ownFolder } from "./lock.ts";
+import type { Role } from "./permissions.ts";
 import { NatsServerChild } from "./server.ts";
 
 export interface Broker {
@@ -23,7 +24,8 @@ export interface Broker {
   connect(name: string): Promise<NatsConnection>;
   /** Path of this machine's credentials; undefined where claw makes none. */
   localCredentials(role: "worker" | "client"): string | undefined;
-  issue(role: "worker" | "client"): { creds: string; id: string } | undefined;
+  /** Undefined where claw makes none. Throws `refused` for what this client may not have. */
+  issue(role: Role, who: string): { creds: string; id: string } | undefined;
   close(): Promise<void>;
 }
 
@@ -73,7 +75,13 @@ async function openOwn({ runtime, config, paths, logger, onFailed }: BrokerOptio
     },
     connect: (name) => openConnection(connectOptions(name, child.url, credentials)),
     localCredentials: (role) => identity.localCredentials(role),
-    issue: (role) => identity.issue(role),
+    issue: (role, who) => {
+      // It may read and write everything: whoever may read this machine's files may have that, and nobody else.
+      if (role === "coordinator" && who !== readCredentials(identity.localCredentials("client")).id) {
+        throw new ClawError("refused", "credentials of a coordinator are given on the coordinator's machine only");
+      }
+      return identity.issue(role);
+    },
     close: () => child.stop(),
   };
 }

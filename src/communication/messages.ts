@@ -286,7 +286,8 @@ const NodeManage = z.strictObject({
 
 const CredentialsExport = z.strictObject({
   v: z.literal(WIRE_VERSION),
-  role: z.enum(["worker", "client"]),
+  /** A coordinator's only for who asks on the machine of the one that runs the broker. */
+  role: z.enum(["worker", "client", "coordinator"]),
 });
 
 /** Takes a snapshot; asked again with the same nonce until it is done. */

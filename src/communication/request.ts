@@ -16,7 +16,7 @@ const FIRST_ANSWER_MS = 3_000;
 /** A restart that is over sooner is not worth a word. */
 const OVERDUE_MS = 1_000;
 const FIRST_PAUSE_MS = 100;
-const LONGEST_PAUSE_MS = 2_000;
+const LONGEST_PAUSE_MS = 500;
 const AGAIN_CODES = new Set(["unknown_outcome", "not_leading"]);
 
 export interface RequestOptions {

@@ -23,6 +23,8 @@ export const subjects = {
   /** `secret` is known to the stream of snapshots alone, as the log's. */
   snapshots: (c: string, secret: string) => `claw.${c}.snap.${secret}`,
   snapshotStream: (c: string) => `CLAW_${c}_SNAP`,
+  presence: (c: string, coordinator: string) => `claw.${c}.coordinator.${coordinator}`,
+  allPresence: (c: string) => `claw.${c}.coordinator.*`,
   leaseBucket: (c: string) => `claw_${c}_lease`,
   leaseKey: (c: string, key: string) => `$KV.claw_${c}_lease.${key}`,
 } as const;

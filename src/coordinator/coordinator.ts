@@ -17,7 +17,8 @@ import type { NatsConnection } from "../communication/connection.ts";
 import { removeEndpoint, writeEndpoint } from "../communication/endpoint.ts";
 import { openLease } from "../communication/lease.ts";
 import { type Log, openLog } from "../communication/log.ts";
-import type { CommandType } from "../communication/messages.ts";
+import type { CommandAnswers, CommandType } from "../communication/messages.ts";
+import type { Role } from "../communication/permissions.ts";
 import type { QueryAnswers, QueryRequest, QueryType } from "../communication/queries.ts";
 import { openSnapshots } from "../communication/snapshots.ts";
 import { openStores } from "../communication/stores.ts";
@@ -29,6 +30,7 @@ import type { Committed } from "./committer.ts";
 import { coordinatorId, Election } from "./election.ts";
 import { type HttpServer, httpApp, serveHttp } from "./http/server.ts";
 import { httpToken } from "./http/token.ts";
+import { Peers } from "./peers.ts";
 import { openView } from "./recovery.ts";
 import { SnapshotRequests } from "./snapshot-requests.ts";
 import { Snapshots } from "./snapshots.ts";
@@ -60,6 +62,7 @@ export class Coordinator implements Service {
   #view: View | undefined;
   #terms: Terms | undefined;
   #election: Election | undefined;
+  #peers: Peers | undefined;
   #answers: Answers | undefined;
   #snapshots: Snapshots | undefined;
   #snapshot_requests: SnapshotRequests | undefined;
@@ -107,8 +110,9 @@ export class Coordinator implements Service {
     this.#view = await openView({ ...files, ...common });
     const terms = this.#openTerms(this.#connection, log, this.#view);
     await terms.start();
+    const id = coordinatorId(paths.coordinator_dir, runtime);
     this.#election = new Election({
-      ...{ runtime, lease, id: coordinatorId(paths.coordinator_dir, runtime), name: this.#options.name },
+      ...{ runtime, lease, id, name: this.#options.name },
       lease_ms: config.lease_ms,
       alone: this.#broker.managed,
       lead: () => terms.elect(),
@@ -118,6 +122,12 @@ export class Coordinator implements Service {
     });
     await this.#election.start();
     if (this.#election.trusted) await terms.serving;
+    else logger.info("follows the log; another coordinator leads", { leader: this.#election.holder?.name });
+    this.#peers = new Peers({
+      ...{ runtime, id, connection: this.#connection, cluster: config.cluster, name: this.#options.name },
+      every_ms: config.lease_ms,
+      sequence: () => terms.sequence,
+    });
     this.#witness = new WitnessKeeper(runtime, files.witness, this.#view, this.#options.onFailed);
     this.#snapshots = new Snapshots({
       ...{ ...files, ...common, runtime, settings: config.snapshot },
@@ -240,16 +250,21 @@ export class Coordinator implements Service {
       this.#required(this.#terms).command(type, payload, who, bytes, request);
       return;
     }
-    const { role } = payload as { role: "worker" | "client" };
+    try {
+      request.respond(this.#credentials((payload as { role: Role }).role, who));
+    } catch (error) {
+      if (!(error instanceof ClawError)) throw error;
+      request.respond(error);
+    }
+  }
+
+  #credentials(role: Role, who: string): CommandAnswers["credentials.export"] {
     const broker = this.#required(this.#broker);
-    const issued = broker.issue(role);
-    request.respond(
-      issued === undefined
-        ? new ClawError("unsupported", "this cluster uses a NATS of its own, so claw cannot make credentials for it", {
-            hint: "ask the operator of that NATS for a user and give it to the worker with --creds",
-          })
-        : { ...issued, nats_url: broker.url },
-    );
+    const issued = broker.issue(role, who);
+    if (issued !== undefined) return { ...issued, nats_url: broker.url };
+    throw new ClawError("unsupported", "this cluster uses a NATS of its own, so claw cannot make credentials for it", {
+      hint: "ask the operator of that NATS for a user and give it to the worker with --creds",
+    });
   }
 
   #query(type: QueryType, payload: unknown, request: Request): void {
@@ -359,6 +374,7 @@ export class Coordinator implements Service {
         nats_url: broker.url,
         ...(http_url === undefined ? {} : { http_url }),
         broker: { managed: broker.managed, version: broker.version, sync: broker.managed ? "always" : "as configured" },
+        coordinators: this.#peers?.list(this.#election?.holder?.holder) ?? [],
         nodes: { total: nodes.length, online },
         tasks: { ...state.totals },
         notes: this.#notes(broker),
@@ -391,6 +407,7 @@ export class Coordinator implements Service {
     this.#bus?.stop();
     await this.#terms?.settled(SETTLE_MS);
     await this.#election?.stop();
+    this.#peers?.stop();
     this.#terms?.depose("it is stopping");
     await this.#http?.stop();
     // A copy of a large view ends with its statement, seconds later: nobody waits for that to lead, only to close the view.

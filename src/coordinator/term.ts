@@ -237,9 +237,13 @@ export class Terms {
       this.#stepDown(result === "deposed" ? "another coordinator leads" : "the log does not answer");
       return;
     }
+    const served = this.#leader.serving;
     this.#sequence = sequence;
     this.#leader.stored(sequence, this.#now());
-    if (this.#leader?.serving === true) this.#served.resolve();
+    if (!served && this.#leader?.serving === true) {
+      this.#served.resolve();
+      this.#world.logger.info("leads", { term: this.#leader.state.epoch });
+    }
     if (this.#leader?.idle === true) this.#idle?.();
   }
 

@@ -66,7 +66,7 @@ describe("a broker of claw's own", () => {
     for (const role of ["worker", "client"] as const) {
       const file = broker.localCredentials(role);
       expect(readCredentials(file!).role).toBe(role);
-      const [one, other] = [broker.issue(role), broker.issue(role)];
+      const [one, other] = [broker.issue(role, "client_1"), broker.issue(role, "client_1")];
       expect(one!.id).not.toBe(other!.id);
       expect(one!.creds).toContain("BEGIN NATS USER JWT");
     }
@@ -94,7 +94,7 @@ describe("a NATS of the user's own", () => {
     expect(foreign.version).toBe(own.version);
     await connection.close();
     expect(foreign.localCredentials("worker")).toBe(creds);
-    expect(foreign.issue("worker")).toBeUndefined();
+    expect(foreign.issue("worker", "client_1")).toBeUndefined();
   });
 
   test("that refuses, or is not there, is an error that names it without its password", async () => {

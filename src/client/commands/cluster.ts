@@ -17,6 +17,12 @@ export async function statusCommand(io: Io, client: RequestClient, options: { js
   const lines: [string, string][] = [
     ["cluster", `${status.cluster} (${status.cluster_id.slice(0, 8)}), claw ${status.version}`],
     ["leader", `${status.leader}, term ${status.epoch}, up ${ageOf(status.started_at, io.runtime.wall_ms())}`],
+    ...status.coordinators
+      .slice(1)
+      .map((one): [string, string] => [
+        "follows",
+        `${one.name} (${one.id}), ${one.behind === 0 ? "up to date" : `${one.behind} batches behind`}`,
+      ]),
     ["nodes", `${nodes.online} online of ${nodes.total}`],
     ["tasks", `${tasks.pending} pending, ${tasks.scheduled} scheduled, ${tasks.running} running`],
     [
@@ -31,20 +37,29 @@ export async function statusCommand(io: Io, client: RequestClient, options: { js
   return 0;
 }
 
+const THERE = {
+  worker: "claw --role worker",
+  client: "claw status",
+  coordinator: "claw --role coordinator",
+} as const;
+
 export async function exportCommand(
   io: Io,
   client: RequestClient,
   options: { role?: string; json?: boolean },
 ): Promise<number> {
   if (options.role === undefined)
-    throw new ClawError("usage", "whose credentials?", { hint: "--role worker or --role client", field: "--role" });
-  const role = oneOf("--role", options.role, ["worker", "client"]);
+    throw new ClawError("usage", "whose credentials?", {
+      hint: "--role worker, client or coordinator",
+      field: "--role",
+    });
+  const role = oneOf("--role", options.role, ["worker", "client", "coordinator"]);
   const { creds, id, nats_url } = await client.command("credentials.export", { v: 1, role });
   if (options.json === true) await io.out(`${JSON.stringify({ id, creds, nats_url })}\n`);
   else {
     await io.out(creds);
     io.err(
-      `claw: credentials of ${id}; one file a machine, chmod 600. There: claw --role worker --nats ${nats_url.replace("127.0.0.1", "HOST")} --creds FILE\n`,
+      `claw: credentials of ${id}; one file a machine, chmod 600. There: ${THERE[role]} --nats ${nats_url.replace("127.0.0.1", "HOST")} --creds FILE\n`,
     );
   }
   return 0;

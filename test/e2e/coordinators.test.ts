@@ -1,0 +1,143 @@
+// Several coordinators on one NATS: one leads, the others follow, and whoever works with the cluster notices nothing but
+// a pause when the leader stops, dies or sleeps.
+
+import { afterEach, expect, test } from "bun:test";
+import { mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { findServer } from "../communication/server-bench.ts";
+import { closeMachines, type Machine, machine, type Service, until } from "./binary.ts";
+
+afterEach(closeMachines);
+
+interface Status {
+  leader: string;
+  epoch: number;
+  coordinators: { id: string; leads: boolean; behind: number }[];
+}
+
+/** A NATS of the user's own, on a port that the system gave. */
+async function ownNats(): Promise<{ url: string; machine: Machine }> {
+  const here = machine();
+  const folder = join(here.folder, "nats");
+  mkdirSync(folder);
+  const ports = ["-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", folder];
+  here.beginOther([findServer(), "-js", "-sd", join(folder, "store"), ...ports]);
+  const url = await until("the server's port", () => {
+    const file = readdirSync(folder).find((name) => name.endsWith(".ports"));
+    if (file === undefined) return undefined;
+    const text = readFileSync(join(folder, file), "utf8");
+    return text === "" ? undefined : (JSON.parse(text) as { nats: string[] }).nats[0];
+  });
+  return { url, machine: here };
+}
+
+interface Pair {
+  url: string;
+  client: Machine;
+  services: Service[];
+  leader(): Promise<Service>;
+}
+
+async function pair(): Promise<Pair> {
+  const { url, machine: client } = await ownNats();
+  const services = await Promise.all([machine(), machine()].map((one) => one.coordinator(["--nats", url])));
+  const leader = (): Promise<Service> =>
+    until("a leader", () => {
+      const terms = services.map(({ log, running }) => {
+        const led = [...log.matchAll(/"term":(\d+),"message":"leads"/g)].at(-1)?.[1];
+        return running && led !== undefined ? Number(led) : 0;
+      });
+      const newest = Math.max(...terms);
+      return newest > 0 ? services[terms.indexOf(newest)] : undefined;
+    });
+  return { url, client, services, leader };
+}
+
+const env = (url: string) => ({ CLAW_NATS_URL: url });
+
+test("the leader is killed while thousands of tasks run: another leads, and every task is recorded once", async () => {
+  const { url, client, services, leader } = await pair();
+  await machine().worker(["--nats", url]);
+  await machine().worker(["--nats", url]);
+  const first = await leader();
+  const lines = Array.from({ length: 3_000 }, (_, at) => String(at));
+  const work = client.client(["run", "--each", "echo {}"], { stdin: lines.join("\n"), env: env(url) });
+  await until("some of it is done", () => (work.seen.out.length > 2_000 ? true : undefined));
+  await first.kill();
+  const next = await leader();
+  expect(next).not.toBe(first);
+  const { code, out, err } = await work.done;
+  expect(err).toContain("3000 succeeded");
+  expect(code).toBe(0);
+  expect(
+    out
+      .trim()
+      .split("\n")
+      .map(Number)
+      .sort((a, b) => a - b),
+  ).toEqual(lines.map(Number));
+  expect(services.filter(({ running }) => running)).toEqual([next]);
+}, 60_000);
+
+test("the leader is asked to stop: it hands over, and a command goes through meanwhile", async () => {
+  const { url, client, services, leader } = await pair();
+  const first = await leader();
+  const asked = performance.now();
+  const [code] = await Promise.all([
+    first.stop(),
+    until("the other leads", () => services.find((one) => one !== first && one.log.includes('"leads"'))),
+  ]);
+  expect(code).toBe(0);
+  // Less than a lease: it was given back, not waited for.
+  expect(performance.now() - asked).toBeLessThan(2_000);
+  const { status } = { status: await client.json<Status>(["status"], { env: env(url) }) };
+  expect(status.coordinators).toMatchObject([{ leads: true }]);
+}, 60_000);
+
+test("the leader sleeps: another leads, and the sleeper follows it when it wakes", async () => {
+  const { url, client, services, leader } = await pair();
+  const first = await leader();
+  process.kill(first.pid, "SIGSTOP");
+  const next = await until("the other leads", () =>
+    services.find((one) => one !== first && one.log.includes('"leads"')),
+  );
+  const id = (await client.claw(["submit", "--quiet", "--", "true"], { env: env(url) })).out.trim();
+  process.kill(first.pid, "SIGCONT");
+  await until("both are there", async () => {
+    const { coordinators, epoch } = await client.json<Status>(["status"], { env: env(url) });
+    return coordinators.length === 2 && coordinators[1]?.behind === 0 && epoch >= 2 ? true : undefined;
+  });
+  // Whoever leads by now knows what the other one acknowledged.
+  expect((await client.claw(["show", id], { env: env(url) })).code).toBe(0);
+  expect(next.running && first.running).toBe(true);
+}, 60_000);
+
+test("one follows a coordinator with a NATS of its own, and goes on from its view when that machine is gone", async () => {
+  const home = machine();
+  const main = await home.start("coordinator is up", ["--role", "coordinator", "--listen", "127.0.0.1"]);
+  const { nats_url } = await home.json<{ nats_url: string }>(["status"]);
+  const other = machine();
+  const creds = join(other.folder, "c.creds");
+  await home.bash(`umask 077; claw credentials export --role coordinator > ${creds}`);
+  const follower = await other.start("follows the log", [
+    "--role",
+    "coordinator",
+    "--nats",
+    nats_url,
+    "--creds",
+    creds,
+  ]);
+  await follower.says("coordinator is up");
+  const id = (await home.claw(["submit", "--quiet", "--", "echo", "kept"])).out.trim();
+  await until("it has followed", async () => {
+    const { coordinators } = await home.json<Status>(["status"]);
+    return coordinators[1]?.behind === 0 ? true : undefined;
+  });
+  await main.stop();
+  await follower.stop();
+  const restored = await other.claw(["snapshot", "restore", "--from-view"]);
+  expect([restored.code, restored.err]).toEqual([0, expect.any(String)]);
+  await other.up();
+  expect((await other.claw(["show", id])).code).toBe(0);
+  expect((await other.claw(["wait", id])).code).toBe(0);
+}, 60_000);
