@@ -75,6 +75,7 @@ export function taskOptions(command: Command): Command {
     .option("--cwd <folder>", "in this folder; nodes that lack it fail the task")
     .option("--env <name=value>", "a variable for the task", collect)
     .option("--label <name=value>", "a label, to list by", collect)
+    .option("--key <key>", "idempotency key: sent again with the same one, it is the same task")
     .option("--timeout <duration>", "end it when it has run this long: 90s, 5m, 2h")
     .option("--retries <count>", "try again so often when it fails")
     .option("--backoff <wait>", "between retries: 30s always, 1s..5m doubling up to five minutes (1s..5m)")

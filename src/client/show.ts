@@ -98,6 +98,7 @@ export function taskText(task: TaskView, now: number): string {
       if (bytes > 0) lines.push([name, cut_bytes > 0 ? `${bytes} bytes, ${cut_bytes} of them cut` : `${bytes} bytes`]);
     }
   }
+  if (task.specification.key !== undefined) lines.push(["key", task.specification.key]);
   if (task.deadline_at !== undefined) lines.push(["deadline", isoTime(task.deadline_at)]);
   for (const one of attempts ?? []) lines.push([`attempt ${one.attempt}`, attemptText(one)]);
   if (waiting !== undefined) {

@@ -3,6 +3,7 @@
 import { existsSync } from "node:fs";
 import { basename, extname, resolve } from "node:path";
 import { ClawError } from "../common/errors.ts";
+import { LIMITS } from "../common/limits.ts";
 import { machineHash } from "../common/machine.ts";
 import {
   type Needs,
@@ -32,6 +33,7 @@ export interface TaskOptions extends LifeOptions {
   cwd?: string;
   env?: string[];
   label?: string[];
+  key?: string;
   shell?: boolean;
   noop?: boolean;
   /** The words stood behind `--`. */
@@ -75,11 +77,27 @@ export async function specificationOf(
     ...optional("name", options.name),
     ...optional("env", environment(options.env)),
     ...optional("labels", pairs("--label", options.label)),
+    ...optional("key", keyOf(options.key, typed.each)),
     ...lifeOf(options, type),
   };
   if (kind === "script") return { ...base, ...(await script(typed, files)) };
   const argv = kind === "shell" ? [typed.words.join(" ")] : [...typed.words];
   return { ...base, argv, ...(typed.each ? { each: true } : {}) };
+}
+
+function keyOf(key: string | undefined, each: boolean): string | undefined {
+  if (key === undefined) return undefined;
+  if (each) {
+    throw new ClawError("usage", "--key is for one task or a counted array, not for lines that are still being read", {
+      field: "--key",
+    });
+  }
+  if (key === "" || key.length > LIMITS.key_chars) {
+    throw new ClawError("usage", `--key has ${key.length} characters: from 1 to ${LIMITS.key_chars}`, {
+      field: "--key",
+    });
+  }
+  return key;
 }
 
 /** `--each` and a single word with shell characters are shell lines; a file with a script's ending is a script. */

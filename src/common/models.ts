@@ -117,6 +117,8 @@ export const Specification = z.strictObject({
   /** Time between SIGTERM and SIGKILL; absent: the node's own. */
   grace_ms: millis.optional(),
   labels: z.record(label, z.string().max(LIMITS.label_chars)).optional(),
+  /** Idempotency key: the cluster has one submission with it, however often it is sent. */
+  key: z.string().min(1).max(LIMITS.key_chars).optional(),
 });
 export type Specification = z.infer<typeof Specification>;
 

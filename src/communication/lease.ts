@@ -35,6 +35,7 @@ export interface Lease {
 
 const KEY = "leader";
 const WRONG_LAST_SEQUENCE = 10071;
+const STREAM_NOT_FOUND = 10059;
 
 export async function openLease(
   connection: NatsConnection,
@@ -44,41 +45,55 @@ export async function openLease(
   domain?: string,
 ): Promise<Lease> {
   const js = connection.jetstream({ timeout: timeout_ms, ...(domain === undefined ? {} : { domain }) });
-  const bucket = subjects.leaseBucket(cluster);
-  const kv = await js.views.kv(bucket, { history: 1, storage: StorageType.Memory, replicas, timeout: timeout_ms });
-  return new NatsLease(connection, kv, subjects.leaseKey(cluster, KEY));
+  const options = { history: 1, storage: StorageType.Memory, replicas, timeout: timeout_ms };
+  const open = (): Promise<KV> => js.views.kv(subjects.leaseBucket(cluster), options);
+  return new NatsLease(connection, await open(), open, subjects.leaseKey(cluster, KEY));
 }
 
 class NatsLease implements Lease {
   readonly #connection: NatsConnection;
-  readonly #kv: KV;
+  #kv: KV;
+  readonly #open: () => Promise<KV>;
   readonly #subject: string;
 
-  constructor(connection: NatsConnection, kv: KV, subject: string) {
+  constructor(connection: NatsConnection, kv: KV, open: () => Promise<KV>, subject: string) {
     this.#connection = connection;
     this.#kv = kv;
+    this.#open = open;
     this.#subject = subject;
   }
 
-  async read(): Promise<LeaseEntry> {
-    try {
+  read(): Promise<LeaseEntry> {
+    return this.#asked(async () => {
       const entry = await this.#kv.get(KEY);
       if (entry === null || entry.operation !== "PUT") return { record: undefined, revision: entry?.revision ?? 0 };
       // What nobody of us wrote counts as nobody's.
       const record = LeaseRecord.safeParse(entry.json());
       return { record: record.success ? record.data : undefined, revision: entry.revision };
-    } catch (error) {
-      throw silent(error);
-    }
+    });
   }
 
-  async write(record: LeaseRecord, revision: number): Promise<number | undefined> {
+  write(record: LeaseRecord, revision: number): Promise<number | undefined> {
+    return this.#asked(async () => {
+      try {
+        return await this.#kv.put(KEY, JSON.stringify(record), { previousSeq: revision });
+      } catch (error) {
+        if (codeOf(error) === WRONG_LAST_SEQUENCE) return undefined;
+        throw error;
+      }
+    });
+  }
+
+  /** A server that was started anew has not even the bucket any more. */
+  async #asked<T>(ask: () => Promise<T>): Promise<T> {
     try {
-      return await this.#kv.put(KEY, JSON.stringify(record), { previousSeq: revision });
+      return await ask().catch(async (error: unknown) => {
+        if (!isGone(error)) throw error;
+        this.#kv = await this.#open();
+        return await ask();
+      });
     } catch (error) {
-      if ((error as { api_error?: { err_code?: number } }).api_error?.err_code === WRONG_LAST_SEQUENCE)
-        return undefined;
-      throw silent(error);
+      throw new ClawError("broker", `the broker does not answer for the lease: ${messageOf(error)}`, { cause: error });
     }
   }
 
@@ -88,6 +103,10 @@ class NatsLease implements Lease {
   }
 }
 
-function silent(error: unknown): ClawError {
-  return new ClawError("broker", `the broker does not answer for the lease: ${messageOf(error)}`, { cause: error });
+function codeOf(error: unknown): number | undefined {
+  return (error as { api_error?: { err_code?: number } }).api_error?.err_code;
+}
+
+function isGone(error: unknown): boolean {
+  return codeOf(error) === STREAM_NOT_FOUND || (error as { code?: string }).code === "503";
 }

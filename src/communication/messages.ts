@@ -306,7 +306,8 @@ export type CommandType = keyof typeof COMMANDS;
 
 /** Answers to commands. `sequence` is what a later query must have seen (read your writes). */
 export interface CommandAnswers {
-  "task.submit": { number: number; sequence: number };
+  /** `existing`: the first id of the submission that has this key, made earlier; the ids of this one stay free. */
+  "task.submit": { number: number; existing?: number; sequence: number };
   "task.extend": { total: number; sequence: number };
   "task.cancel": {
     cancelled: number;

@@ -7,6 +7,10 @@ import type { LeaderView } from "./leader-world.ts";
 export function leaderView(view: View, queries: Queries): LeaderView {
   return {
     findIds: (ids) => queries.findIds(ids),
+    findKey: (key) => {
+      view.flush();
+      return queries.findKey(key);
+    },
     specification: (number) => view.specification(number),
     inputs: (number, from, to) => view.inputs(number, from, to),
     source: (number) => view.source(number),

@@ -2,6 +2,7 @@
 
 import type { ClawError } from "../common/errors.ts";
 import type { DownMessage } from "../communication/messages.ts";
+import type { FindKey } from "../core/decide.ts";
 import type { PastView } from "../core/decide-retry.ts";
 import type { Material } from "./assign.ts";
 import type { Committed, OutgoingBatch } from "./committer.ts";
@@ -15,7 +16,9 @@ export interface LeaderWorld {
 }
 
 /** What the leader reads of the view. */
-export interface LeaderView extends Omit<Material, "submission">, PastView {}
+export interface LeaderView extends Omit<Material, "submission">, PastView {
+  findKey: FindKey;
+}
 
 export interface LeaderOptions {
   /** Who leads, for people. */

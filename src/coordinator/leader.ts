@@ -21,8 +21,6 @@ import {
   decideExtend,
   decideLost,
   decideSubmit,
-  type FindIds,
-  type KnownId,
 } from "../core/decide.ts";
 import { decideDrains, decideManage, type Manage } from "../core/decide-nodes.ts";
 import { decideRetry, type PastView } from "../core/decide-retry.ts";
@@ -36,6 +34,7 @@ import { Admission } from "./admission.ts";
 import { Alarms } from "./alarms.ts";
 import { assignMessages, type Material } from "./assign.ts";
 import { type Committed, Committer, type Tail } from "./committer.ts";
+import { Known } from "./known.ts";
 import type { Anchor, LeaderOptions, LeaderView, LeaderWorld, Now } from "./leader-world.ts";
 import { LogClock } from "./log-clock.ts";
 import { Contacts } from "./nodes.ts";
@@ -53,7 +52,7 @@ export class Leader {
   readonly #options: LeaderOptions;
   readonly #committer: Committer;
   readonly #alarms: Alarms;
-  readonly #recent = new Map<number, KnownId>();
+  readonly #known: Known;
   readonly #over: { number: number; sequence: number }[] = [];
   readonly #admission: Admission;
   /** Submissions with members that were told to stop. */
@@ -75,6 +74,7 @@ export class Leader {
     this.state = state;
     this.#clock = new LogClock(anchor);
     this.#view = view;
+    this.#known = new Known(view);
     this.#world = world;
     this.#options = options;
     this.#started_ms = now.monotonic_ms;
@@ -128,7 +128,7 @@ export class Leader {
     let first = this.#over[0];
     while (first !== undefined && first.sequence <= sequence) {
       this.#over.shift();
-      for (const id of this.state.submissions.get(first.number)?.ids ?? []) this.#recent.delete(id);
+      this.#known.forget(first.number, this.state.submissions.get(first.number)?.ids ?? []);
       this.state.retire(first.number);
       first = this.#over[0];
     }
@@ -233,28 +233,16 @@ export class Leader {
     this.#world.committed(committed);
   }
 
-  #findIds: FindIds = (ids) => {
-    const found = new Map<number, KnownId>();
-    const unknown: number[] = [];
-    for (const id of ids) {
-      const known = this.#recent.get(id);
-      if (known === undefined) unknown.push(id);
-      else found.set(id, known);
-    }
-    for (const [id, known] of this.#view.findIds(unknown)) found.set(id, known);
-    return found;
-  };
-
   #decide(type: CommandType, payload: unknown, who: string, now: Now): () => object {
     const at = this.#time(now);
     switch (type) {
       case "task.submit": {
-        const { events, answer } = decideSubmit(this.state, this.#findIds, payload as TaskSubmit, who, at);
+        const { events, answer } = decideSubmit(this.state, this.#known, payload as TaskSubmit, who, at);
         this.#addAll(events);
         return () => ({ ...answer });
       }
       case "task.extend": {
-        const { events, answer } = decideExtend(this.state, this.#findIds, payload as TaskExtend, at);
+        const { events, answer } = decideExtend(this.state, this.#known.ids, payload as TaskExtend, at);
         this.#addAll(events);
         return () => ({ ...answer });
       }
@@ -269,7 +257,7 @@ export class Leader {
       }
       case "task.retry": {
         const past: PastView = {
-          findIds: this.#findIds,
+          findIds: this.#known.ids,
           retryable: (number) => this.#view.retryable(number),
           ended: (number, statuses) => this.#view.ended(number, statuses),
         };
@@ -284,10 +272,7 @@ export class Leader {
 
   #addAll(events: readonly Event[]): void {
     this.#committer.addTogether(events);
-    for (const event of events) {
-      if (event.t !== "submitted") continue;
-      for (const id of event.ids) this.#recent.set(id, { number: event.number, nonce: event.nonce });
-    }
+    for (const event of events) if (event.t === "submitted") this.#known.note(event);
   }
 
   #cancel(command: TaskCancelCommand, at: number): () => object {

@@ -121,6 +121,6 @@ function within(source: { number: number; members: string }): { number: number; 
 }
 
 /** It is asked for now: what put the first one off is over. */
-function again({ start_after_ms: _after, start_at: _at, ...spec }: Specification): Specification {
+function again({ start_after_ms: _after, start_at: _at, key: _key, ...spec }: Specification): Specification {
   return spec;
 }

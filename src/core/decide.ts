@@ -22,6 +22,22 @@ export interface KnownId {
 /** Looks ids up in everything that was ever submitted and not pruned: open batches, memory, view. */
 export type FindIds = (ids: readonly number[]) => Map<number, KnownId>;
 
+/** A submission that was made under an idempotency key, by its first id. */
+export interface KnownKey {
+  number: number;
+  id: number;
+  /** See `contentOf`. */
+  content: string;
+}
+
+/** Looks a key up where ids are looked up. */
+export type FindKey = (key: string) => KnownKey | undefined;
+
+/** What two submissions under one key have to agree in. */
+export function contentOf(spec: Specification, array: boolean, count: number): string {
+  return JSON.stringify([spec, array, count]);
+}
+
 export interface Submit {
   nonce: string;
   specifications: readonly Specification[];
@@ -36,16 +52,19 @@ export interface Decision<T> {
   answer: T;
 }
 
-/** A submission once, however often it is sent: the same nonce gets the same answer, another one `id_taken`. */
+/**
+ * A submission once, however often it is sent: the same nonce gets the same answer, another one `id_taken`. The same
+ * idempotency key gets the id of the submission that has it (`existing`), `conflict` when that is another one.
+ */
 export function decideSubmit(
   state: State,
-  find: FindIds,
+  find: { ids: FindIds; key: FindKey },
   command: Submit,
   by: string,
   now: number,
-): Decision<{ number: number }> {
+): Decision<{ number: number; existing?: number }> {
   const ids = idsOf(command);
-  const known = find(ids);
+  const known = find.ids(ids);
   if (known.size > 0) {
     const taken = ids.filter((id) => known.get(id) !== undefined && known.get(id)?.nonce !== command.nonce);
     if (taken.length > 0) {
@@ -58,8 +77,30 @@ export function decideSubmit(
     }
     return { events: [], answer: { number: first.number } };
   }
+  const keyed = existing(command, find.key);
+  if (keyed !== undefined) return { events: [], answer: { number: keyed.number, existing: keyed.id } };
   const events = command.array === undefined ? separate(state, command, by, now) : [array(state, command, by, now)];
   return { events, answer: { number: state.next_number } };
+}
+
+function existing(command: Submit, find: FindKey): KnownKey | undefined {
+  const key = command.specifications.find((spec) => spec.key !== undefined)?.key;
+  if (key === undefined) return undefined;
+  const [spec, other] = command.specifications;
+  if (spec === undefined || other !== undefined || command.array?.open === true) {
+    throw new ClawError("bad_request", "a key is for a submission of one specification, sent as a whole", {
+      field: "key",
+    });
+  }
+  const known = find(key);
+  if (known === undefined) return undefined;
+  const { array, tasks } = command;
+  const count = array === undefined ? (tasks?.length ?? 0) : (array.inputs?.length ?? array.count ?? 0);
+  if (known.content === contentOf(spec, array !== undefined, count)) return known;
+  throw new ClawError("conflict", `the key '${key}' is ${formatTaskId(known.id)}'s, which runs something else`, {
+    field: "key",
+    hint: `claw show ${formatTaskId(known.id)}; another submission wants a key of its own`,
+  });
 }
 
 function idsOf(command: Submit): number[] {

@@ -28,6 +28,8 @@ export const VIEW_MIGRATIONS: readonly Migration[] = [
    UPDATE submissions SET segments = replace(segments, '"stopping":true', '"stopping":"cancel"') WHERE live = 1;`,
   // 3: a retry says which members it stands for.
   "ALTER TABLE submissions ADD COLUMN source TEXT",
+  // 4: a submission may have an idempotency key.
+  "CREATE UNIQUE INDEX submissions_key ON submissions (specification ->> '$.key') WHERE specification ->> '$.key' IS NOT NULL",
 ];
 
 export const OUTBOX_MIGRATIONS: readonly Migration[] = [];

@@ -2,7 +2,7 @@
 
 import type { Database } from "bun:sqlite";
 import type { AttemptView, EndReason, Outcome, Specification, TaskCounts, TaskStatus } from "../common/models.ts";
-import type { KnownId } from "../core/decide.ts";
+import { contentOf, type KnownId, type KnownKey } from "../core/decide.ts";
 import { type Segment, segmentAt } from "../core/segments.ts";
 import { guarded } from "./database.ts";
 import { VIEW_REMEDY } from "./view.ts";
@@ -78,6 +78,21 @@ export class Queries {
         if (row !== null) found.set(id, row);
       }
       return found;
+    });
+  }
+
+  /** The submission that was made under this idempotency key. */
+  findKey(key: string): KnownKey | undefined {
+    const query = this.#database.query<
+      { number: number; ids: string; specification: string; is_array: number; count: number },
+      [string]
+    >(`SELECT number, ids, specification, is_array, count FROM submissions WHERE specification ->> '$.key' = ?`);
+    return this.#guarded(() => {
+      const row = query.get(key);
+      if (row === null) return undefined;
+      const [id = 0] = JSON.parse(row.ids) as number[];
+      const content = contentOf(JSON.parse(row.specification) as Specification, row.is_array === 1, row.count);
+      return { number: row.number, id, content };
     });
   }
 

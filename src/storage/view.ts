@@ -34,6 +34,7 @@ CREATE TABLE submissions (
 );
 CREATE INDEX submissions_live ON submissions (number) WHERE live = 1;
 CREATE INDEX submissions_name ON submissions (name) WHERE name IS NOT NULL;
+CREATE UNIQUE INDEX submissions_key ON submissions (specification ->> '$.key') WHERE specification ->> '$.key' IS NOT NULL;
 CREATE TABLE ids (id INTEGER PRIMARY KEY, number INTEGER NOT NULL, member INTEGER NOT NULL);
 CREATE TABLE inputs (
   number INTEGER NOT NULL, "offset" INTEGER NOT NULL, count INTEGER NOT NULL, inputs TEXT NOT NULL,

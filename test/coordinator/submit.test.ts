@@ -48,6 +48,44 @@ describe("a submission", () => {
     expect(tasks.filter((task) => task.id === formatTaskId(id))).toHaveLength(1);
   });
 
+  test("under a key is there once, whoever sends it again and however much later; another one's key is refused", async () => {
+    const keyed = (more: Parameters<typeof submission>[0] = {}) => submission({ ...noop, key: "nightly", ...more });
+    const [one, other] = [keyed(), keyed()];
+    const answers = await Promise.all([submit(one.request), submit(other.request), submit(one.request)]);
+    const [{ number }] = answers;
+    expect(answers.map((answer) => answer.number)).toEqual([number, number, number]);
+    const first = answers[0].existing ?? one.id;
+    expect(answers[1].existing).toBe(answers[0].existing === undefined ? one.id : undefined);
+    await cluster.finished(number);
+    for (let again = 0; again < 2; again++) {
+      expect(await submit(keyed().request)).toMatchObject({ number, existing: first });
+      expect(await rejection(submit(keyed({ argv: ["else"] }).request))).toMatchObject({
+        code: "conflict",
+        field: "key",
+        message: expect.stringContaining(formatTaskId(first)),
+      });
+      await cluster.stopCoordinator();
+      await cluster.startCoordinator();
+    }
+    const { tasks } = await cluster.client.query("task.list", { limit: LIMITS.list_rows });
+    expect(tasks.filter(({ specification }) => specification.key === "nightly")).toHaveLength(1);
+  });
+
+  test("under a key is sent as a whole: neither open nor of several specifications", async () => {
+    const specification = specificationOf({ ...noop, key: "k" });
+    const { request } = submission(noop);
+    const open = { id: 77, open: true };
+    const { tasks: _tasks, ...bare } = request;
+    expect(await rejection(submit({ ...bare, specifications: [specification], array: open }))).toMatchObject({
+      code: "bad_request",
+      field: "key",
+    });
+    expect(await rejection(submit({ ...request, specifications: [specification, specification] }))).toMatchObject({
+      code: "bad_request",
+      field: "key",
+    });
+  });
+
   test("with an id that another one has is refused, while that one is open, running and long over", async () => {
     const { request, id } = submission(noop);
     const { request: other } = submission(noop);

@@ -32,7 +32,13 @@ function refusalOf(action: () => unknown): [string, string | undefined] {
 
 function submit(cluster: Cluster, command: Partial<Submit>): number {
   const whole = { nonce: NONCE, specifications: [specificationOf()], ...command };
-  const { events, answer } = decideSubmit(cluster.state, cluster.find, whole, "client", AT);
+  const { events, answer } = decideSubmit(
+    cluster.state,
+    { ids: cluster.find, key: () => undefined },
+    whole,
+    "client",
+    AT,
+  );
   cluster.add(...events);
   cluster.check();
   return answer.number;

@@ -198,8 +198,8 @@ export class World {
     const count = chance.between(1, 40);
     this.#tasks += count;
     const done = (answer: object): void => {
-      const { number } = answer as { number: number };
-      this.acknowledged.set(id, number);
+      const { number, existing } = answer as { number: number; existing?: number };
+      this.acknowledged.set(existing ?? id, number);
       this.#read(number);
       if (chance.once(8)) {
         const targets = [{ number, from: 0, to: chance.between(1, count) }];
@@ -210,7 +210,8 @@ export class World {
       } else if (chance.once(3)) this.clock.after(chance.between(2_000, 30_000), () => this.#retry(number));
     };
     const kind = chance.below(4);
-    if (kind < 2) {
+    if (kind === 0) this.#submitKeyed(id, nonce, count, done);
+    else if (kind === 1) {
       const tasks = Array.from({ length: count }, (_, at) => [(id + at) >>> 0, 0]);
       this.#wish({ type: "task.submit", payload: { v: 1, nonce, specifications, tasks }, done });
     } else if (kind === 2) {
@@ -226,6 +227,27 @@ export class World {
         },
       });
     }
+  }
+
+  /** The same under one key, twice, by two who know nothing of each other. */
+  #submitKeyed(id: number, nonce: string, count: number, done: (answer: object) => void): void {
+    const { chance } = this;
+    const specifications = [{ ...this.#specification(), key: `key ${id}` }];
+    const array = { id, count };
+    const told = new Set<number>();
+    const alike = (answer: object): void => {
+      told.add((answer as { number: number }).number);
+      if (told.size > 1) this.failed(new Error(`submissions ${[...told].join(" and ")} have one key`));
+    };
+    const first = (answer: object): void => {
+      alike(answer);
+      done(answer);
+    };
+    this.#wish({ type: "task.submit", payload: { v: 1, nonce, specifications, array }, done: first });
+    const again = { v: 1, nonce: chance.hex(16), specifications, array: { id: (id ^ 1) >>> 0, count } };
+    this.clock.after(chance.between(0, 20_000), () => {
+      this.#wish({ type: "task.submit", payload: again, done: alike });
+    });
   }
 
   /** Whoever answers must know what was acknowledged before he was asked. */

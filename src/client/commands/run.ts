@@ -36,20 +36,20 @@ export async function submitOne(
   client: RequestClient,
   specification: Specification,
   what: { count?: number; open?: boolean },
-): Promise<{ id: number; number: number; nonce: string }> {
+): Promise<{ id: number; number: number; nonce: string; existing: boolean }> {
   const nonce = randomHex(io.runtime, 16);
   const array = what.count !== undefined || what.open === true;
   for (;;) {
     const id = randomU32(io.runtime);
     const members = array ? { array: { id, ...what } } : { tasks: [[id, 0] as [number, number]] };
     try {
-      const { number } = await client.command("task.submit", {
+      const { number, existing } = await client.command("task.submit", {
         v: 1,
         nonce,
         specifications: [specification],
         ...members,
       });
-      return { id, number, nonce };
+      return { id: existing ?? id, number, nonce, existing: existing !== undefined };
     } catch (error) {
       if (!(error instanceof ClawError) || error.code !== "id_taken") throw error;
     }
@@ -80,7 +80,11 @@ async function submitWords(
   // Members of a counted array know their place by the template and by CLAW_TASK_INDEX.
   const specification = await specificationOf(options, { words, each: false, cwd: io.cwd }, files);
   const submitted = await submitOne(io, client, specification, count === undefined ? {} : { count });
-  return { id: formatTaskId(submitted.id), number: submitted.number, count };
+  const id = formatTaskId(submitted.id);
+  if (submitted.existing && options.quiet !== true) {
+    io.err(`claw: ${id} has the key '${options.key}' already: nothing new was submitted\n`);
+  }
+  return { id, number: submitted.number, count };
 }
 
 export async function runCommand(
