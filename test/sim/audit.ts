@@ -8,7 +8,6 @@ import { canonical } from "./canonical.ts";
 import type { SimLog } from "./log.ts";
 
 export interface Evidence {
-  seed: number;
   log: SimLog;
   /** Ids of submissions that somebody was told of, with their numbers. */
   acknowledged: ReadonlyMap<number, number>;
@@ -20,30 +19,29 @@ export interface Evidence {
 }
 
 /** Nothing acknowledged is missing, nothing is recorded twice, and every view equals the fold of the log from nothing. */
-export async function audit({ seed, log, acknowledged, unwanted, began, views }: Evidence): Promise<void> {
+export async function audit({ log, acknowledged, unwanted, began, views }: Evidence): Promise<void> {
   const fresh = new View(":memory:");
   await Replica.open(fresh, log.whole());
   for (const [id, number] of acknowledged) {
     const row = fresh.database.query<{ number: number }, [number]>("SELECT number FROM ids WHERE id = ?").get(id);
-    if (row?.number !== number) throw new Error(`seed ${seed}: the acknowledged submission ${id} is not in the log`);
+    if (row?.number !== number) throw new Error(`the acknowledged submission ${id} is not in the log`);
   }
   const wanted = canonical(fresh);
   for (const { id, view } of views) {
     if (view === undefined || canonical(view) !== wanted) {
-      throw new Error(`seed ${seed}: the view of ${id} differs from the fold of the log`);
+      throw new Error(`the view of ${id} differs from the fold of the log`);
     }
   }
   for (const { number, tasks, recorded } of recordedOf(fresh)) {
-    if (tasks !== recorded)
-      throw new Error(`seed ${seed}: submission ${number}: ${recorded} results of ${tasks} tasks`);
+    if (tasks !== recorded) throw new Error(`submission ${number}: ${recorded} results of ${tasks} tasks`);
   }
   for (const number of cancelledIn(fresh)) {
-    if (!unwanted.has(number)) throw new Error(`seed ${seed}: nobody cancelled submission ${number}`);
+    if (!unwanted.has(number)) throw new Error(`nobody cancelled submission ${number}`);
   }
-  checkEpochs(seed, log);
-  checkStopped(seed, log);
-  checkAttempts(seed, log);
-  checkRunOnce(seed, log, began);
+  checkEpochs(log);
+  checkStopped(log);
+  checkAttempts(log);
+  checkRunOnce(log, began);
   fresh.close();
 }
 
@@ -65,7 +63,7 @@ function cancelledIn(view: View): number[] {
 }
 
 /** What was told to stop never gets another attempt. */
-function checkStopped(seed: number, log: SimLog): void {
+function checkStopped(log: SimLog): void {
   const stopped = new Set<string>();
   for (const { payload } of log.entries) {
     for (const event of Batch.parse(JSON.parse(new TextDecoder().decode(payload))).events) {
@@ -75,7 +73,7 @@ function checkStopped(seed: number, log: SimLog): void {
         for (let index = from; index < to; index++) {
           const key = `${number}.${index}`;
           if (event.t === "stopping") stopped.add(key);
-          else if (stopped.has(key)) throw new Error(`seed ${seed}: ${key} was stopped and is assigned again`);
+          else if (stopped.has(key)) throw new Error(`${key} was stopped and is assigned again`);
         }
       }
     }
@@ -83,7 +81,7 @@ function checkStopped(seed: number, log: SimLog): void {
 }
 
 /** What failed is tried again as often as was asked for, and not more often; nothing starts before its time. */
-function checkAttempts(seed: number, log: SimLog): void {
+function checkAttempts(log: SimLog): void {
   const specs = new Map<number, { spec: Specification; at: number }>();
   for (const { payload } of log.entries) {
     for (const event of Batch.parse(JSON.parse(new TextDecoder().decode(payload))).events) {
@@ -91,16 +89,15 @@ function checkAttempts(seed: number, log: SimLog): void {
       if (event.t === "retried") {
         for (const { task, failures } of event.results) {
           const limit = specs.get(task[0])?.spec.retry?.limit ?? 0;
-          if (failures > limit)
-            throw new Error(`seed ${seed}: ${task} has ${failures} failed attempts of ${limit + 1}`);
+          if (failures > limit) throw new Error(`${task} has ${failures} failed attempts of ${limit + 1}`);
         }
       }
       if (event.t !== "assigned") continue;
       for (const [number] of event.runs) {
         const { spec, at } = specs.get(number) ?? { spec: undefined, at: 0 };
-        if (event.at < at + (spec?.start_after_ms ?? 0)) throw new Error(`seed ${seed}: ${number} was started early`);
+        if (event.at < at + (spec?.start_after_ms ?? 0)) throw new Error(`${number} was started early`);
         if (spec?.deadline_ms !== undefined && event.at >= at + spec.deadline_ms) {
-          throw new Error(`seed ${seed}: ${number} was assigned after its deadline`);
+          throw new Error(`${number} was assigned after its deadline`);
         }
       }
     }
@@ -108,7 +105,7 @@ function checkAttempts(seed: number, log: SimLog): void {
 }
 
 /** A task that must not run twice was begun once, but for attempts that failed and were retried. */
-function checkRunOnce(seed: number, log: SimLog, began: ReadonlyMap<string, ReadonlySet<number>>): void {
+function checkRunOnce(log: SimLog, began: ReadonlyMap<string, ReadonlySet<number>>): void {
   const once = new Set<number>();
   const failed = new Map<string, number>();
   for (const { payload } of log.entries) {
@@ -124,16 +121,15 @@ function checkRunOnce(seed: number, log: SimLog, began: ReadonlyMap<string, Read
   for (const [key, attempts] of began) {
     if (!once.has(Number(key.split(".")[0]))) continue;
     const allowed = 1 + (failed.get(key) ?? 0);
-    if (attempts.size > allowed)
-      throw new Error(`seed ${seed}: ${key} must not run twice and was begun ${attempts.size} times`);
+    if (attempts.size > allowed) throw new Error(`${key} must not run twice and was begun ${attempts.size} times`);
   }
 }
 
-function checkEpochs(seed: number, log: SimLog): void {
+function checkEpochs(log: SimLog): void {
   let epoch = 0;
   for (const { payload, sequence } of log.entries) {
     const batch = Batch.parse(JSON.parse(new TextDecoder().decode(payload)));
-    if (batch.epoch < epoch) throw new Error(`seed ${seed}: epoch ${batch.epoch} after ${epoch} at ${sequence}`);
+    if (batch.epoch < epoch) throw new Error(`epoch ${batch.epoch} after ${epoch} at ${sequence}`);
     epoch = batch.epoch;
   }
 }

@@ -104,8 +104,14 @@ export class SimCoordinator {
     this.#election = new Election({
       ...{ runtime, id: this.id, name: this.id, lease_ms: LEASE_MS, alone: false },
       lease: this.#lease(process.port(world.lease, dies, silence(LEASE_MS))),
-      lead: () => this.#terms?.elect(),
-      yield: (why) => this.#terms?.depose(why),
+      lead: () => {
+        world.tell(`${this.id}: has the lease`);
+        this.#terms?.elect();
+      },
+      yield: (why) => {
+        world.tell(`${this.id}: yields, ${why}`);
+        this.#terms?.depose(why);
+      },
       silent: () => undefined,
       failed: (error) => this.#failed(error),
     });
@@ -145,6 +151,7 @@ export class SimCoordinator {
         committed: () => undefined,
         leads: (leads) => {
           this.#leads = leads;
+          world.tell(`${this.id}: ${leads ? "opens a term" : "its term is over"}`);
         },
         failed: (error) => this.#failed(error),
       },
@@ -198,7 +205,8 @@ export class SimCoordinator {
     this.#end();
     this.#world.crashes += 1;
     // Its disk may be lost with it: then a snapshot and what the log has behind it have to do.
-    if (this.#world.chance.once(3)) removeDatabase(this.#path);
+    if (this.#world.befalls("disk", this.#world.chance.once(3))) removeDatabase(this.#path);
+    this.#world.tell(`${this.id}: killed`);
     const { life } = this.process;
     this.#world.clock.after(this.#world.chance.between(50, 3_000), () => this.process.run(life, () => this.start()));
   }

@@ -17,7 +17,7 @@ afterEach(() => {
 test("seeds with one worker: what was acknowledged is recorded once, and everything finishes", async () => {
   let shortened = 0;
   for (let seed = 1; seed <= SEEDS; seed++) {
-    const { submissions, batches, log_begin } = await simulate(seed, 1);
+    const { submissions, batches, log_begin } = await simulate(seed, { workers: 1, coordinators: 1 });
     expect(submissions).toBeGreaterThanOrEqual(12);
     expect(batches).toBeGreaterThan(10);
     if (log_begin > 1) shortened += 1;
@@ -27,17 +27,17 @@ test("seeds with one worker: what was acknowledged is recorded once, and everyth
 }, 120_000);
 
 test("seeds with three workers", async () => {
-  for (let seed = 1001; seed <= 1000 + SEEDS / 2; seed++) await simulate(seed, 3);
+  for (let seed = 1001; seed <= 1000 + SEEDS / 2; seed++) await simulate(seed, { workers: 3, coordinators: 1 });
 }, 120_000);
 
 test("seeds with three coordinators and five workers", async () => {
-  for (let seed = 2001; seed <= 2000 + SEEDS; seed++) await simulate(seed, 5, 3);
+  for (let seed = 2001; seed <= 2000 + SEEDS; seed++) await simulate(seed, { workers: 5, coordinators: 3 });
 }, 120_000);
 
 test("the same seed gives the same trace", async () => {
-  const first = await simulate(7, 2);
-  expect(await simulate(7, 2)).toEqual(first);
-  expect((await simulate(8, 2)).trace).not.toBe(first.trace);
+  const first = await simulate(7);
+  expect(await simulate(7)).toEqual(first);
+  expect((await simulate(8)).trace).not.toBe(first.trace);
 });
 
 const FOUND: Record<Canary, RegExp> = {
@@ -61,13 +61,13 @@ for (const [canary, message] of Object.entries(FOUND)) {
     let seed = 0;
     while (seed < SEEDS && found === "") {
       seed += 1;
-      await simulate(seed, 2, 3).catch((error: unknown) => {
+      await simulate(seed, { workers: 2, coordinators: 3 }).catch((error: unknown) => {
         found = String(error);
       });
     }
     expect(found).toMatch(message);
     // It is the bug that was found: the same seed is clean without it.
     globalThis.CLAW_CANARY = undefined;
-    expect((await simulate(seed, 2, 3)).submissions).toBeGreaterThanOrEqual(12);
+    expect((await simulate(seed, { workers: 2, coordinators: 3 })).submissions).toBeGreaterThanOrEqual(12);
   }, 120_000);
 }

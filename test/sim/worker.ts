@@ -181,6 +181,7 @@ export class SimWorker {
     this.#outbox?.close();
     this.#outbox = undefined;
     this.#world.crashes += 1;
+    this.#world.tell(`${this.id}: killed`);
     // Now and then the machine is gone for so long that its work is given to others.
     const away_ms = this.#world.awayNow() ? 30_000 : 3_000;
     this.#world.clock.after(this.#world.chance.between(50, away_ms), () => {

@@ -18,11 +18,13 @@ import { Clock } from "./clock.ts";
 import { SimCoordinator } from "./coordinator.ts";
 import { SimLease } from "./lease.ts";
 import { SimLog } from "./log.ts";
+import { type Fault, type Plan, planOf } from "./plan.ts";
 import { SimSnapshots } from "./snapshots.ts";
 import { SimWorker } from "./worker.ts";
 
-const FAULTS_MS = 60_000;
 const PEACE_MS = 400_000;
+/** What happened last, kept for whoever wants to read it. */
+const TOLD = 400;
 
 export interface Outcome {
   seed: number;
@@ -34,6 +36,10 @@ export interface Outcome {
   /** How many snapshots counted, and where the log began in the end. */
   snapshots: number;
   log_begin: number;
+  /** Virtual time. */
+  lasted_ms: number;
+  /** What happened last, a line each. */
+  told: readonly string[];
   /** The same seed gives the same trace. */
   trace: string;
 }
@@ -42,6 +48,13 @@ interface Wish {
   type: CommandType;
   payload: object;
   done: (answer: object) => void;
+}
+
+/** The faults are over, and something is not finished. */
+export class Stall extends Error {
+  constructor(what: string) {
+    super(`it does not finish: ${what}`);
+  }
 }
 
 export class World {
@@ -59,14 +72,19 @@ export class World {
   readonly #unwanted = new Set<number>();
   /** Attempts that were begun of each task. */
   readonly #began = new Map<string, Set<number>>();
+  readonly #plan: Plan;
   readonly #folder: string;
+  /** The newest of what happened, a line each, when it is wanted. */
+  readonly told: string[] = [];
   readonly #trace = new Bun.CryptoHasher("sha256");
   #peace = false;
   #open = 0;
   #tasks = 0;
   #failure: unknown;
 
-  constructor(seed: number, workers: number, coordinators: number) {
+  constructor(seed: number, plan: Plan) {
+    this.#plan = plan;
+    const { workers, coordinators } = plan;
     this.chance = new Chance(seed);
     this.#folder = mkdtempSync(join(tmpdir(), "claw-sim-"));
     this.log = new SimLog(this.clock, this.chance);
@@ -91,23 +109,33 @@ export class World {
     this.#failure ??= error;
   }
 
+  /** Whether a fault that was drawn befalls them. */
+  befalls(fault: Fault, drawn: boolean): boolean {
+    return drawn && !this.#peace && !this.#plan.off.includes(fault);
+  }
+
+  tell(what: string): void {
+    this.told.push(`${(this.clock.now_ms / 1000).toFixed(3).padStart(9)} ${what}`);
+    if (this.told.length > TOLD * 2) this.told.splice(0, TOLD);
+  }
+
   now() {
     return { wall_ms: 1_700_000_000_000 + this.clock.now_ms, monotonic_ms: this.clock.now_ms };
   }
 
   /** Whether the process that is acting dies here, between two of its effects. */
   crashNow(): boolean {
-    return !this.#peace && this.chance.once(150);
+    return this.befalls("crash", !this.#peace && this.chance.once(150));
   }
 
   /** Whether a worker is asked to stop cleanly just now. */
   leaveNow(): boolean {
-    return !this.#peace && this.chance.once(400);
+    return this.befalls("leave", !this.#peace && this.chance.once(400));
   }
 
   /** Whether a worker that is gone stays away for long. */
   awayNow(): boolean {
-    return !this.#peace && this.chance.once(8);
+    return this.befalls("away", !this.#peace && this.chance.once(8));
   }
 
   executed(job: Job): void {
@@ -121,14 +149,14 @@ export class World {
   #copies(): number {
     if (this.#peace) return 1;
     const roll = this.chance.below(25);
-    if (roll === 0) return 0;
-    return roll === 1 ? 2 : 1;
+    if (this.befalls("lose", roll === 0)) return 0;
+    return this.befalls("repeat", roll === 1) ? 2 : 1;
   }
 
   #deliver(action: () => void): void {
     const copies = this.#copies();
     for (let copy = 0; copy < copies; copy++) {
-      const slow = !this.#peace && this.chance.once(20);
+      const slow = this.befalls("slow", !this.#peace && this.chance.once(20));
       this.clock.after(slow ? this.chance.between(10, 2_000) : this.chance.between(0, 3), action);
     }
   }
@@ -155,6 +183,7 @@ export class World {
     const send = (): void => {
       if (answered) return;
       const reply = (answer: object | ClawError): void => {
+        this.tell(`${wish.type} is answered ${JSON.stringify(answer).slice(0, 100)}`);
         this.#deliver(() => {
           if (answered) return;
           if (answer instanceof ClawError) {
@@ -271,11 +300,17 @@ export class World {
     const { chance } = this;
     const one = this.coordinators[chance.below(this.coordinators.length)]!;
     const kind = chance.below(6);
-    if (kind === 0) one.leave();
-    else if (kind === 1) one.process.sleep(chance.between(500, 10_000));
-    else if (kind === 2) one.process.cutOff(chance.between(500, 15_000));
-    else if (kind === 3) one.process.skew_ms = chance.once(2) ? 0 : chance.between(0, 7_200_000) - 3_600_000;
-    else if (kind === 4) this.lease.forget();
+    const fault = (["handover", "sleep", "cut", "skew", "forget"] as const)[kind];
+    const duration_ms = chance.between(500, kind === 1 ? 10_000 : 15_000);
+    const skew_ms = chance.once(2) ? 0 : chance.between(0, 7_200_000) - 3_600_000;
+    if (fault !== undefined && this.befalls(fault, true)) {
+      this.tell(`${one.id}: ${fault} (${fault === "skew" ? skew_ms : duration_ms} ms)`);
+      if (fault === "handover") one.leave();
+      else if (fault === "sleep") one.process.sleep(duration_ms);
+      else if (fault === "cut") one.process.cutOff(duration_ms);
+      else if (fault === "skew") one.process.skew_ms = skew_ms;
+      else this.lease.forget();
+    }
     this.clock.after(chance.between(1_000, 10_000), () => {
       if (!this.#peace) this.#trouble();
     });
@@ -285,7 +320,7 @@ export class World {
   #maintain(): void {
     const { chance } = this;
     const node = this.workers[chance.below(this.workers.length)]!.id;
-    if (this.leader?.state.nodes.has(node) === true) {
+    if (this.leader?.state.nodes.has(node) === true && this.befalls("maintain", true)) {
       const action = (["cordon", "drain", "drain", "resume", "remove"] as const)[chance.below(5)]!;
       const deadline = chance.once(2) ? { deadline_ms: chance.below(5_000) } : {};
       this.#wish({ type: "node.manage", payload: { v: 1, action, nodes: [node], ...deadline }, done: () => undefined });
@@ -357,10 +392,13 @@ export class World {
   async run(seed: number): Promise<Outcome> {
     for (const coordinator of this.coordinators) coordinator.start();
     for (const worker of this.workers) worker.start();
-    for (let wave = 0; wave < 12; wave++) this.clock.after(this.chance.below(FAULTS_MS), () => this.#submit());
+    const { submissions, faults_ms } = this.#plan;
+    this.log.faulty = this.befalls("log", true);
+    this.lease.faulty = this.befalls("lease", true);
+    for (let wave = 0; wave < submissions; wave++) this.clock.after(this.chance.below(faults_ms), () => this.#submit());
     if (this.chance.once(2)) this.clock.after(1_000, () => this.#maintain());
     this.clock.after(2_000, () => this.#trouble());
-    while (await this.#step(FAULTS_MS)) {
+    while (await this.#step(faults_ms)) {
       // faults
     }
     this.#peace = true;
@@ -368,11 +406,10 @@ export class World {
     this.lease.faulty = false;
     this.#resumeAll();
     while (!this.#everythingOver()) {
-      if (!(await this.#step(FAULTS_MS + PEACE_MS)))
-        throw new Error(`seed ${seed}: it does not finish: ${this.#unfinished()}`);
+      if (!(await this.#step(faults_ms + PEACE_MS))) throw new Stall(this.#unfinished());
     }
     await audit({
-      ...{ seed, log: this.log, acknowledged: this.acknowledged, unwanted: this.#unwanted, began: this.#began },
+      ...{ log: this.log, acknowledged: this.acknowledged, unwanted: this.#unwanted, began: this.#began },
       views: this.coordinators,
     });
     return {
@@ -384,6 +421,8 @@ export class World {
       batches: this.log.entries.length,
       snapshots: this.snapshots.confirmed,
       log_begin: (await this.log.extent()).first,
+      lasted_ms: this.clock.now_ms,
+      told: this.told,
       trace: this.#trace.digest("hex").slice(0, 16),
     };
   }
@@ -410,13 +449,26 @@ export class World {
 }
 
 /** Runs one seed to its end; throws what it found, with the seed in the message. */
-export async function simulate(seed: number, workers = 1, coordinators = 1): Promise<Outcome> {
-  const world = new World(seed, workers, coordinators);
+export async function simulate(seed: number, plan: Partial<Plan> = {}): Promise<Outcome> {
+  const world = new World(seed, { ...planOf(seed), ...plan });
   try {
     return await world.run(seed);
   } catch (error) {
-    throw new Error(`seed ${seed}: ${error instanceof Error ? error.stack : String(error)}`);
+    throw new Found(seed, error, world.told);
   } finally {
     world.close();
+  }
+}
+
+/** What a seed found, and what happened before. */
+export class Found extends Error {
+  readonly told: readonly string[];
+  readonly kind: "stall" | "crash" | "wrong";
+
+  constructor(seed: number, cause: unknown, told: readonly string[]) {
+    super(`seed ${seed}: ${cause instanceof Error ? cause.stack : String(cause)}`, { cause });
+    this.told = told;
+    const crashed = cause instanceof TypeError || cause instanceof RangeError || cause instanceof ReferenceError;
+    this.kind = cause instanceof Stall ? "stall" : crashed ? "crash" : "wrong";
   }
 }
