@@ -58,6 +58,8 @@ export class Agent {
   readonly #options: AgentOptions;
   readonly #reporter: Reporter;
   readonly #held = new Holding();
+  /** Every attempt of a task that must not run twice that this life has taken. */
+  readonly #taken_once = new Holding();
   readonly #running = new Map<string, Running>();
   readonly #used = emptyUsed();
   #queue: QueuedRun[] = [];
@@ -179,12 +181,22 @@ export class Agent {
     for (const item of message.items) {
       const specification = message.specifications[item.spec];
       if (specification === undefined) continue;
-      // A message may come twice: only what is not held already counts.
+      // A message may come twice: only what is not held already counts. It may even come when the attempt is over or was
+      // given back, from a leader that slept with it: what must not run twice is known for longer.
       for (const run of this.#held.news(item.run)) {
-        this.#held.add(run);
-        this.#queue.push(queuedRun(item, run, specification, now.monotonic_ms));
+        for (const part of runsOnce({ specification }) ? this.#notTakenBefore(run) : [run]) {
+          this.#held.add(part);
+          this.#queue.push(queuedRun(item, part, specification, now.monotonic_ms));
+        }
       }
     }
+  }
+
+  #notTakenBefore(run: Run): Run[] {
+    const parts = this.#taken_once.news(run);
+    for (const part of parts) this.#taken_once.add(part);
+    this.#taken_once.keepNewest(LIMITS.once_submissions);
+    return parts;
   }
 
   #cancel(message: Extract<DownMessage, { type: "task.cancel" }>): void {

@@ -40,6 +40,15 @@ export class Holding {
     else runs.push([...run]);
   }
 
+  /** Keeps only so many submissions: those that came last. */
+  keepNewest(most: number): void {
+    for (const [number, runs] of this.#runs) {
+      if (this.#runs.size <= most) return;
+      for (const run of runs) this.#held.remove(...run);
+      this.#runs.delete(number);
+    }
+  }
+
   /** Every member of `run` is held. */
   remove(run: Run): void {
     this.#held.remove(...run);
