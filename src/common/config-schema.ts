@@ -84,6 +84,12 @@ const CoordinatorFile = z.strictObject({
   output: z
     .strictObject({ total_size: size(MIB).prefault("1G"), max_age: duration(1_000, 3650 * DAY_MS).prefault("7d") })
     .prefault({}),
+  retention: z
+    .strictObject({
+      age: duration(1_000, 36_500 * DAY_MS).prefault("7d"),
+      tasks: z.int().min(1).max(1_000_000_000).default(1_000_000),
+    })
+    .prefault({}),
   snapshot: z
     .strictObject({
       size: size(MIB).prefault("64M"),
@@ -123,12 +129,13 @@ export type ConfigRole = "coordinator" | "worker";
 export const SCHEMAS = { coordinator: CoordinatorFile, worker: WorkerFile } as const;
 
 export function coordinatorConfig(file: z.output<typeof CoordinatorFile>) {
-  const { heartbeat, lease, output, snapshot, ...rest } = file;
+  const { heartbeat, lease, output, retention, snapshot, ...rest } = file;
   return {
     ...rest,
     lease_ms: lease,
     heartbeat: { interval_ms: heartbeat.interval, missed: heartbeat.missed, lost_after_ms: heartbeat.lost_after },
     output: { total_bytes: output.total_size, max_age_ms: output.max_age },
+    retention: { age_ms: retention.age, tasks: retention.tasks },
     snapshot: {
       every_bytes: snapshot.size,
       every_batches: snapshot.batches,

@@ -147,8 +147,11 @@ function requestOf(message: Msg, who: string): Request {
   return {
     respond(answer) {
       if (!answerable) return;
-      const body = answer instanceof ClawError ? { ok: false, error: answer.toWire() } : { ok: true, ...answer };
-      message.respond(encode(body));
+      const bodyOf = (given: object | ClawError): Uint8Array =>
+        encode(given instanceof ClawError ? { ok: false, error: given.toWire() } : { ok: true, ...given });
+      const body = bodyOf(answer);
+      if (body.length <= LIMITS.message_bytes) message.respond(body);
+      else message.respond(bodyOf(new ClawError("too_large", `the answer has ${body.length} bytes: ask for less`)));
     },
   };
 }

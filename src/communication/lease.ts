@@ -13,15 +13,18 @@ const LeaseRecord = z.strictObject({
   /** For people. */
   name: z.string(),
   lease_ms: z.int().min(1),
+  /** Another number each time that it is written: a broker that forgot everything counts its revisions anew. */
+  beat: z.int().min(0),
   /** Given back: nobody has to wait for it. */
   released: z.boolean(),
 });
 export type LeaseRecord = z.infer<typeof LeaseRecord>;
 
-/** `revision` is 0 where there is no record. */
+/** `revision` is 0 where there is no record; `bucket` then tells one memory of the broker from another. */
 export interface LeaseEntry {
   record: LeaseRecord | undefined;
   revision: number;
+  bucket?: string;
 }
 
 /** The port: the real one here, one in the simulator. Reading and writing throw `broker` when it does not answer. */
@@ -66,7 +69,10 @@ class NatsLease implements Lease {
   read(): Promise<LeaseEntry> {
     return this.#asked(async () => {
       const entry = await this.#kv.get(KEY);
-      if (entry === null || entry.operation !== "PUT") return { record: undefined, revision: entry?.revision ?? 0 };
+      if (entry === null || entry.operation !== "PUT") {
+        const { created } = (await this.#kv.status()).streamInfo;
+        return { record: undefined, revision: entry?.revision ?? 0, bucket: created };
+      }
       // What nobody of us wrote counts as nobody's.
       const record = LeaseRecord.safeParse(entry.json());
       return { record: record.success ? record.data : undefined, revision: entry.revision };

@@ -91,6 +91,8 @@ export interface QueryAnswers {
   "task.results": {
     results: ResultRow[];
     cursor: number;
+    /** There may be others behind the cursor already. */
+    more: boolean;
     counts: TaskCounts;
     open: boolean;
     finished: boolean;

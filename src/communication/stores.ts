@@ -1,12 +1,31 @@
 // The streams beside the log: tasks' output (best effort, limited in size and age) and files (scripts by their hash).
 
 import { DiscardPolicy, type NatsConnection, nanos, RetentionPolicy, StorageType } from "nats";
+import { ClawError, messageOf } from "../common/errors.ts";
 import { openFiles } from "./files.ts";
 import { subjects } from "./subjects.ts";
 
 export interface OutputLimits {
   total_bytes: number;
   max_age_ms: number;
+}
+
+/** Removes the output of submissions that were pruned. Throws `broker`; what stays goes by its age and the stream's size. */
+export async function removeOutput(
+  connection: NatsConnection,
+  cluster: string,
+  numbers: readonly number[],
+  domain?: string,
+): Promise<void> {
+  try {
+    const manager = await connection.jetstreamManager(domain === undefined ? {} : { domain });
+    for (const number of numbers) {
+      const filter = subjects.outputOfSubmission(cluster, number);
+      await manager.streams.purge(subjects.outputStream(cluster), { filter });
+    }
+  } catch (error) {
+    throw new ClawError("broker", `the output cannot be removed: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 /** Makes what is missing and brings the output stream's limits up to the configuration. */

@@ -12,6 +12,7 @@ export const subjects = {
   output: (c: string, node: string, number: number, index: number, attempt: number) =>
     `claw.${c}.node.${node}.out.${number}.${index}.${attempt}`,
   outputOfTask: (c: string, number: number, index: number) => `claw.${c}.node.*.out.${number}.${index}.>`,
+  outputOfSubmission: (c: string, number: number) => `claw.${c}.node.*.out.${number}.>`,
   allOutput: (c: string) => `claw.${c}.node.*.out.>`,
   /** `secret` is known to the log's stream alone: see log.ts. */
   log: (c: string, secret: string) => `claw.${c}.log.${secret}`,

@@ -41,7 +41,14 @@ export class Answers {
     const ref = parseTaskRef(text);
     const found = this.#queries.idsBetween(ref.low, ref.high, 5);
     const [first] = found;
-    if (first === undefined) throw new ClawError("not_found", `there is no task ${text}`, { field: text });
+    if (first === undefined) {
+      const pruned = this.#queries.prunedBetween(ref.low, ref.high);
+      if (pruned === undefined) throw new ClawError("not_found", `there is no task ${text}`, { field: text });
+      throw new ClawError("not_found", `${text} was over for long and is forgotten since ${isoTime(pruned)}`, {
+        field: text,
+        hint: "coordinator.yaml says how long finished tasks are kept: retention.age and retention.tasks",
+      });
+    }
     if (found.length > 1) {
       const names = found.map(({ id }) => formatTaskId(id)).join(", ");
       throw new ClawError("ambiguous", `${text} may be ${names}`, { field: text });
@@ -64,13 +71,18 @@ export class Answers {
     const tasks: TaskView[] = [];
     const { start, skip: listed } = startOf(request.cursor);
     let skip = listed;
+    let bytes = 0;
     const records = request.number === undefined ? this.#queries.submissions(start) : [this.#record(request.number)];
     for (const record of records) {
       const whole = record.array && request.number === undefined;
       const members = whole ? wholeArray(record, request, skip) : this.#members(record, request, skip);
       for (const index of matches(record, request) ? members : []) {
-        if (tasks.length === request.limit) return { tasks, cursor: `${record.number}.${index}` };
-        tasks.push(this.#view(record, whole ? undefined : index, false));
+        const cursor = `${record.number}.${index}`;
+        if (tasks.length === request.limit) return { tasks, cursor };
+        const task = this.#view(record, whole ? undefined : index, false);
+        bytes += sizeOf(task);
+        if (tasks.length > 0 && bytes > LIMITS.answer_bytes) return { tasks, cursor };
+        tasks.push(task);
       }
       skip = 0;
     }
@@ -112,12 +124,19 @@ export class Answers {
   results(request: QueryRequest<"task.results">): QueryAnswers["task.results"] {
     const record = this.#record(request.number);
     const { found, cursor } = this.#queries.results(request.number, request.cursor, request.limit);
-    const results = found.map(
-      ({ from, to, attempt, node, outcome }): ResultRow => ({ from, to, attempt, node, outcome }),
-    );
+    const results: ResultRow[] = [];
+    let bytes = 0;
+    for (const { from, to, attempt, node, outcome } of found) {
+      const row: ResultRow = { from, to, attempt, node, outcome };
+      bytes += sizeOf(row);
+      if (results.length > 0 && bytes > LIMITS.answer_bytes) break;
+      results.push(row);
+    }
+    const cut = results.length < found.length ? found[results.length - 1]?.position : undefined;
     return {
       results,
-      cursor,
+      cursor: cut ?? cursor,
+      more: found.length === request.limit || cut !== undefined,
       counts: record.counts,
       open: record.open,
       finished: !record.live,
@@ -264,6 +283,11 @@ export class Answers {
       : nodes.map(({ node, reason }) => `${node} ${reason}`).join("; ");
     return { summary, nodes };
   }
+}
+
+/** Bytes on the wire: output's ends may be full of what JSON writes six times as long. */
+function sizeOf(row: object): number {
+  return Buffer.byteLength(JSON.stringify(row));
 }
 
 /** Where a list goes on: submissions below `start`, and how many members of the first one were listed already. */

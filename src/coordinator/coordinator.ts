@@ -4,11 +4,11 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { CoordinatorConfig } from "../common/config.ts";
-import { ClawError } from "../common/errors.ts";
+import { ClawError, messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import type { Logger } from "../common/logging.ts";
 import type { Paths } from "../common/paths.ts";
-import type { Runtime } from "../common/runtime.ts";
+import { type Runtime, randomU32 } from "../common/runtime.ts";
 import type { Service } from "../common/service.ts";
 import { VERSION } from "../common/version.ts";
 import { type Broker, openBroker } from "../communication/broker.ts";
@@ -21,7 +21,7 @@ import type { CommandAnswers, CommandType } from "../communication/messages.ts";
 import type { Role } from "../communication/permissions.ts";
 import type { QueryAnswers, QueryRequest, QueryType } from "../communication/queries.ts";
 import { openSnapshots } from "../communication/snapshots.ts";
-import { openStores } from "../communication/stores.ts";
+import { openStores, removeOutput } from "../communication/stores.ts";
 import { Queries } from "../storage/queries.ts";
 import { ThreadedMaker } from "../storage/thread.ts";
 import type { View } from "../storage/view.ts";
@@ -68,6 +68,7 @@ export class Coordinator implements Service {
   #snapshot_requests: SnapshotRequests | undefined;
   #witness: WitnessKeeper | undefined;
   #http: HttpServer | undefined;
+  #removing: Promise<void> = Promise.resolve();
   #changed = new Set<number>();
   #started_at = 0;
 
@@ -114,6 +115,7 @@ export class Coordinator implements Service {
     this.#election = new Election({
       ...{ runtime, lease, id, name: this.#options.name },
       lease_ms: config.lease_ms,
+      beat: randomU32(runtime),
       alone: this.#broker.managed,
       lead: () => terms.elect(),
       yield: (why) => terms.depose(why),
@@ -179,6 +181,7 @@ export class Coordinator implements Service {
         heartbeat_ms: heartbeat.interval_ms,
         missed_heartbeats: heartbeat.missed,
         lost_after_ms: heartbeat.lost_after_ms,
+        retention: config.retention,
       },
     );
     this.#bus = bus;
@@ -341,7 +344,18 @@ export class Coordinator implements Service {
     });
   }
 
+  /** One after the other, and by who leads: the others have heard the same. */
+  #removeOutput(numbers: readonly number[]): void {
+    const { config, logger } = this.#options;
+    const connection = this.#connection;
+    if (connection === undefined || this.#terms?.leader === undefined) return;
+    this.#removing = this.#removing
+      .then(() => removeOutput(connection, config.cluster, numbers, config.nats.domain))
+      .catch((error: unknown) => logger.warn("output of forgotten tasks stays for now", { why: messageOf(error) }));
+  }
+
   #committed(committed: Committed): void {
+    for (const { numbers } of committed.changes.pruned) this.#removeOutput(numbers);
     const idle = this.#changed.size === 0;
     for (const number of committed.changes.submissions.keys()) if (this.#waiters.has(number)) this.#changed.add(number);
     if (!idle || this.#changed.size === 0) return;

@@ -29,6 +29,8 @@ export interface ElectorOptions {
   /** For people. */
   name: string;
   lease_ms: number;
+  /** The first of the numbers that its records carry: drawn. */
+  beat: number;
   /** The broker was started with this coordinator, and for it: nobody leads who could be waited for. */
   alone: boolean;
 }
@@ -39,6 +41,12 @@ const MARGIN = 1 / 8;
 /** Word of a write may come before it can be read. */
 const HINTED_AGAIN_MS = 20;
 
+/** Whether nobody wrote in between. */
+function isSame(one: LeaseEntry | undefined, other: LeaseEntry): boolean {
+  if (one === undefined || one.revision !== other.revision || one.bucket !== other.bucket) return false;
+  return one.record?.holder === other.record?.holder && one.record?.beat === other.record?.beat;
+}
+
 type Mode = "following" | "trying" | "leading" | "stopped";
 
 export class Elector {
@@ -47,7 +55,9 @@ export class Elector {
   #mode: Mode = "following";
   /** The newest entry that was seen; undefined: none yet, or what was seen cannot be relied on. */
   #entry: LeaseEntry | undefined;
-  /** When this revision was first seen. */
+  #beat: number;
+  #writing: LeaseRecord | undefined;
+  /** When this entry was first seen. */
   #seen_ms = 0;
   /** When the question that is on its way was asked. */
   #asked_ms: number | undefined;
@@ -61,6 +71,7 @@ export class Elector {
   constructor(world: ElectorWorld, options: ElectorOptions) {
     this.#world = world;
     this.#options = options;
+    this.#beat = options.beat;
   }
 
   get leading(): boolean {
@@ -127,7 +138,9 @@ export class Elector {
     const { id: holder, name, lease_ms } = this.#options;
     this.#asked_ms = now_ms;
     this.#next_ms = now_ms + lease_ms / 3;
-    this.#world.write({ v: 1, holder, name, lease_ms, released: false }, this.#entry?.revision ?? 0);
+    this.#beat += 1;
+    this.#writing = { v: 1, holder, name, lease_ms, beat: this.#beat, released: false };
+    this.#world.write(this.#writing, this.#entry?.revision ?? 0);
   }
 
   /** The lease as it was read. A replica of the broker may be behind: an older entry says nothing. */
@@ -136,7 +149,7 @@ export class Elector {
     if (this.#mode === "stopped") return;
     const known = this.#entry?.revision ?? 0;
     if (entry.revision !== 0 && entry.revision < known) return;
-    const fresh = this.#entry?.revision !== entry.revision;
+    const fresh = !isSame(this.#entry, entry);
     if (fresh) this.#seen_ms = now_ms;
     else if (this.#hinted) this.#next_ms = now_ms + HINTED_AGAIN_MS;
     this.#hinted = false;
@@ -158,10 +171,9 @@ export class Elector {
     const began_ms = this.#asked_ms ?? now_ms;
     this.#asked_ms = undefined;
     if (this.#mode === "stopped") return;
-    const { id: holder, name, lease_ms } = this.#options;
-    this.#entry = { record: { v: 1, holder, name, lease_ms, released: false }, revision };
+    this.#entry = { record: this.#writing, revision };
     this.#seen_ms = now_ms;
-    this.#trusted_until_ms = began_ms + lease_ms;
+    this.#trusted_until_ms = began_ms + this.#options.lease_ms;
     // A moment without trust is over as if nothing had been: nobody else wrote in between.
     if (this.#mode === "leading") return;
     if (now_ms >= this.#trusted_until_ms) {

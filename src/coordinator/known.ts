@@ -13,6 +13,8 @@ export class Known {
   readonly #keys = new Map<string, KnownKey>();
   /** Keys by submission, to forget them with it. */
   readonly #key_of = new Map<number, string>();
+  /** Retries by what they stand on. */
+  readonly #source_of = new Map<number, number>();
 
   constructor(view: Pick<LeaderView, "findIds" | "findKey">) {
     this.#view = view;
@@ -32,7 +34,14 @@ export class Known {
 
   readonly key: FindKey = (key) => this.#keys.get(key) ?? this.#view.findKey(key);
 
-  note({ number, nonce, ids, spec, array, count }: Submitted): void {
+  /** Whether a retry that the view may not have yet stands on it. */
+  isSource(number: number): boolean {
+    for (const source of this.#source_of.values()) if (source === number) return true;
+    return false;
+  }
+
+  note({ number, nonce, ids, spec, array, count, source }: Submitted): void {
+    if (source !== undefined) this.#source_of.set(number, source.number);
     for (const id of ids) this.#ids.set(id, { number, nonce });
     const { key } = spec;
     const [id] = ids;
@@ -44,6 +53,7 @@ export class Known {
   /** The view has it now. */
   forget(number: number, ids: readonly number[]): void {
     for (const id of ids) this.#ids.delete(id);
+    this.#source_of.delete(number);
     const key = this.#key_of.get(number);
     if (key === undefined) return;
     this.#key_of.delete(number);

@@ -7,6 +7,10 @@ import type { LeaderView } from "./leader-world.ts";
 export function leaderView(view: View, queries: Queries): LeaderView {
   return {
     findIds: (ids) => queries.findIds(ids),
+    prunable: (before, limit) => {
+      view.flush();
+      return queries.prunable(before, limit);
+    },
     findKey: (key) => {
       view.flush();
       return queries.findKey(key);

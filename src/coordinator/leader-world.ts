@@ -4,6 +4,7 @@ import type { ClawError } from "../common/errors.ts";
 import type { DownMessage } from "../communication/messages.ts";
 import type { FindKey } from "../core/decide.ts";
 import type { PastView } from "../core/decide-retry.ts";
+import type { FindPrunable, Retention } from "../core/prune.ts";
 import type { Material } from "./assign.ts";
 import type { Committed, OutgoingBatch } from "./committer.ts";
 
@@ -18,6 +19,7 @@ export interface LeaderWorld {
 /** What the leader reads of the view. */
 export interface LeaderView extends Omit<Material, "submission">, PastView {
   findKey: FindKey;
+  prunable: FindPrunable;
 }
 
 export interface LeaderOptions {
@@ -31,6 +33,7 @@ export interface LeaderOptions {
   /** Absence of a node after which its attempts are lost; absent: as long as each had run, within bounds. */
   lost_after_ms: number | undefined;
   abandoned_after_ms: number;
+  retention: Retention;
   /** From 0 up to 1: spreads retries over time. */
   chance: () => number;
 }

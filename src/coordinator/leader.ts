@@ -39,6 +39,7 @@ import type { Anchor, LeaderOptions, LeaderView, LeaderWorld, Now } from "./lead
 import { LogClock } from "./log-clock.ts";
 import { Contacts } from "./nodes.ts";
 import { ProgressBook } from "./progress.ts";
+import { Pruner } from "./pruner.ts";
 import { reportEvents } from "./reports.ts";
 import { Scheduler } from "./scheduler.ts";
 
@@ -53,6 +54,7 @@ export class Leader {
   readonly #committer: Committer;
   readonly #alarms: Alarms;
   readonly #known: Known;
+  readonly #pruner: Pruner;
   readonly #over: { number: number; sequence: number }[] = [];
   readonly #admission: Admission;
   /** Submissions with members that were told to stop. */
@@ -75,6 +77,7 @@ export class Leader {
     this.#clock = new LogClock(anchor);
     this.#view = view;
     this.#known = new Known(view);
+    this.#pruner = new Pruner(state, view.prunable, this.#known, options.retention);
     this.#world = world;
     this.#options = options;
     this.#started_ms = now.monotonic_ms;
@@ -128,8 +131,11 @@ export class Leader {
     let first = this.#over[0];
     while (first !== undefined && first.sequence <= sequence) {
       this.#over.shift();
-      this.#known.forget(first.number, this.state.submissions.get(first.number)?.ids ?? []);
-      this.state.retire(first.number);
+      const submission = this.state.submissions.get(first.number);
+      if (submission !== undefined) {
+        this.#known.forget(first.number, submission.ids);
+        this.state.retire(first.number);
+      }
       first = this.#over[0];
     }
   }
@@ -204,11 +210,19 @@ export class Leader {
     const drains = decideDrains(this.state, at);
     for (const event of drains.events) this.#committer.add(event);
     this.#stopOrders(drains.stop);
+    this.#prune(at);
     // Nobody could extend anything while nobody led: a new leader gives every array its full time.
     if (watched_ms >= abandoned_after_ms) {
       for (const event of decideAbandoned(this.state, at, abandoned_after_ms)) this.#committer.add(event);
     }
     this.settle(now);
+  }
+
+  #prune(at: number): void {
+    const event = this.#pruner.decide(at);
+    if (event === undefined) return;
+    this.#committer.add(event);
+    this.#committer.afterwards(() => this.#pruner.stored());
   }
 
   /** A new leader gives every node a full interval before it calls one silent. */

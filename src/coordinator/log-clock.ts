@@ -10,7 +10,8 @@ const SLOWEST = 0.9;
 
 export class LogClock {
   #anchor: Anchor | undefined;
-  #last = 0;
+  /** What was read last, and when. */
+  #last: Anchor | undefined;
 
   /** `anchor`: where log time was watched to go on; without it the wall clock is believed at first. */
   constructor(anchor: Anchor | undefined) {
@@ -20,10 +21,11 @@ export class LogClock {
   /** Wall milliseconds, never before `latest`, the newest time in the log. */
   read({ wall_ms, monotonic_ms }: Now, latest: number): number {
     this.#anchor ??= { at: Math.max(latest, wall_ms), monotonic_ms };
-    const elapsed_ms = monotonic_ms - this.#anchor.monotonic_ms;
-    const least = this.#anchor.at + elapsed_ms * SLOWEST;
-    const most = this.#anchor.at + elapsed_ms + FORWARD_JUMP_MS;
-    this.#last = Math.floor(Math.max(latest, this.#last, least, Math.min(wall_ms, most)));
-    return this.#last;
+    const most = this.#anchor.at + (monotonic_ms - this.#anchor.monotonic_ms) + FORWARD_JUMP_MS;
+    const last = this.#last ?? { at: latest, monotonic_ms };
+    const least = last.at + (monotonic_ms - last.monotonic_ms) * SLOWEST;
+    const at = Math.max(latest, least, Math.min(wall_ms, most));
+    this.#last = { at, monotonic_ms };
+    return Math.floor(at);
   }
 }

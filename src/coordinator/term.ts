@@ -3,12 +3,14 @@
 // `unknown_outcome`, never with a rejection.
 
 import { ClawError } from "../common/errors.ts";
+import { LIMITS } from "../common/limits.ts";
 import type { Logger } from "../common/logging.ts";
 import { type Runtime, randomHex, randomUnit, type Timer } from "../common/runtime.ts";
 import type { CoordinatorBus, Request } from "../communication/bus.ts";
 import type { AppendResult, Log } from "../communication/log.ts";
 import type { CommandType, UpMessage } from "../communication/messages.ts";
 import { planted } from "../core/canary.ts";
+import type { Retention } from "../core/prune.ts";
 import { Queries } from "../storage/queries.ts";
 import type { View } from "../storage/view.ts";
 import type { Committed } from "./committer.ts";
@@ -24,6 +26,7 @@ export interface TermOptions {
   heartbeat_ms: number;
   missed_heartbeats: number;
   lost_after_ms: number | undefined;
+  retention: Retention;
 }
 
 export interface TermsWorld {
@@ -260,9 +263,13 @@ export class Terms {
   }
 
   #flushSoon(): void {
+    const { view } = this.#world;
     this.#flushing ??= this.#world.runtime.after(FLUSH_MS, () => {
       this.#flushing = undefined;
-      this.#guard(() => this.flush());
+      this.#guard(() => {
+        this.flush();
+        if (view.sweep(LIMITS.swept_rows)) this.#flushSoon();
+      });
     });
   }
 

@@ -6,7 +6,7 @@ import type { Touched } from "./changes.ts";
 import type { Event, EventRun } from "./event.ts";
 import { Held } from "./held.ts";
 import { appendSegment, changeRange, isReady, piecesOf, type Segment } from "./segments.ts";
-import { addUse, emptyCounts, emptyUsed, type Node, type State, type Submission, termsOf } from "./state.ts";
+import { addUse, emptyCounts, emptyUsed, isOver, type Node, type State, type Submission, termsOf } from "./state.ts";
 import { requireLegal, type Transition } from "./transitions.ts";
 
 type EventOf<T extends Event["t"]> = Extract<Event, { t: T }>;
@@ -40,6 +40,9 @@ export function apply(state: State, event: Event, touched: Touched): void {
     case "resumed":
     case "removed":
       applyNode(state, event, touched);
+      return;
+    case "pruned":
+      applyPruned(state, event, touched);
       return;
     case "assigned":
       applyAssigned(state, event, touched);
@@ -131,6 +134,21 @@ function applyNode(
       state.nodes.delete(event.node);
       return;
   }
+}
+
+function applyPruned(state: State, { numbers, counts, at }: EventOf<"pruned">, touched: Touched): void {
+  for (const number of numbers) {
+    const submission = state.submissions.get(number);
+    if (submission === undefined) continue;
+    if (!isOver(submission)) throw new Error(`submission ${number} is not over`);
+    state.submissions.delete(number);
+    touched.submissions.delete(number);
+  }
+  for (const status of ["completed", "failed", "cancelled", "timeout"] as const) {
+    state.totals[status] -= counts[status];
+    state.totals.total -= counts[status];
+  }
+  touched.pruned.push({ numbers, at });
 }
 
 function applySubmitted(state: State, event: EventOf<"submitted">, touched: Touched): void {

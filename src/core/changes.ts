@@ -11,6 +11,8 @@ export interface SubmissionRow {
   open: boolean;
   extended_at: number;
   live: boolean;
+  /** Log time at which it was seen to be over. */
+  over_at?: number;
   segments: Segment[];
   counts: TaskCounts;
 }
@@ -81,12 +83,19 @@ export interface MetaRow {
   totals: TaskCounts;
 }
 
+/** Submissions of which only the ids are kept, for a while. */
+export interface Pruned {
+  numbers: readonly number[];
+  at: number;
+}
+
 export interface Changes {
   submitted: NewSubmission[];
   inputs: InputsRow[];
   submissions: Map<number, SubmissionRow>;
   results: ResultRecord[];
   attempts: AttemptRecord[];
+  pruned: Pruned[];
   /** Those that were removed have no row. */
   nodes: Map<string, NodeRow | undefined>;
   meta: MetaRow;
@@ -98,6 +107,7 @@ export class Touched {
   readonly inputs: InputsRow[] = [];
   readonly results: ResultRecord[] = [];
   readonly attempts: AttemptRecord[] = [];
+  readonly pruned: Pruned[] = [];
   readonly submissions = new Set<number>();
   readonly nodes = new Set<string>();
 
@@ -105,19 +115,19 @@ export class Touched {
     const submissions = new Map<number, SubmissionRow>();
     for (const number of this.submissions) {
       const submission = state.submissions.get(number);
-      if (submission !== undefined) submissions.set(number, submissionRow(submission));
+      if (submission !== undefined) submissions.set(number, submissionRow(submission, state.time_ms));
     }
     const nodes = new Map<string, NodeRow | undefined>();
     for (const id of this.nodes) {
       const node = state.nodes.get(id);
       nodes.set(id, node === undefined ? undefined : nodeRow(node));
     }
-    const { submitted, inputs, results, attempts } = this;
-    return { submitted, inputs, results, attempts, submissions, nodes, meta: metaRow(state) };
+    const { submitted, inputs, results, attempts, pruned } = this;
+    return { submitted, inputs, results, attempts, pruned, submissions, nodes, meta: metaRow(state) };
   }
 }
 
-function submissionRow(submission: Submission): SubmissionRow {
+function submissionRow(submission: Submission, now: number): SubmissionRow {
   const { counts } = submission;
   const live = submission.open || counts.pending + counts.scheduled + counts.running > 0;
   return {
@@ -126,6 +136,7 @@ function submissionRow(submission: Submission): SubmissionRow {
     open: submission.open,
     extended_at: submission.extended_at,
     live,
+    ...(live ? {} : { over_at: now }),
     segments: submission.segments.map((segment) => ({ ...segment })),
     counts: { ...counts },
   };

@@ -119,6 +119,13 @@ export const Event = z.discriminatedUnion("t", [
     to: integer,
     outcome: Outcome,
   }),
+  /** Submissions that were over for long enough, or had too many behind them; `counts`: how their members had ended. */
+  z.strictObject({
+    t: z.literal("pruned"),
+    numbers: z.array(integer).min(1),
+    counts: z.strictObject({ completed: integer, failed: integer, cancelled: integer, timeout: integer }),
+    at: integer,
+  }),
   /** Attempts that were told to stop; their end is reported by their node. */
   z.strictObject({
     t: z.literal("stopping"),

@@ -30,6 +30,16 @@ export const VIEW_MIGRATIONS: readonly Migration[] = [
   "ALTER TABLE submissions ADD COLUMN source TEXT",
   // 4: a submission may have an idempotency key.
   "CREATE UNIQUE INDEX submissions_key ON submissions (specification ->> '$.key') WHERE specification ->> '$.key' IS NOT NULL",
+  // 5: what was pruned. When the others were over was not kept: as if at their last extension.
+  `ALTER TABLE submissions ADD COLUMN over_at INTEGER;
+   UPDATE submissions SET over_at = extended_at WHERE live = 0;
+   CREATE INDEX submissions_source ON submissions (source ->> '$.number') WHERE source IS NOT NULL;
+   CREATE INDEX submissions_over ON submissions (over_at) WHERE over_at IS NOT NULL;
+   CREATE TABLE pruned (
+     id INTEGER PRIMARY KEY, number INTEGER NOT NULL, nonce TEXT NOT NULL, count INTEGER NOT NULL, at INTEGER NOT NULL
+   );
+   CREATE INDEX pruned_at ON pruned (at);
+   CREATE TABLE garbage (number INTEGER PRIMARY KEY);`,
 ];
 
 export const OUTBOX_MIGRATIONS: readonly Migration[] = [];

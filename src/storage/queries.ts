@@ -3,6 +3,7 @@
 import type { Database } from "bun:sqlite";
 import type { AttemptView, EndReason, Outcome, Specification, TaskCounts, TaskStatus } from "../common/models.ts";
 import { contentOf, type KnownId, type KnownKey } from "../core/decide.ts";
+import type { Prunable } from "../core/prune.ts";
 import { type Segment, segmentAt } from "../core/segments.ts";
 import { guarded } from "./database.ts";
 import { VIEW_REMEDY } from "./view.ts";
@@ -71,14 +72,41 @@ export class Queries {
     const query = this.#database.query<KnownId, [number]>(
       "SELECT ids.number, nonce, count FROM ids JOIN submissions USING (number) WHERE id = ?",
     );
+    const pruned = this.#database.query<KnownId, [number]>("SELECT number, nonce, count FROM pruned WHERE id = ?");
     return this.#guarded(() => {
       const found = new Map<number, KnownId>();
       for (const id of ids) {
-        const row = query.get(id);
+        const row = query.get(id) ?? pruned.get(id);
         if (row !== null) found.set(id, row);
       }
       return found;
     });
+  }
+
+  /**
+   * Submissions that are over since before `before`, the oldest first, with how their members ended: but for those that a
+   * retry stands on.
+   */
+  prunable(before: number, limit: number): Prunable[] {
+    const query = this.#database.query<Prunable, [number, number]>(
+      `SELECT number, completed, failed, cancelled, timeout, source IS NOT NULL AS retry FROM submissions AS s WHERE over_at IS NOT NULL AND over_at < ?
+       AND NOT EXISTS (SELECT 1 FROM submissions AS r WHERE r.source IS NOT NULL AND r.source ->> '$.number' = s.number)
+       ORDER BY over_at LIMIT ?`,
+    );
+    return this.#guarded(() => query.all(before, limit));
+  }
+
+  wasPruned(number: number): boolean {
+    const query = this.#database.query<{ at: number }, [number]>("SELECT at FROM pruned WHERE number = ? LIMIT 1");
+    return this.#guarded(() => query.get(number) !== null);
+  }
+
+  /** When the submission with an id between these was pruned, while that is known. */
+  prunedBetween(low: number, high: number): number | undefined {
+    const query = this.#database.query<{ at: number }, [number, number]>(
+      "SELECT at FROM pruned WHERE id BETWEEN ? AND ? LIMIT 1",
+    );
+    return this.#guarded(() => query.get(low, high)?.at);
   }
 
   /** The submission that was made under this idempotency key. */

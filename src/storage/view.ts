@@ -13,6 +13,7 @@ import type {
   MetaRow,
   NewSubmission,
   NodeRow,
+  Pruned,
   SubmissionRow,
 } from "../core/changes.ts";
 import { Members } from "../core/members.ts";
@@ -30,11 +31,19 @@ CREATE TABLE submissions (
   count INTEGER NOT NULL, open INTEGER NOT NULL, extended_at INTEGER NOT NULL, live INTEGER NOT NULL,
   segments TEXT NOT NULL,
   pending INTEGER NOT NULL, scheduled INTEGER NOT NULL, running INTEGER NOT NULL, completed INTEGER NOT NULL,
-  failed INTEGER NOT NULL, cancelled INTEGER NOT NULL, timeout INTEGER NOT NULL, source TEXT
+  failed INTEGER NOT NULL, cancelled INTEGER NOT NULL, timeout INTEGER NOT NULL, source TEXT,
+  over_at INTEGER
 );
 CREATE INDEX submissions_live ON submissions (number) WHERE live = 1;
 CREATE INDEX submissions_name ON submissions (name) WHERE name IS NOT NULL;
 CREATE UNIQUE INDEX submissions_key ON submissions (specification ->> '$.key') WHERE specification ->> '$.key' IS NOT NULL;
+CREATE INDEX submissions_source ON submissions (source ->> '$.number') WHERE source IS NOT NULL;
+CREATE INDEX submissions_over ON submissions (over_at) WHERE over_at IS NOT NULL;
+CREATE TABLE pruned (
+  id INTEGER PRIMARY KEY, number INTEGER NOT NULL, nonce TEXT NOT NULL, count INTEGER NOT NULL, at INTEGER NOT NULL
+);
+CREATE INDEX pruned_at ON pruned (at);
+CREATE TABLE garbage (number INTEGER PRIMARY KEY);
 CREATE TABLE ids (id INTEGER PRIMARY KEY, number INTEGER NOT NULL, member INTEGER NOT NULL);
 CREATE TABLE inputs (
   number INTEGER NOT NULL, "offset" INTEGER NOT NULL, count INTEGER NOT NULL, inputs TEXT NOT NULL,
@@ -52,6 +61,20 @@ CREATE TABLE attempts (
 ) WITHOUT ROWID;
 CREATE TABLE nodes (id TEXT PRIMARY KEY, node TEXT NOT NULL) WITHOUT ROWID;
 `;
+
+/** How long the ids of what was pruned stay taken. */
+const PRUNED_KNOWN_MS = 24 * 3_600_000;
+/** Tables whose rows of pruned submissions are removed bit by bit. */
+const SWEPT = ["results", "attempts", "inputs"] as const;
+
+const NAMED = "number IN (SELECT value FROM json_each($numbers))";
+const PRUNE = [
+  `INSERT INTO pruned SELECT own.value, number, nonce, count, $at FROM submissions, json_each(submissions.ids) AS own
+   WHERE ${NAMED}`,
+  `DELETE FROM ids WHERE id IN (SELECT own.value FROM submissions, json_each(submissions.ids) AS own WHERE ${NAMED})`,
+  `INSERT INTO garbage SELECT number FROM submissions WHERE ${NAMED}`,
+  `DELETE FROM submissions WHERE ${NAMED}`,
+];
 
 const FORMAT: Format = { schema: SCHEMA, migrations: VIEW_MIGRATIONS, remedy: VIEW_REMEDY };
 
@@ -83,6 +106,8 @@ interface Statements {
   forget: Statement;
   node: Statement;
   removed: Statement;
+  prune: readonly Statement[];
+  expire: Statement;
 }
 
 interface Enqueued {
@@ -149,14 +174,32 @@ export class View {
     return guarded(this.database, VIEW_REMEDY, action);
   }
 
+  /** What is pruned frees its key for what comes behind it: so a new part begins there. */
   #write(queue: readonly Enqueued[]): void {
+    let part: Changes[] = [];
+    for (const { changes } of queue) {
+      if (changes.pruned.length > 0) {
+        this.#writePart(part);
+        part = [];
+        for (const one of changes.pruned) this.#writePruned(one);
+      }
+      part.push(changes);
+    }
+    this.#writePart(part);
+    const last = queue.at(-1);
+    if (last === undefined) return;
+    this.#put.meta.run("state", JSON.stringify(last.changes.meta));
+    this.#put.meta.run("witness", JSON.stringify(last.witness));
+  }
+
+  #writePart(part: readonly Changes[]): void {
     const submissions = new Map<number, SubmissionRow>();
     const nodes = new Map<string, NodeRow | undefined>();
-    for (const { changes } of queue) {
+    for (const changes of part) {
       for (const [number, row] of changes.submissions) submissions.set(number, row);
       for (const [id, row] of changes.nodes) nodes.set(id, row);
     }
-    for (const { changes } of queue) {
+    for (const changes of part) {
       for (const made of changes.submitted) {
         const row = submissions.get(made.number);
         if (row === undefined) throw new Error(`submission ${made.number} was made without a row`);
@@ -165,15 +208,50 @@ export class View {
       }
       this.#writeAdded(changes);
     }
-    for (const row of submissions.values()) this.#put.submission.run(...columnsOf(row), row.number);
+    for (const row of submissions.values()) {
+      this.#put.submission.run(...columnsOf(row), row.over_at ?? null, row.number);
+    }
     for (const [id, row] of nodes) {
       if (row === undefined) this.#put.removed.run(id);
       else this.#put.node.run(id, JSON.stringify(row));
     }
-    const last = queue.at(-1);
-    if (last === undefined) return;
-    this.#put.meta.run("state", JSON.stringify(last.changes.meta));
-    this.#put.meta.run("witness", JSON.stringify(last.witness));
+  }
+
+  /** The rest of its rows goes with `sweep`: there may be millions. */
+  #writePruned({ numbers, at }: Pruned): void {
+    const list = JSON.stringify(numbers);
+    for (const [step, statement] of this.#put.prune.entries()) {
+      statement.run(step === 0 ? { $numbers: list, $at: at } : { $numbers: list });
+    }
+    this.#put.expire.run(at - PRUNED_KNOWN_MS);
+    for (const number of numbers) {
+      this.#recent.delete(number);
+      this.#sources.delete(number);
+    }
+  }
+
+  /** Removes some of what pruned submissions left behind; true while there is more. */
+  sweep(most: number): boolean {
+    return this.#guarded(() => {
+      const query = this.database.query<{ number: number }, []>("SELECT number FROM garbage ORDER BY number LIMIT 1");
+      const found = query.get();
+      if (found === null) return false;
+      this.database.transaction(() => {
+        let left = most;
+        for (const table of SWEPT) {
+          if (left > 0) left -= this.#sweepTable(table, found.number, left);
+        }
+        if (left > 0) this.database.query("DELETE FROM garbage WHERE number = ?").run(found.number);
+      })();
+      return true;
+    });
+  }
+
+  #sweepTable(table: (typeof SWEPT)[number], number: number, most: number): number {
+    const key = { results: "position", attempts: "first, attempt", inputs: '"offset"' }[table];
+    const which = `SELECT ${key} FROM ${table} WHERE number = ?1 LIMIT ?2`;
+    return this.database.query(`DELETE FROM ${table} WHERE number = ?1 AND (${key}) IN (${which})`).run(number, most)
+      .changes;
   }
 
   #writeSubmitted(made: NewSubmission, row: SubmissionRow): void {
@@ -183,6 +261,7 @@ export class View {
       ...[JSON.stringify(spec), spec.name ?? null, spec.priority],
       ...columnsOf(row),
       made.source === undefined ? null : JSON.stringify(made.source),
+      row.over_at ?? null,
     );
     for (const [member, id] of ids.entries()) this.#put.id.run(id, number, member);
   }
@@ -323,10 +402,10 @@ function columnsOf({ count, open, extended_at, live, segments, counts }: Submiss
 function prepare(database: Database): Statements {
   return {
     meta: database.prepare("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"),
-    submitted: database.prepare(`INSERT INTO submissions VALUES (${Array(22).fill("?").join(", ")})`),
+    submitted: database.prepare(`INSERT INTO submissions VALUES (${Array(23).fill("?").join(", ")})`),
     submission: database.prepare(
       `UPDATE submissions SET count = ?, open = ?, extended_at = ?, live = ?, segments = ?, pending = ?, scheduled = ?,
-       running = ?, completed = ?, failed = ?, cancelled = ?, timeout = ? WHERE number = ?`,
+       running = ?, completed = ?, failed = ?, cancelled = ?, timeout = ?, over_at = ? WHERE number = ?`,
     ),
     id: database.prepare("INSERT INTO ids VALUES (?, ?, ?)"),
     inputs: database.prepare("INSERT INTO inputs VALUES (?, ?, ?, ?)"),
@@ -335,5 +414,7 @@ function prepare(database: Database): Statements {
     forget: database.prepare("DELETE FROM attempts WHERE number = ? AND first = ? AND attempt <= ?"),
     node: database.prepare("INSERT INTO nodes VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET node = excluded.node"),
     removed: database.prepare("DELETE FROM nodes WHERE id = ?"),
+    prune: PRUNE.map((sql) => database.prepare(sql)),
+    expire: database.prepare("DELETE FROM pruned WHERE at < ?"),
   };
 }

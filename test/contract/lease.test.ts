@@ -81,7 +81,14 @@ afterEach(async () => {
   for (const bench of benches.splice(0)) await bench.close();
 });
 
-const record = (holder: string): LeaseRecord => ({ v: 1, holder, name: holder, lease_ms: 2_000, released: false });
+const record = (holder: string): LeaseRecord => ({
+  v: 1,
+  holder,
+  name: holder,
+  lease_ms: 2_000,
+  beat: 1,
+  released: false,
+});
 
 for (const [name, open] of [
   ["the real lease", realBench],
@@ -96,7 +103,7 @@ for (const [name, open] of [
 
     test("is not there at first, and is whose who wrote over what is there", async () => {
       const { lease, other, settled } = await bench();
-      expect(await settled(lease.read())).toEqual({ record: undefined, revision: 0 });
+      expect(await settled(lease.read())).toMatchObject({ record: undefined, revision: 0 });
       const first = await settled(lease.write(record("a"), 0));
       expect(await settled(other.write(record("b"), 0))).toBeUndefined();
       expect(await settled(other.read())).toEqual({ record: record("a"), revision: first! });
@@ -117,10 +124,15 @@ for (const [name, open] of [
 
     test("is forgotten by a server that is started anew, and written again from the beginning", async () => {
       const { lease, other, settled, forget } = await bench();
+      const { bucket } = await settled(lease.read());
+      expect(bucket).toBeTruthy();
+      expect((await settled(other.read())).bucket).toBe(bucket);
       const first = await settled(lease.write(record("a"), 0));
       await forget();
       expect(await settled(lease.write(record("a"), first!))).toBeUndefined();
-      expect(await settled(other.read())).toEqual({ record: undefined, revision: 0 });
+      const after = await settled(other.read());
+      expect(after).toMatchObject({ record: undefined, revision: 0 });
+      expect(after.bucket).not.toBe(bucket);
       expect(await settled(lease.write(record("a"), 0))).toBeGreaterThan(0);
     });
   });

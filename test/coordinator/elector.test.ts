@@ -9,7 +9,7 @@ const LEASE_MS = 2_000;
 /** The lease, and the questions that wait for their answers. */
 class Store {
   now_ms = 0;
-  entry: LeaseEntry = { record: undefined, revision: 0 };
+  entry: LeaseEntry = { record: undefined, revision: 0, bucket: "1" };
 
   write(record: LeaseRecord, revision: number): number | undefined {
     if (revision !== this.entry.revision) return undefined;
@@ -41,7 +41,7 @@ class Candidate {
         lead: () => this.told.push(`leads at ${store.now_ms}`),
         yield: (why) => this.told.push(`yields: ${why}`),
       },
-      { id: name, name, lease_ms: LEASE_MS, alone },
+      { id: name, name, lease_ms: LEASE_MS, beat: 0, alone },
     );
   }
 
@@ -142,16 +142,32 @@ describe("a leader", () => {
 
   test("whose lease the broker has forgotten keeps it: nobody takes what may still be trusted", () => {
     const { store, all, leader } = three();
-    store.entry = { record: undefined, revision: 0 };
+    store.entry = { record: undefined, revision: 0, bucket: "2" };
     pass(store, all, 10_000);
     expect(leader.elector.trusted(store.now_ms)).toBe(true);
     expect(all.flatMap(({ told }) => told).length).toBe(1);
   });
 
+  test("whose lease was forgotten twice keeps it, although one that was deaf meanwhile saw none both times", () => {
+    const store = new Store();
+    const [one, other] = [new Candidate(store, "a"), new Candidate(store, "b")];
+    pass(store, [one, other], 100);
+    other.cut = true;
+    pass(store, [one, other], 3_000);
+    expect(one.elector.trusted(store.now_ms)).toBe(true);
+    store.entry = { record: undefined, revision: 0, bucket: "2" };
+    other.cut = false;
+    other.turn(store.now_ms);
+    other.turn(store.now_ms + 1);
+    expect(other.elector.leading).toBe(false);
+    pass(store, [one, other], 5_000);
+    expect(other.told).toEqual([]);
+  });
+
   test("whose lease was forgotten while it slept does not take it for its own", () => {
     const { store, leader, others } = three();
     store.now_ms += 10_000;
-    store.entry = { record: undefined, revision: 0 };
+    store.entry = { record: undefined, revision: 0, bucket: "2" };
     leader.turn(store.now_ms);
     expect(leader.told.at(-1)).toBe("yields: its lease was lost");
     pass(store, [leader, ...others], 5_000);

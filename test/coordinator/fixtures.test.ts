@@ -40,9 +40,13 @@ async function tasks(of: Cluster): Promise<Map<string, TaskView>> {
 function tables(of: Cluster): string[] {
   const view = new View(join(of.folder, "view.sqlite"));
   try {
-    return canonical(view)
-      .split("\n")
-      .filter((line) => !line.startsWith('["meta"'));
+    return (
+      canonical(view)
+        .split("\n")
+        .filter((line) => !line.startsWith('["meta"'))
+        // Old formats did not keep when something was over: the migration takes another time for it.
+        .map((line) => line.replaceAll(/"over_at":\d+/g, '"over_at":"then"'))
+    );
   } finally {
     view.close();
   }

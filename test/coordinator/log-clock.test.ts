@@ -19,9 +19,18 @@ test("one that was not there before believes its wall clock: nobody knows how lo
 
 test("a wall clock that is set back, or was behind from the first: timers go on, nine tenths as fast", () => {
   const clock = new LogClock({ at: START, monotonic_ms: 0 });
-  expect(clock.read({ wall_ms: START - HOUR_MS, monotonic_ms: 10_000 }, START)).toBe(START + 9_000);
-  expect(clock.read({ wall_ms: START + 9_500, monotonic_ms: 11_000 }, START)).toBe(START + 9_900);
+  expect(clock.read({ wall_ms: START, monotonic_ms: 0 }, START)).toBe(START);
+  for (let now = 1; now <= 10_000; now++) clock.read({ wall_ms: START - HOUR_MS, monotonic_ms: now }, START);
+  expect(clock.read({ wall_ms: START - HOUR_MS, monotonic_ms: 10_000 }, START)).toBeCloseTo(START + 9_000, -1);
+  expect(clock.read({ wall_ms: START + 9_500, monotonic_ms: 11_000 }, START)).toBeCloseTo(START + 9_900, -1);
   expect(clock.read({ wall_ms: START + 12_000, monotonic_ms: 12_000 }, START)).toBe(START + 12_000);
+});
+
+test("a log that is far ahead of what was watched goes on from where it is", () => {
+  const clock = new LogClock({ at: START, monotonic_ms: 0 });
+  const latest = START + HOUR_MS;
+  expect(clock.read({ wall_ms: START + 5_000, monotonic_ms: 5_000 }, latest)).toBe(latest);
+  expect(clock.read({ wall_ms: START + 15_000, monotonic_ms: 15_000 }, latest)).toBe(latest + 9_000);
 });
 
 test("never goes back, whatever the clocks and the log say", () => {

@@ -41,7 +41,14 @@ export class Coordinator {
         leads: () => undefined,
         failed: (error) => void this.failures.push(error),
       },
-      { cluster: "test", name, heartbeat_ms: 10_000, missed_heartbeats: 3, lost_after_ms: undefined },
+      {
+        cluster: "test",
+        name,
+        heartbeat_ms: 10_000,
+        missed_heartbeats: 3,
+        lost_after_ms: undefined,
+        retention: { age_ms: 7 * 86_400_000, tasks: 1_000_000 },
+      },
     );
   }
 

@@ -23,7 +23,11 @@ export async function audit({ log, acknowledged, unwanted, began, views }: Evide
   const fresh = new View(":memory:");
   await Replica.open(fresh, log.whole());
   for (const [id, number] of acknowledged) {
-    const row = fresh.database.query<{ number: number }, [number]>("SELECT number FROM ids WHERE id = ?").get(id);
+    const row = fresh.database
+      .query<{ number: number }, [number]>(
+        "SELECT number FROM ids WHERE id = ?1 UNION SELECT number FROM pruned WHERE id = ?1",
+      )
+      .get(id);
     if (row?.number !== number) throw new Error(`the acknowledged submission ${id} is not in the log`);
   }
   const wanted = canonical(fresh);
@@ -38,6 +42,7 @@ export async function audit({ log, acknowledged, unwanted, began, views }: Evide
   for (const number of cancelledIn(fresh)) {
     if (!unwanted.has(number)) throw new Error(`nobody cancelled submission ${number}`);
   }
+  checkTotals(fresh);
   checkEpochs(log);
   checkStopped(log);
   checkAttempts(log);
@@ -122,6 +127,21 @@ function checkRunOnce(log: SimLog, began: ReadonlyMap<string, ReadonlySet<number
     if (!once.has(Number(key.split(".")[0]))) continue;
     const allowed = 1 + (failed.get(key) ?? 0);
     if (attempts.size > allowed) throw new Error(`${key} must not run twice and was begun ${attempts.size} times`);
+  }
+}
+
+/** What the state counts is what the rows have. */
+function checkTotals(view: View): void {
+  const { totals } = JSON.parse(view.meta("state") ?? "{}") as { totals: Record<string, number> };
+  const found = view.database
+    .query<Record<string, number>, []>(
+      `SELECT sum(count) AS total, sum(completed) AS completed, sum(failed) AS failed, sum(cancelled) AS cancelled,
+       sum(timeout) AS timeout FROM submissions`,
+    )
+    .get();
+  for (const [name, value] of Object.entries(found ?? {})) {
+    if ((value ?? 0) !== totals[name])
+      throw new Error(`the state counts ${totals[name]} ${name}, the rows have ${value}`);
   }
 }
 

@@ -2,9 +2,13 @@
 
 import type { View } from "../../src/storage/view.ts";
 
+/** What pruned submissions left behind is removed bit by bit: it does not count any more. */
+const THERE = "WHERE number IN (SELECT number FROM submissions)";
+
 const ORDER: Record<string, string> = {
   submissions: "number",
   ids: "id",
+  pruned: "id",
   inputs: 'number, "offset"',
   results: "position",
   attempts: "number, first, attempt",
@@ -12,10 +16,14 @@ const ORDER: Record<string, string> = {
   meta: "key",
 };
 
+function whereOf(table: string): string {
+  return ["inputs", "results", "attempts"].includes(table) ? THERE : "";
+}
+
 export function canonical(view: View): string {
   return Object.entries(ORDER)
     .map(([table, order]) =>
-      JSON.stringify([table, view.database.query(`SELECT * FROM ${table} ORDER BY ${order}`).all()]),
+      JSON.stringify([table, view.database.query(`SELECT * FROM ${table} ${whereOf(table)} ORDER BY ${order}`).all()]),
     )
     .join("\n");
 }

@@ -102,7 +102,7 @@ export class SimCoordinator {
     this.#terms = this.#openTerms(runtime, log, view);
     await this.#terms.start();
     this.#election = new Election({
-      ...{ runtime, id: this.id, name: this.id, lease_ms: LEASE_MS, alone: false },
+      ...{ runtime, id: this.id, name: this.id, lease_ms: LEASE_MS, beat: world.chance.u32(), alone: false },
       lease: this.#lease(process.port(world.lease, dies, silence(LEASE_MS))),
       lead: () => {
         world.tell(`${this.id}: has the lease`);
@@ -155,7 +155,14 @@ export class SimCoordinator {
         },
         failed: (error) => this.#failed(error),
       },
-      { cluster: "sim", name: this.id, heartbeat_ms: 1_000, missed_heartbeats: 3, lost_after_ms: 8_000 },
+      {
+        cluster: "sim",
+        name: this.id,
+        heartbeat_ms: 1_000,
+        missed_heartbeats: 3,
+        lost_after_ms: 8_000,
+        retention: world.retention,
+      },
     );
   }
 
@@ -196,7 +203,8 @@ export class SimCoordinator {
     this.#hear(() => {
       if (this.#terms?.leader === undefined || this.#view === undefined) return;
       this.#terms.flush();
-      reply(new Queries(this.#view.database).submission(number) !== undefined);
+      const queries = new Queries(this.#view.database);
+      reply(queries.submission(number) !== undefined || queries.wasPruned(number));
     });
   }
 

@@ -12,7 +12,8 @@ export class SimLease implements Lease {
   faulty = true;
   readonly #clock: Clock;
   readonly #chance: Chance;
-  #entry: LeaseEntry = { record: undefined, revision: 0 };
+  #bucket = 1;
+  #entry: LeaseEntry = { record: undefined, revision: 0, bucket: "1" };
   readonly #watchers = new Set<() => void>();
 
   constructor(clock: Clock, chance: Chance) {
@@ -22,7 +23,8 @@ export class SimLease implements Lease {
 
   /** What a server that keeps it in memory knows after a restart. */
   forget(): void {
-    this.#entry = { record: undefined, revision: 0 };
+    this.#bucket += 1;
+    this.#entry = { record: undefined, revision: 0, bucket: String(this.#bucket) };
   }
 
   read(): Promise<LeaseEntry> {

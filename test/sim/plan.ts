@@ -1,6 +1,8 @@
 // What one run of the simulation has: its size, and which faults befall it. A seed has a plan of its own; shrinking makes
 // a plan smaller. A fault that is off is drawn for all the same, so that the rest of the run stays what it was.
 
+import type { Retention } from "../../src/core/prune.ts";
+
 export const FAULTS = [
   "crash", // processes are killed between two effects
   "leave", // workers stop cleanly
@@ -27,13 +29,16 @@ export interface Plan {
   submissions: number;
   /** How long faults go on; then everything has to finish. */
   faults_ms: number;
+  /** What is over is forgotten so soon, in some seeds. */
+  retention: Retention;
   off: readonly Fault[];
 }
 
 /** Most seeds have three coordinators, some one; one to five workers. */
 export function planOf(seed: number): Plan {
   const workers = [1, 2, 3, 5][seed % 4] ?? 1;
-  return { coordinators: seed % 5 === 0 ? 1 : 3, workers, submissions: 12, faults_ms: 60_000, off: [] };
+  const retention = seed % 3 === 0 ? { age_ms: 15_000, tasks: 120 } : { age_ms: 7 * 86_400_000, tasks: 1_000_000 };
+  return { coordinators: seed % 5 === 0 ? 1 : 3, workers, submissions: 12, faults_ms: 60_000, retention, off: [] };
 }
 
 /** Plans that are a little smaller in one way each. */

@@ -242,6 +242,7 @@ async function main(argv: string[]): Promise<number> {
       workers: whole("workers", options.workers, own.workers),
       submissions: whole("submissions", options.submissions, own.submissions),
       faults_ms: whole("faults-ms", options["faults-ms"], own.faults_ms),
+      retention: own.retention,
       off: faultsOf(options.off),
     };
     return await runOne(seed, plan, options.trace === true);

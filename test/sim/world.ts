@@ -99,6 +99,14 @@ export class World {
     });
   }
 
+  get #prunes(): boolean {
+    return this.#plan.retention.tasks < 1_000_000;
+  }
+
+  get retention(): Plan["retention"] {
+    return this.#plan.retention;
+  }
+
   /** Who leads, and knows it. */
   get leader(): Leader | undefined {
     return this.coordinators.find(({ leader }) => leader !== undefined)?.leader;
@@ -266,7 +274,8 @@ export class World {
     const told = new Set<number>();
     const alike = (answer: object): void => {
       told.add((answer as { number: number }).number);
-      if (told.size > 1) this.failed(new Error(`submissions ${[...told].join(" and ")} have one key`));
+      // With its submission a key is forgotten.
+      if (told.size > 1 && !this.#prunes) this.failed(new Error(`submissions ${[...told].join(" and ")} have one key`));
     };
     const first = (answer: object): void => {
       alike(answer);

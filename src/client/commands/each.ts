@@ -207,12 +207,12 @@ class Each {
         await printer.print(row);
       }
       this.#progress.show(answer.counts, !this.#sender.over);
-      if (answer.finished && results.length < LIMITS.list_rows) {
+      if (answer.finished && !answer.more) {
         this.#progress.clear();
         return answer.counts;
       }
       await this.#haltIfTime(answer.counts);
-      if (results.length < LIMITS.list_rows) await sleep(this.#io.runtime, PACE_MS);
+      if (!answer.more) await sleep(this.#io.runtime, PACE_MS);
     }
   }
 

@@ -3,7 +3,7 @@
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import { finishedCount, isTerminal, TASK_STATUSES, type TaskStatus, type TaskView } from "../../common/models.ts";
-import type { ResolvedRef } from "../../communication/queries.ts";
+import type { QueryRequest, ResolvedRef } from "../../communication/queries.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
 import { JsonLogs } from "../json-logs.ts";
@@ -43,6 +43,23 @@ export interface ListOptions extends Mode {
   color?: string;
 }
 
+/** So many tasks, or all of them: an answer has as many as fit. */
+async function listTasks(
+  client: RequestClient,
+  limit: number,
+  filter: Omit<QueryRequest<"task.list">, "seen" | "limit" | "cursor">,
+): Promise<{ tasks: TaskView[]; more: boolean }> {
+  const tasks: TaskView[] = [];
+  let cursor: string | undefined;
+  do {
+    const from = cursor === undefined ? {} : { cursor };
+    const page = await client.query("task.list", { ...filter, ...from, limit: limit - tasks.length });
+    tasks.push(...page.tasks);
+    cursor = page.cursor;
+  } while (cursor !== undefined && tasks.length < limit);
+  return { tasks, more: cursor !== undefined };
+}
+
 export async function listCommand(io: Io, client: RequestClient, options: ListOptions): Promise<number> {
   const statuses = options.status
     ?.flatMap((text) => text.split(","))
@@ -50,8 +67,7 @@ export async function listCommand(io: Io, client: RequestClient, options: ListOp
   const limit = number("--limit", options.limit ?? "50", LIMITS.list_rows, true);
   if (limit === 0) throw new ClawError("usage", "--limit 0 would list nothing", { field: "--limit" });
   const labels = pairs("--label", options.label);
-  const { tasks, cursor } = await client.query("task.list", {
-    limit,
+  const { tasks, more } = await listTasks(client, limit, {
     ...(statuses === undefined ? {} : { statuses }),
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(labels === undefined ? {} : { labels }),
@@ -66,7 +82,7 @@ export async function listCommand(io: Io, client: RequestClient, options: ListOp
         ? "no tasks; try: claw run -- uname -a"
         : "no such tasks",
   });
-  if (cursor !== undefined && mode === "table") io.err(`more than ${limit} tasks: --limit shows more\n`);
+  if (more && mode === "table") io.err(`more than ${limit} tasks: --limit shows more\n`);
   return 0;
 }
 

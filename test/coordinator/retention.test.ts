@@ -1,0 +1,97 @@
+// What is over is forgotten: with its results and output, its ids taken for another day, and what a retry stands on not.
+
+import { afterEach, expect, test } from "bun:test";
+import { LIMITS } from "../../src/common/limits.ts";
+import { formatTaskId } from "../../src/core/ids.ts";
+import { View } from "../../src/storage/view.ts";
+import { type Cluster, openCluster, submission } from "../cluster.ts";
+import { canonical } from "../sim/canonical.ts";
+import { until } from "../until.ts";
+import { rejection } from "./rejection.ts";
+
+let cluster: Cluster | undefined;
+
+afterEach(async () => {
+  await cluster?.close();
+  cluster = undefined;
+});
+
+const noop = { needs: { executor: "noop" as const }, argv: [] };
+
+async function there(on: Cluster): Promise<string[]> {
+  const { tasks } = await on.client.query("task.list", { limit: LIMITS.list_rows });
+  return tasks.map(({ id }) => id);
+}
+
+test("the oldest go where there are more than are kept; the counts, the lists and the view agree", async () => {
+  const on = await openCluster({ coordinator: { "retention.tasks": 3 } });
+  cluster = on;
+  const ids: number[] = [];
+  for (let at = 0; at < 6; at++) {
+    const { id, number } = await on.submit({ ...noop, name: `task ${at}` });
+    await on.finished(number);
+    ids.push(id);
+  }
+  await until(async () => (await there(on)).length === 3, "three that are left");
+  expect(new Set(await there(on))).toEqual(new Set(ids.slice(3).map((id) => formatTaskId(id))));
+  const { status } = await on.client.query("cluster.status", {});
+  expect(status.tasks).toMatchObject({ total: 3, completed: 3 });
+  const gone = await rejection(on.client.query("task.resolve", { refs: [formatTaskId(ids[0]!)] }));
+  expect(gone).toMatchObject({ code: "not_found", message: expect.stringContaining("forgotten since 2") });
+  const { request } = submission(noop);
+  const again = { ...request, tasks: [[ids[0]!, 0]] as [number, number][] };
+  expect((await rejection(on.client.command("task.submit", again))).code).toBe("id_taken");
+  await on.stopCoordinator();
+  const kept = canonicalOf(on);
+  await on.startCoordinator();
+  await on.stopCoordinator();
+  expect(canonicalOf(on).filter((line) => !line.startsWith('["meta"'))).toEqual(
+    kept.filter((line) => !line.startsWith('["meta"')),
+  );
+  await on.startCoordinator();
+});
+
+function canonicalOf(on: Cluster): string[] {
+  const view = new View(`${on.folder}/view.sqlite`);
+  try {
+    return canonical(view).split("\n");
+  } finally {
+    view.close();
+  }
+}
+
+test("an array of many is forgotten as one, its rows bit by bit, its output with it", async () => {
+  const on = await openCluster({ coordinator: { "retention.age": "1s" } });
+  cluster = on;
+  const lines = Array.from({ length: 300 }, (_, at) => `${at}`);
+  const run = on.runCli(["run", "--each", "head -c 3000 /dev/zero; exit $(({} % 2))"], { stdin: lines.join("\n") });
+  expect((await run).code).toBe(1);
+  await until(async () => (await there(on)).length === 0, "nothing left");
+  await on.stopCoordinator();
+  const view = new View(`${on.folder}/view.sqlite`);
+  const count = (table: string): number =>
+    view.database.query<{ n: number }, []>(`SELECT count(*) AS n FROM ${table}`).get()?.n ?? -1;
+  while (view.sweep(10_000)) {
+    // what the coordinator had not come to
+  }
+  expect(["submissions", "ids", "results", "attempts", "inputs", "garbage"].map(count)).toEqual([0, 0, 0, 0, 0, 0]);
+  expect(count("pruned")).toBe(1);
+  view.close();
+  await on.startCoordinator();
+});
+
+test("what a retry stands on stays until the retry is forgotten", async () => {
+  const on = await openCluster({ coordinator: { "retention.tasks": 1 } });
+  cluster = on;
+  const first = await on.runCli(["submit", "--quiet", "--", "sh", "-c", "exit 3"]);
+  const id = first.stdout.trim();
+  expect((await on.runCli(["wait", id])).code).toBe(1);
+  const retried = (await on.runCli(["retry", "--quiet", id])).stdout.trim();
+  expect((await on.runCli(["wait", retried])).code).toBe(1);
+  const shown = JSON.parse((await on.runCli(["show", retried, "--json"])).stdout) as { retry_of: string };
+  expect(shown.retry_of).toBe(id);
+  // Two more than are kept: now both go, the retry first.
+  for (let more = 0; more < 2; more++) expect((await on.runCli(["run", "--noop"])).code).toBe(0);
+  await until(async () => (await there(on)).length === 1, "one that is left");
+  expect(await there(on)).not.toContain(id);
+});
