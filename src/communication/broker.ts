@@ -19,6 +19,8 @@ export interface Broker {
   readonly url: string;
   /** To connect with: whoever reads it may do what its user and password let him. */
   readonly login_url: string;
+  /** By which this coordinator is known to it; undefined where it knows no identities. */
+  readonly identity: string | undefined;
   readonly managed: boolean;
   readonly version: string;
   connect(name: string): Promise<NatsConnection>;
@@ -69,6 +71,7 @@ async function openOwn({ runtime, config, paths, logger, onFailed }: BrokerOptio
     get login_url() {
       return child.url;
     },
+    identity: credentials.id,
     managed: true,
     get version() {
       return child.version;
@@ -95,6 +98,7 @@ async function openForeign({ config, runtime, paths }: BrokerOptions, url: strin
   return {
     url: withoutLogin(url),
     login_url: url,
+    identity: credentials?.id,
     managed: false,
     get version() {
       return version;

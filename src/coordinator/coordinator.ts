@@ -20,6 +20,7 @@ import { type Log, openLog } from "../communication/log.ts";
 import type { CommandAnswers, CommandType } from "../communication/messages.ts";
 import type { Role } from "../communication/permissions.ts";
 import type { QueryAnswers, QueryRequest, QueryType } from "../communication/queries.ts";
+import { RequestClient } from "../communication/request.ts";
 import { openSnapshots } from "../communication/snapshots.ts";
 import { openStores, removeOutput } from "../communication/stores.ts";
 import { Queries } from "../storage/queries.ts";
@@ -28,7 +29,7 @@ import type { View } from "../storage/view.ts";
 import { Answers } from "./answers.ts";
 import type { Committed } from "./committer.ts";
 import { coordinatorId, Election } from "./election.ts";
-import { type HttpServer, httpApp, serveHttp } from "./http/server.ts";
+import { type HttpQuery, type HttpServer, httpApp, serveHttp } from "./http/server.ts";
 import { httpToken } from "./http/token.ts";
 import { Peers } from "./peers.ts";
 import { openView } from "./recovery.ts";
@@ -49,6 +50,8 @@ export interface CoordinatorOptions {
   onFailed: (error: unknown) => void;
 }
 
+/** How long a follower waits for a leader on behalf of somebody who asked over HTTP. */
+const FORWARD_MS = 5_000;
 /** For what is on its way into the log when the coordinator is asked to stop. */
 const SETTLE_MS = 1_000;
 
@@ -68,6 +71,7 @@ export class Coordinator implements Service {
   #snapshot_requests: SnapshotRequests | undefined;
   #witness: WitnessKeeper | undefined;
   #http: HttpServer | undefined;
+  #client: RequestClient | undefined;
   #removing: Promise<void> = Promise.resolve();
   #changed = new Set<number>();
   #started_at = 0;
@@ -208,17 +212,35 @@ export class Coordinator implements Service {
     if (!config.http.enabled) return;
     const token = httpToken(join(paths.coordinator_dir, "http-token"), runtime);
     const source = {
-      failing: () => (this.#terms?.leader === undefined ? ["not leading"] : []),
-      status: () => this.#status(),
-      nodes: () => this.#required(this.#answers).nodes(),
-      tasks: (request: QueryRequest<"task.list">) => {
-        this.#terms?.flush();
-        return this.#required(this.#answers).list(request);
+      failing: () => {
+        const leads = this.#terms?.leader !== undefined || this.#election?.holder !== undefined;
+        return leads ? [] : ["nobody leads"];
       },
+      ask: <T extends HttpQuery>(type: T, request: Omit<QueryRequest<T>, "seen">) => this.#ask(type, request),
       failed: this.#options.onFailed,
     };
     this.#http = serveHttp(httpApp(source, token, config.http.host), config.http.host, config.http.port);
     logger.debug("HTTP endpoint", { url: this.#http.url });
+  }
+
+  /** Answered here by who leads; a follower asks the leader, as any client does. */
+  #ask<T extends HttpQuery>(type: T, request: Omit<QueryRequest<T>, "seen">): Promise<QueryAnswers[T]> {
+    if (this.#terms?.leader === undefined) return this.#asClient().query(type, request);
+    const { promise, resolve, reject } = Promise.withResolvers<QueryAnswers[T]>();
+    this.#query(type, request, {
+      respond: (answer) => (answer instanceof ClawError ? reject(answer) : resolve(answer as QueryAnswers[T])),
+    });
+    return promise;
+  }
+
+  #asClient(): RequestClient {
+    const { runtime, config } = this.#options;
+    this.#client ??= new RequestClient(this.#required(this.#connection), {
+      ...{ runtime, cluster: config.cluster, who: this.#required(this.#broker).identity ?? "coordinator" },
+      patience_ms: FORWARD_MS,
+      onWaiting: () => undefined,
+    });
+    return this.#client;
   }
 
   #writeEndpoint(): void {

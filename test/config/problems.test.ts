@@ -16,10 +16,10 @@ describe("what is refused", () => {
     ["one in the wrong place", "port: 1\n", ["c.yaml:1:1: there is no setting port (did you mean nats.port?)"]],
     [
       "several at once",
-      "a1: 1\nb2: 2\nhttp:\n  port: x\n",
+      "q7: 1\nb2: 2\nhttp:\n  port: x\n",
       [
         "c.yaml:4:3: http.port must be a number",
-        "c.yaml:1:1: there is no setting a1",
+        "c.yaml:1:1: there is no setting q7",
         "c.yaml:2:1: there is no setting b2",
       ],
     ],

@@ -90,7 +90,7 @@ test("the leader is asked to stop: it hands over, and a command goes through mea
   expect(code).toBe(0);
   // Less than a lease: it was given back, not waited for.
   expect(performance.now() - asked).toBeLessThan(2_000);
-  const { status } = { status: await client.json<Status>(["status"], { env: env(url) }) };
+  const status = await client.json<Status>(["status"], { env: env(url) });
   expect(status.coordinators).toMatchObject([{ leads: true }]);
 }, 60_000);
 
@@ -110,6 +110,29 @@ test("the leader sleeps: another leads, and the sleeper follows it when it wakes
   // Whoever leads by now knows what the other one acknowledged.
   expect((await client.claw(["show", id], { env: env(url) })).code).toBe(0);
   expect(next.running && first.running).toBe(true);
+}, 60_000);
+
+test("a follower answers over HTTP what the leader says", async () => {
+  const { url } = await ownNats();
+  const machines = [machine(), machine()];
+  await machines[0]!.start('"message":"leads"', ["--role", "coordinator", "--nats", url]);
+  const follower = await machines[1]!.start("follows the log", ["--role", "coordinator", "--nats", url]);
+  await follower.says("coordinator is up");
+  await machines[1]!.claw(["submit", "--quiet", "--name", "seen", "--", "true"]);
+  const home = join(machines[1]!.home, "data");
+  const { http_url, token_file } = JSON.parse(readFileSync(join(home, "endpoint.json"), "utf8")) as {
+    http_url: string;
+    token_file: string;
+  };
+  const headers = { authorization: `Bearer ${readFileSync(token_file, "utf8").trim()}` };
+  const ready = await fetch(`${http_url}/readyz`);
+  expect([ready.status, await ready.json()]).toEqual([200, { ready: true, failing: [] }]);
+  const status = (await (await fetch(`${http_url}/api/v1/status`, { headers })).json()) as Status;
+  expect(status.coordinators.map(({ leads }) => leads)).toEqual([true, false]);
+  const { tasks } = (await (await fetch(`${http_url}/api/v1/tasks`, { headers })).json()) as {
+    tasks: { name: string }[];
+  };
+  expect(tasks.map(({ name }) => name)).toEqual(["seen"]);
 }, 60_000);
 
 test("one follows a coordinator with a NATS of its own, and goes on from its view when that machine is gone", async () => {

@@ -10,14 +10,15 @@ import { VERSION } from "../../common/version.ts";
 import { QUERIES, type QueryAnswers, type QueryRequest } from "../../communication/queries.ts";
 
 export interface HttpSource {
-  /** What keeps this coordinator from serving; empty when it leads. */
+  /** What keeps this coordinator from serving; empty when it leads, or follows one that does. */
   failing(): string[];
-  status(): QueryAnswers["cluster.status"];
-  nodes(): QueryAnswers["node.list"];
-  tasks(request: QueryRequest<"task.list">): QueryAnswers["task.list"];
+  /** Answered by whoever leads. */
+  ask<T extends HttpQuery>(type: T, request: Omit<QueryRequest<T>, "seen">): Promise<QueryAnswers[T]>;
   /** A bug: it was answered as an error, and whoever runs the coordinator has to know. */
   failed(error: unknown): void;
 }
+
+export type HttpQuery = "cluster.status" | "node.list" | "task.list";
 
 const ROWS = 100;
 
@@ -48,9 +49,9 @@ export function httpApp(source: HttpSource, token: string, host: string): Hono {
     }
     await next();
   });
-  app.get("/api/v1/status", (context) => context.json(source.status().status));
-  app.get("/api/v1/nodes", (context) => context.json(source.nodes().nodes));
-  app.get("/api/v1/tasks", (context) => context.json(source.tasks(listRequest(context))));
+  app.get("/api/v1/status", async (context) => context.json((await source.ask("cluster.status", {})).status));
+  app.get("/api/v1/nodes", async (context) => context.json((await source.ask("node.list", {})).nodes));
+  app.get("/api/v1/tasks", async (context) => context.json(await source.ask("task.list", listRequest(context))));
   app.notFound((context) => {
     const error = new ClawError("not_found", `there is nothing at ${context.req.path}`, { hint: "try /api/v1/status" });
     return context.json({ error: error.toWire() }, 404);

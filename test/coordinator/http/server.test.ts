@@ -5,7 +5,13 @@ import { ClawError } from "../../../src/common/errors.ts";
 import { LIMITS } from "../../../src/common/limits.ts";
 import { VERSION } from "../../../src/common/version.ts";
 import type { QueryRequest } from "../../../src/communication/queries.ts";
-import { type HttpServer, type HttpSource, httpApp, serveHttp } from "../../../src/coordinator/http/server.ts";
+import {
+  type HttpQuery,
+  type HttpServer,
+  type HttpSource,
+  httpApp,
+  serveHttp,
+} from "../../../src/coordinator/http/server.ts";
 
 const TOKEN = "t".repeat(43);
 const AUTHORIZED = { authorization: `Bearer ${TOKEN}` };
@@ -29,9 +35,10 @@ function endpoint(source: Partial<HttpSource> = {}, host = "127.0.0.1"): Endpoin
   const bugs: unknown[] = [];
   const answers = {
     failing: () => [],
-    status: () => ({ status: { cluster: "c" } }),
-    nodes: () => ({ nodes: [{ id: "node_1" }] }),
-    tasks: (request: QueryRequest<"task.list">) => {
+    ask: async (type: HttpQuery, request: QueryRequest<"task.list">) => {
+      await Promise.resolve();
+      if (type === "cluster.status") return { status: { cluster: "c" } };
+      if (type === "node.list") return { nodes: [{ id: "node_1" }] };
       asked.push(request);
       return { tasks: [], cursor: "7.0" };
     },
@@ -144,11 +151,9 @@ describe("with the token", () => {
 
   test("one that does not lead says so, and a refusal keeps its status", async () => {
     const { get, bugs } = endpoint({
-      status: () => {
-        throw new ClawError("not_leading", "this coordinator is not leading");
-      },
-      tasks: () => {
-        throw new ClawError("bad_request", "no such cursor", { field: "cursor" });
+      ask: (type) => {
+        if (type === "cluster.status") throw new ClawError("not_leading", "this coordinator is not leading");
+        return Promise.reject(new ClawError("bad_request", "no such cursor", { field: "cursor" }));
       },
     });
     const status = await get("/api/v1/status");
@@ -162,9 +167,7 @@ describe("with the token", () => {
   test("a bug is answered, and told to whoever runs the coordinator", async () => {
     const bug = new Error("a bug");
     const { get, bugs } = endpoint({
-      nodes: () => {
-        throw bug;
-      },
+      ask: () => Promise.reject(bug),
     });
     expect([(await get("/api/v1/nodes")).status, bugs]).toEqual([500, [bug]]);
   });
