@@ -1,0 +1,254 @@
+// `scripts/chaos`: real processes under random faults. One NATS, two coordinators, three workers, all the compiled binary's;
+// they are killed, stopped and let go on again, while thousands of tasks are submitted whose every attempt writes a line
+// into a file that claw knows nothing of. At the end the ledger: what was acknowledged is there, done and recorded once.
+
+import { appendFileSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { Chance } from "../sim/chance.ts";
+import { closeMachines, type Machine, machine, type Service, until } from "./binary.ts";
+
+const HELP = `Runs a real cluster under random faults, and then looks whether everything acknowledged was done, and recorded once.
+
+  scripts/chaos                      one minute
+  scripts/chaos --minutes 30
+  scripts/chaos --seed 7             the same faults in the same order, as far as real time allows
+`;
+
+const MEMBERS = 100;
+/** Everything has to be over so long after the last fault. */
+const PEACE_MS = 180_000;
+
+/** One process that is killed and started again, stopped and let go on. */
+class Victim {
+  readonly name: string;
+  readonly #start: () => Promise<Service>;
+  #service: Service | undefined;
+
+  constructor(name: string, start: () => Promise<Service>) {
+    this.name = name;
+    this.#start = start;
+  }
+
+  async up(): Promise<void> {
+    this.#service = await this.#start();
+  }
+
+  get log(): string {
+    return this.#service?.log ?? "";
+  }
+
+  async kill(): Promise<void> {
+    await this.#service?.kill();
+  }
+
+  signal(name: "SIGSTOP" | "SIGCONT"): void {
+    if (this.#service?.running === true) process.kill(this.#service.pid, name);
+  }
+
+  /** What ended itself meanwhile is started again, as its supervisor would. */
+  async heal(): Promise<void> {
+    this.signal("SIGCONT");
+    if (this.#service?.running !== true) await this.up();
+  }
+}
+
+interface Acknowledged {
+  key: string;
+  id: string;
+}
+
+class Chaos {
+  readonly #chance: Chance;
+  readonly #began_ms = performance.now();
+  readonly #client: Machine;
+  readonly #ledger: string;
+  readonly #acknowledged: Acknowledged[] = [];
+  readonly faults = new Map<string, number>();
+  #url = "";
+  #victims: Victim[] = [];
+  #peace = false;
+  #problem: string | undefined;
+
+  constructor(seed: number) {
+    this.#chance = new Chance(seed);
+    this.#client = machine();
+    this.#ledger = join(this.#client.folder, "ledger");
+    appendFileSync(this.#ledger, "");
+  }
+
+  #say(what: string): void {
+    console.log(`${((performance.now() - this.#began_ms) / 1000).toFixed(1).padStart(7)} s  ${what}`);
+  }
+
+  async #nats(): Promise<Service> {
+    const here = machine();
+    const folder = join(here.folder, "nats");
+    mkdirSync(folder);
+    const server = process.env["NATS_SERVER"] ?? "nats-server";
+    const port = this.#url === "" ? "-1" : new URL(this.#url).port;
+    const store = join(this.#client.folder, "store");
+    const args = ["-js", "-sd", store, "-a", "127.0.0.1", "-p", port, "--ports_file_dir", folder];
+    const service = here.beginOther([server, ...args]);
+    this.#url = await until("the server's port", () => {
+      const file = readdirSync(folder).find((name) => name.endsWith(".ports"));
+      const text = file === undefined ? "" : readFileSync(join(folder, file), "utf8");
+      return text === "" ? undefined : (JSON.parse(text) as { nats: string[] }).nats[0];
+    });
+    return service;
+  }
+
+  async start(): Promise<void> {
+    const nats = new Victim("nats", () => this.#nats());
+    await nats.up();
+    const role = (name: string, kind: "coordinator" | "worker"): Victim => {
+      const own = machine();
+      return new Victim(name, () => Promise.resolve(own.begin(["--role", kind, "--nats", this.#url])));
+    };
+    const others = [
+      ...[1, 2].map((at) => role(`coordinator ${at}`, "coordinator")),
+      ...[1, 2, 3].map((at) => role(`worker ${at}`, "worker")),
+    ];
+    this.#victims = [nats, ...others];
+    for (const one of others) await one.up();
+    for (const one of others) await until(`${one.name} is ready`, () => /is up|has joined/.test(one.log) || undefined);
+  }
+
+  /** Submits arrays one after the other; under one key each, so that whatever is in doubt can be sent again. */
+  async load(client: number): Promise<void> {
+    const env = { CLAW_NATS_URL: this.#url };
+    const line = `echo "$CLAW_TASK_ID" >> ${this.#ledger}; exit $((CLAW_TASK_INDEX % 10 == 9))`;
+    for (let at = 0; !this.#peace; at++) {
+      const key = `chaos-${client}-${at}`;
+      const words = [
+        "submit",
+        "--json",
+        "--key",
+        key,
+        "--array",
+        String(MEMBERS),
+        "--retries",
+        "1",
+        "--backoff",
+        "100ms",
+      ];
+      for (;;) {
+        const { code, out, err } = await this.#client.claw([...words, "--shell", line], { env, deadline_ms: 120_000 });
+        if (code === 0) {
+          this.#acknowledged.push({ key, id: (JSON.parse(out) as { id: string }).id });
+          break;
+        }
+        // No coordinator for now: as good as a pause. Anything else is none of the faults'.
+        if (code === 69 || code === 75) continue;
+        this.#problem ??= `a submission ended with ${code}: ${err}`;
+        return;
+      }
+      await Bun.sleep(this.#chance.between(50, 400));
+    }
+  }
+
+  async faultsFor(duration_ms: number): Promise<void> {
+    const end_ms = performance.now() + duration_ms;
+    while (performance.now() < end_ms && this.#problem === undefined) {
+      await Bun.sleep(this.#chance.between(500, 3_000));
+      const victim = this.#victims[this.#chance.below(this.#victims.length)];
+      if (victim === undefined) continue;
+      const kill = this.#chance.once(2);
+      const pause_ms = this.#chance.between(100, 5_000);
+      const what = `${victim.name}: ${kill ? "killed" : "stopped"}`;
+      this.#say(`${what} for ${pause_ms} ms`);
+      this.faults.set(what, (this.faults.get(what) ?? 0) + 1);
+      if (kill) await victim.kill();
+      else victim.signal("SIGSTOP");
+      await Bun.sleep(pause_ms);
+      await victim.heal();
+    }
+    for (const victim of this.#victims) await victim.heal();
+    this.#peace = true;
+  }
+
+  /** The ledger; throws what is wrong with it. */
+  async settle(): Promise<string> {
+    if (this.#problem !== undefined) throw new Error(this.#problem);
+    const env = { CLAW_NATS_URL: this.#url };
+    this.#say(`peace: ${this.#acknowledged.length} arrays of ${MEMBERS} were acknowledged`);
+    const ids = this.#acknowledged.map(({ id }) => id);
+    if (new Set(ids).size !== ids.length) throw new Error("two keys have one task");
+    const waited = await this.#client.claw(["wait", ...ids], { env, deadline_ms: PEACE_MS });
+    if (waited.code !== 1) throw new Error(`wait ended with ${waited.code}, not 1: ${waited.err}`);
+    const executed = new Map<string, number>();
+    for (const line of readFileSync(this.#ledger, "utf8").split("\n")) {
+      if (line !== "") executed.set(line, (executed.get(line) ?? 0) + 1);
+    }
+    const every = await this.#client.json<{ id: string; counts?: Record<string, number> }[]>(
+      ["ls", "--limit", "1000"],
+      { env },
+    );
+    if (every.length !== ids.length)
+      throw new Error(`${ids.length} arrays were acknowledged, ${every.length} are there`);
+    let [again, tasks] = [0, 0];
+    for (const id of ids) {
+      const counts = every.find((one) => one.id === id)?.counts;
+      const [completed, failed] = [counts?.["completed"], counts?.["failed"]];
+      if (completed !== MEMBERS * 0.9 || failed !== MEMBERS * 0.1) {
+        throw new Error(
+          `${id}: ${completed} succeeded and ${failed} failed of ${MEMBERS}, a tenth of them should have`,
+        );
+      }
+      for (let index = 0; index < MEMBERS; index++) {
+        const times = executed.get(`${id}.${index}`) ?? 0;
+        // Who fails is tried once more.
+        const wanted = index % 10 === 9 ? 2 : 1;
+        if (times < wanted) throw new Error(`${id}.${index} is recorded and was run ${times} times, not ${wanted}`);
+        again += times - wanted;
+        tasks += 1;
+      }
+    }
+    const lines = [
+      `submitted and acknowledged   ${tasks}`,
+      `recorded                     ${tasks}, each once`,
+      `lost                         0`,
+      `executed more than once      ${again} (allowed: a worker died, or was not heard, while they ran)`,
+      `faults                       ${[...this.faults].map(([what, times]) => `${what} ${times}`).join(", ")}`,
+    ];
+    return lines.join("\n");
+  }
+}
+
+async function main(argv: string[]): Promise<number> {
+  const options = {
+    minutes: { type: "string" },
+    seed: { type: "string" },
+    help: { type: "boolean", short: "h" },
+  } as const;
+  const { values } = parseArgs({ args: argv, options });
+  if (values.help === true) {
+    console.log(HELP);
+    return 0;
+  }
+  const [minutes, seed] = [Number(values.minutes ?? 1), Number(values.seed ?? 1)];
+  if (!(minutes > 0 && minutes <= 24 * 60) || !Number.isSafeInteger(seed)) {
+    process.stderr.write(
+      "chaos: --minutes is a number from 0 to 1440, --seed a whole one\n  see scripts/chaos --help\n",
+    );
+    return 64;
+  }
+  try {
+    const chaos = new Chaos(seed);
+    await chaos.start();
+    const loads = [1, 2].map((client) => chaos.load(client));
+    await chaos.faultsFor(minutes * 60_000);
+    await Promise.all(loads);
+    console.log(await chaos.settle());
+    return 0;
+  } finally {
+    await closeMachines();
+  }
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  process.stderr.write(`chaos: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}
