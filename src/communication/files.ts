@@ -14,6 +14,7 @@ import {
 } from "nats";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
+import { ensureStream } from "./streams.ts";
 import { subjects } from "./subjects.ts";
 
 const TIMEOUT_MS = 10_000;
@@ -25,7 +26,7 @@ const STORED_ALREADY = /per subject/;
 
 /** Makes the stream where it is missing. */
 export async function openFiles(manager: JetStreamManager, cluster: string, replicas: number): Promise<void> {
-  await manager.streams.add({
+  await ensureStream(manager, {
     name: subjects.fileStream(cluster),
     subjects: [subjects.allFiles(cluster)],
     storage: StorageType.File,

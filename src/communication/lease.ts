@@ -4,6 +4,7 @@
 import { type KV, type NatsConnection, StorageType } from "nats";
 import { z } from "zod";
 import { ClawError, messageOf } from "../common/errors.ts";
+import { errorCode, isStreamMissing } from "./streams.ts";
 import { subjects } from "./subjects.ts";
 
 const LeaseRecord = z.strictObject({
@@ -38,7 +39,6 @@ export interface Lease {
 
 const KEY = "leader";
 const WRONG_LAST_SEQUENCE = 10071;
-const STREAM_NOT_FOUND = 10059;
 
 export async function openLease(
   connection: NatsConnection,
@@ -84,7 +84,7 @@ class NatsLease implements Lease {
       try {
         return await this.#kv.put(KEY, JSON.stringify(record), { previousSeq: revision });
       } catch (error) {
-        if (codeOf(error) === WRONG_LAST_SEQUENCE) return undefined;
+        if (errorCode(error) === WRONG_LAST_SEQUENCE) return undefined;
         throw error;
       }
     });
@@ -109,10 +109,6 @@ class NatsLease implements Lease {
   }
 }
 
-function codeOf(error: unknown): number | undefined {
-  return (error as { api_error?: { err_code?: number } }).api_error?.err_code;
-}
-
 function isGone(error: unknown): boolean {
-  return codeOf(error) === STREAM_NOT_FOUND || (error as { code?: string }).code === "503";
+  return isStreamMissing(error) || (error as { code?: string }).code === "503";
 }

@@ -9,12 +9,12 @@ import {
   nanos,
   RetentionPolicy,
   StorageType,
-  type StreamConfig,
   type StreamState,
 } from "nats";
 import { ClawError, messageOf } from "../common/errors.ts";
 import type { Runtime } from "../common/runtime.ts";
 import { randomHex, sleep } from "../common/runtime.ts";
+import { ensureStream, errorCode, isStreamMissing, type NewStream } from "./streams.ts";
 import { subjects } from "./subjects.ts";
 
 /** What became of an append. `deposed`: another writer has this place. `unknown`: nobody could say. */
@@ -68,10 +68,7 @@ const PATIENCE: LogPatience = { append_ms: 5_000, ask_ms: 10_000, look_ms: 10_00
  * So one request with `reply: claw.<c>.log` would have put its answer into the log, and every leader would have stopped.
  */
 const SECRET_BYTES = 16;
-const STREAM_NOT_FOUND = 10059;
 const NO_MESSAGE = 10037;
-
-type NewStream = Partial<StreamConfig> & { name: string; subjects: string[] };
 
 export async function openLog(
   connection: NatsConnection,
@@ -84,10 +81,7 @@ export async function openLog(
   const options = domain === undefined ? {} : { domain };
   const manager = await connection.jetstreamManager({ ...options, timeout: patience.ask_ms });
   const name = subjects.logStream(cluster);
-  const info = await manager.streams.info(name).catch(async (error: unknown) => {
-    if (errorCode(error) !== STREAM_NOT_FOUND) throw error;
-    return await manager.streams.add(configOf(runtime, cluster, replicas));
-  });
+  const info = await ensureStream(manager, configOf(runtime, cluster, replicas));
   return new NatsLog(
     connection,
     connection.jetstream({ ...options, timeout: patience.append_ms }),
@@ -132,14 +126,10 @@ export async function renewLog(
     ...(domain === undefined ? {} : { domain }),
   });
   await manager.streams.delete(subjects.logStream(cluster)).catch((error: unknown) => {
-    if (errorCode(error) !== STREAM_NOT_FOUND) throw silent(error);
+    if (!isStreamMissing(error)) throw silent(error);
   });
   await manager.streams.add({ ...configOf(runtime, cluster, replicas), first_seq: sequence + 1 });
   return await openLog(connection, runtime, cluster, replicas, domain);
-}
-
-function errorCode(error: unknown): number | undefined {
-  return (error as { api_error?: { err_code?: number } }).api_error?.err_code;
 }
 
 class NatsLog implements LogUpkeep {

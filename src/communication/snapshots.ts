@@ -15,11 +15,11 @@ import { ClawError, messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import { type Runtime, randomHex } from "../common/runtime.ts";
 import { chunksOf, Manifest } from "../common/snapshot.ts";
+import { ensureStream, errorCode } from "./streams.ts";
 import { subjects } from "./subjects.ts";
 
 const TIMEOUT_MS = 10_000;
 const SECRET_BYTES = 16;
-const STREAM_NOT_FOUND = 10059;
 
 /** The port: the real one here, and one in the simulator. Everything throws `broker` when the broker does not answer. */
 export interface SnapshotStore {
@@ -47,26 +47,19 @@ export async function openSnapshots(
   const options = { timeout: TIMEOUT_MS, ...(domain === undefined ? {} : { domain }) };
   const manager = await connection.jetstreamManager(options);
   const name = subjects.snapshotStream(cluster);
-  const info = await manager.streams.info(name).catch(async (error: unknown) => {
-    if (errorCode(error) !== STREAM_NOT_FOUND) throw error;
-    return await manager.streams.add({
-      name,
-      subjects: [`${subjects.snapshots(cluster, randomHex(runtime, SECRET_BYTES))}.>`],
-      storage: StorageType.File,
-      retention: RetentionPolicy.Limits,
-      discard: DiscardPolicy.New,
-      discard_new_per_subject: true,
-      max_msgs_per_subject: 1,
-      deny_delete: true,
-      num_replicas: replicas,
-    });
+  const info = await ensureStream(manager, {
+    name,
+    subjects: [`${subjects.snapshots(cluster, randomHex(runtime, SECRET_BYTES))}.>`],
+    storage: StorageType.File,
+    retention: RetentionPolicy.Limits,
+    discard: DiscardPolicy.New,
+    discard_new_per_subject: true,
+    max_msgs_per_subject: 1,
+    deny_delete: true,
+    num_replicas: replicas,
   });
   const root = (info.config.subjects[0] ?? "").replace(/\.>$/, "");
   return new NatsSnapshots(manager, connection.jetstream(options), name, root);
-}
-
-function errorCode(error: unknown): number | undefined {
-  return (error as { api_error?: { err_code?: number } }).api_error?.err_code;
 }
 
 const NO_MESSAGE = 10037;

@@ -3,6 +3,7 @@
 import { DiscardPolicy, type NatsConnection, nanos, RetentionPolicy, StorageType } from "nats";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { openFiles } from "./files.ts";
+import { ensureStream } from "./streams.ts";
 import { subjects } from "./subjects.ts";
 
 export interface OutputLimits {
@@ -50,12 +51,8 @@ export async function openStores(
   };
   // Output need not be on disk when it is acknowledged; the package passes the field on without knowing it.
   const lazily = replicas === 1 ? { persist_mode: "async" } : {};
-  const known = await manager.streams.info(name).catch((error: unknown) => {
-    if ((error as { api_error?: { err_code?: number } }).api_error?.err_code !== 10059) throw error;
-    return undefined;
-  });
-  if (known === undefined) await manager.streams.add({ name, ...wanted, ...lazily });
-  else if (known.config.max_bytes !== wanted.max_bytes || known.config.max_age !== wanted.max_age) {
+  const known = await ensureStream(manager, { name, ...wanted, ...lazily });
+  if (known.config.max_bytes !== wanted.max_bytes || known.config.max_age !== wanted.max_age) {
     await manager.streams.update(name, wanted);
   }
   await openFiles(manager, cluster, replicas);

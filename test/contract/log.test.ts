@@ -7,6 +7,7 @@ import { systemRuntime } from "../../src/common/runtime.ts";
 import { openConnection } from "../../src/communication/connection.ts";
 import { readCredentials } from "../../src/communication/credentials.ts";
 import { type AppendResult, type Log, type LogUpkeep, openLog } from "../../src/communication/log.ts";
+import { openSnapshots } from "../../src/communication/snapshots.ts";
 import { subjects } from "../../src/communication/subjects.ts";
 import { countingProxy } from "../communication/proxy.ts";
 import { CLUSTER, openBench, until } from "../communication/server-bench.ts";
@@ -395,6 +396,18 @@ describe("the real log, beside the contract", () => {
       await server.close();
     }
   }, 60_000);
+
+  test("is one, however many open it at once where there was none", async () => {
+    const { connection, close } = await single();
+    try {
+      const all = await Promise.all(Array.from({ length: 8 }, () => openLog(connection, systemRuntime, CLUSTER, 1)));
+      expect(new Set(all.map(({ created }) => created)).size).toBe(1);
+      for (const [at, log] of all.entries()) expect(await log.append(at + 1, String(at), batch("a"))).toBe("stored");
+      await Promise.all(Array.from({ length: 4 }, () => openSnapshots(connection, systemRuntime, CLUSTER, 1)));
+    } finally {
+      await close();
+    }
+  });
 
   test("keeps its subject and its beginning when it is opened again, and its stream forgets nothing by itself", async () => {
     const { connection, close, manager } = await single();
