@@ -14,7 +14,8 @@ export type Canary =
   | "lease_trusted_too_long"
   | "deposition_ignored"
   | "head_kept_after_term"
-  | "refused_unconfirmed";
+  | "refused_unconfirmed"
+  | "capacity_ignored";
 
 export function planted(name: Canary): boolean {
   return typeof CLAW_CANARY === "string" && CLAW_CANARY === name;

@@ -117,6 +117,18 @@ describe("the coordinator's side", () => {
     expect([bus.dropped, dropped.length]).toEqual([4, 1]);
   });
 
+  test("an answer that no message can carry is an error, and the connection lives on", async () => {
+    await coordinator({
+      query: (_type, _payload, _who, request) => request.respond({ text: "x".repeat(2 * LIMITS.message_bytes) }),
+    });
+    const ask = async () =>
+      (await client.request(subjects.query(CLUSTER, "client_1", "node.list"), "{}", { timeout: 5_000 })).json<{
+        error: { code: string };
+      }>();
+    expect((await ask()).error.code).toBe("too_large");
+    expect((await ask()).error.code).toBe("too_large");
+  });
+
   test("hands a request on, with its sender and its size, and sends the answer", async () => {
     const payload = JSON.stringify({ v: 1, role: "worker" });
     const got: unknown[] = [];

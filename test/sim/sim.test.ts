@@ -62,6 +62,7 @@ const FOUND: Record<Canary, RegExp> = {
   deposition_ignored: /left the outbox before it was logged|does not follow|is not in the log|did not know/,
   head_kept_after_term: /epoch \d+ after|does not follow|is not in the/,
   refused_unconfirmed: /left the outbox before it was logged/,
+  capacity_ignored: /is over its capacity/,
 };
 
 for (const [canary, message] of Object.entries(FOUND)) {
