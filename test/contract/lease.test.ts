@@ -117,6 +117,7 @@ for (const [name, open] of [
       const { lease, other, settled } = await bench();
       const heard = Promise.withResolvers<void>();
       const unwatch = other.watch(heard.resolve);
+      await settled(other.read()); // behind the subscription, on the same connection
       await settled(lease.write(record("a"), 0));
       await settled(heard.promise);
       unwatch();
