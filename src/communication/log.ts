@@ -14,7 +14,7 @@ import {
 import { ClawError, messageOf } from "../common/errors.ts";
 import type { Runtime } from "../common/runtime.ts";
 import { randomHex, sleep } from "../common/runtime.ts";
-import { ensureStream, errorCode, isStreamMissing, type NewStream } from "./streams.ts";
+import { ensureStream, errorCode, findStream, hiddenName, isStreamMissing, type NewStream } from "./streams.ts";
 import { subjects } from "./subjects.ts";
 
 /** What became of an append. `deposed`: another writer has this place. `unknown`: nobody could say. */
@@ -77,11 +77,12 @@ export async function openLog(
   replicas: number,
   domain?: string,
   patience: LogPatience = PATIENCE,
+  hidden = false,
 ): Promise<LogUpkeep> {
   const options = domain === undefined ? {} : { domain };
   const manager = await connection.jetstreamManager({ ...options, timeout: patience.ask_ms });
-  const name = subjects.logStream(cluster);
-  const info = await ensureStream(manager, configOf(runtime, cluster, replicas));
+  const name = (await findStream(manager, subjects.logStream(cluster))) ?? newName(runtime, cluster, hidden);
+  const info = await ensureStream(manager, configOf(runtime, cluster, name, replicas));
   return new NatsLog(
     connection,
     connection.jetstream({ ...options, timeout: patience.append_ms }),
@@ -94,10 +95,19 @@ export async function openLog(
   );
 }
 
+/**
+ * Hidden from those to whom claw gave credentials. On a NATS of the user's own several coordinators may found a cluster
+ * at once, so there the name has to be the same for all.
+ */
+function newName(runtime: Runtime, cluster: string, hidden: boolean): string {
+  const name = subjects.logStream(cluster);
+  return hidden ? hiddenName(runtime, name) : name;
+}
+
 /** What the log is made with. Clients and workers may neither delete nor purge; a coordinator purges, below a snapshot. */
-function configOf(runtime: Runtime, cluster: string, replicas: number): NewStream {
+function configOf(runtime: Runtime, cluster: string, name: string, replicas: number): NewStream {
   return {
-    name: subjects.logStream(cluster),
+    name,
     subjects: [subjects.log(cluster, randomHex(runtime, SECRET_BYTES))],
     storage: StorageType.File,
     retention: RetentionPolicy.Limits,
@@ -120,15 +130,20 @@ export async function renewLog(
   replicas: number,
   domain: string | undefined,
   sequence: number,
+  hidden = false,
 ): Promise<LogUpkeep> {
   const manager = await connection.jetstreamManager({
     timeout: PATIENCE.ask_ms,
     ...(domain === undefined ? {} : { domain }),
   });
-  await manager.streams.delete(subjects.logStream(cluster)).catch((error: unknown) => {
-    if (!isStreamMissing(error)) throw silent(error);
-  });
-  await manager.streams.add({ ...configOf(runtime, cluster, replicas), first_seq: sequence + 1 });
+  const old = await findStream(manager, subjects.logStream(cluster));
+  if (old !== undefined) {
+    await manager.streams.delete(old).catch((error: unknown) => {
+      if (!isStreamMissing(error)) throw silent(error);
+    });
+  }
+  const config = configOf(runtime, cluster, newName(runtime, cluster, hidden), replicas);
+  await manager.streams.add({ ...config, first_seq: sequence + 1 });
   return await openLog(connection, runtime, cluster, replicas, domain);
 }
 

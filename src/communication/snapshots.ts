@@ -15,7 +15,7 @@ import { ClawError, messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import { type Runtime, randomHex } from "../common/runtime.ts";
 import { chunksOf, Manifest } from "../common/snapshot.ts";
-import { ensureStream, errorCode } from "./streams.ts";
+import { ensureStream, errorCode, findStream, hiddenName } from "./streams.ts";
 import { subjects } from "./subjects.ts";
 
 const TIMEOUT_MS = 10_000;
@@ -43,10 +43,12 @@ export async function openSnapshots(
   cluster: string,
   replicas: number,
   domain?: string,
+  hidden = false,
 ): Promise<SnapshotStore> {
   const options = { timeout: TIMEOUT_MS, ...(domain === undefined ? {} : { domain }) };
   const manager = await connection.jetstreamManager(options);
-  const name = subjects.snapshotStream(cluster);
+  const plain = subjects.snapshotStream(cluster);
+  const name = (await findStream(manager, plain)) ?? (hidden ? hiddenName(runtime, plain) : plain);
   const info = await ensureStream(manager, {
     name,
     subjects: [`${subjects.snapshots(cluster, randomHex(runtime, SECRET_BYTES))}.>`],

@@ -1,6 +1,11 @@
 // Making what is missing of NATS's streams, by several coordinators at once: whoever comes second takes what is there.
+//
+// Streams that must not be lost have a name that only coordinators know. No permission can do it: who may ask the broker
+// anything (a file, the next piece of output) names the subject of the answer, and the broker sends it there with its own
+// power. So `reply: $JS.API.STREAM.DELETE.CLAW_default_LOG`, and an empty answer, deleted the log: tried, by a worker.
 
 import type { JetStreamManager, StreamConfig, StreamInfo } from "nats";
+import { type Runtime, randomHex } from "../common/runtime.ts";
 
 const STREAM_NOT_FOUND = 10059;
 const NAME_IN_USE = 10058;
@@ -14,6 +19,22 @@ export function errorCode(error: unknown): number | undefined {
 
 export function isStreamMissing(error: unknown): boolean {
   return errorCode(error) === STREAM_NOT_FOUND;
+}
+
+const SECRET_BYTES = 16;
+const SECRET = /^_[0-9a-f]{32}$/;
+
+/** `name` with what nobody can guess behind it. */
+export function hiddenName(runtime: Runtime, name: string): string {
+  return `${name}_${randomHex(runtime, SECRET_BYTES)}`;
+}
+
+/** The stream of this name, whether hidden or made before there were hidden ones. */
+export async function findStream(manager: JetStreamManager, name: string): Promise<string | undefined> {
+  for await (const found of manager.streams.names()) {
+    if (found === name || (found.startsWith(name) && SECRET.test(found.slice(name.length)))) return found;
+  }
+  return undefined;
 }
 
 /** The stream with this name as it is, made of `config` where there is none. */

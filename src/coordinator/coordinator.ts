@@ -150,10 +150,11 @@ export class Coordinator implements Service {
   async #openStreams(connection: NatsConnection) {
     const { runtime, config } = this.#options;
     const { cluster, output, lease_ms } = config;
-    const { replicas, domain } = config.nats;
+    const { replicas, domain, url } = config.nats;
+    const hidden = url === undefined;
     const [log, store, lease] = await Promise.all([
-      openLog(connection, runtime, cluster, replicas, domain),
-      openSnapshots(connection, runtime, cluster, replicas, domain),
+      openLog(connection, runtime, cluster, replicas, domain, undefined, hidden),
+      openSnapshots(connection, runtime, cluster, replicas, domain, hidden),
       openLease(connection, cluster, replicas, lease_ms, domain),
       openStores(connection, cluster, output, replicas, domain),
     ]);

@@ -63,15 +63,17 @@ export async function restoreCluster(options: RestoreOptions): Promise<Restored>
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const manifest = prepare(options, places);
     connection = await broker.connect("claw restore");
-    const { cluster, nats } = config;
-    const log = await openLog(connection, runtime, cluster, nats.replicas, nats.domain);
+    const { cluster } = config;
+    const { replicas, domain, url } = config.nats;
+    const hidden = url === undefined;
+    const log = await openLog(connection, runtime, cluster, replicas, domain, undefined, hidden);
     if (!options.force) await refuseLoss(manifest, log, places, options);
-    const renewed = await renewLog(connection, runtime, cluster, nats.replicas, nats.domain, manifest.sequence);
+    const renewed = await renewLog(connection, runtime, cluster, replicas, domain, manifest.sequence, hidden);
     const tasks = adopt(places.made, manifest, renewed.created);
     const kept = existsSync(places.view) ? setAside(places.view, "before") : undefined;
     rmSync(places.witness, { force: true });
     renameSync(places.made, places.view);
-    const store = await openSnapshots(connection, runtime, cluster, nats.replicas, nats.domain);
+    const store = await openSnapshots(connection, runtime, cluster, replicas, domain, hidden);
     return { manifest: await publish(store, places, runtime), tasks, kept };
   } finally {
     rmSync(folder, { recursive: true, force: true });

@@ -15,6 +15,7 @@ import { type Log, openLog } from "../../src/communication/log.ts";
 import { followOutput, type OutputChunk, OutputPublisher } from "../../src/communication/output.ts";
 import type { Role } from "../../src/communication/permissions.ts";
 import { openStores } from "../../src/communication/stores.ts";
+import { findStream } from "../../src/communication/streams.ts";
 import { subjects } from "../../src/communication/subjects.ts";
 import { type Bench, CLUSTER, openBench, until } from "./server-bench.ts";
 
@@ -29,6 +30,7 @@ let coordinator: NatsConnection;
 let log: Log;
 /** What nobody but the log's stream knows. */
 let log_subject = "";
+let log_name = "";
 let worker: Peer;
 let neighbour: Peer;
 let client: Peer;
@@ -66,9 +68,10 @@ beforeAll(async () => {
   const own = readCredentials(bench.identity.localCredentials("coordinator"));
   coordinator = await openConnection({ url: bench.server.url, name: "c", ...own, timeout_ms: 5_000 });
   await openStores(coordinator, CLUSTER, { total_bytes: 1 << 26, max_age_ms: 3_600_000 }, 1);
-  log = await openLog(coordinator, systemRuntime, CLUSTER, 1);
+  log = await openLog(coordinator, systemRuntime, CLUSTER, 1, undefined, undefined, true);
   const manager = await coordinator.jetstreamManager();
-  log_subject = (await manager.streams.info(subjects.logStream(CLUSTER))).config.subjects[0]!;
+  log_name = (await findStream(manager, subjects.logStream(CLUSTER)))!;
+  log_subject = (await manager.streams.info(log_name)).config.subjects[0]!;
   expect(await log.append(1, "n", new TextEncoder().encode("the first event"))).toBe("stored");
   [worker, neighbour, client, stranger] = [
     await join("worker"),
@@ -324,8 +327,37 @@ describe("an answer that is sent elsewhere", () => {
     await settled(client);
     expect(await log.last()).toBe(1);
     const manager = await coordinator.jetstreamManager();
-    expect((await manager.streams.info(stream)).state.first_seq).toBe(1);
+    expect((await manager.streams.info(log_name)).state.first_seq).toBe(1);
     for (const api of ["PURGE", "DELETE"]) await manager.consumers.delete(output, `push${api}`);
+  });
+
+  test("by the broker, and empty, finds no log to delete, because nobody knows its name", async () => {
+    expect(log_name).toMatch(new RegExp(`^CLAW_${CLUSTER}_LOG_[0-9a-f]{32}$`));
+    const output = subjects.outputStream(CLUSTER);
+    const nowhere = subjects.fileChunk(CLUSTER, "0".repeat(64), 0);
+    const create = `$JS.API.CONSUMER.CREATE.${output}.nothing.claw.${CLUSTER}.node.*.out.1.1.>`;
+    const config = { name: "nothing", filter_subject: `claw.${CLUSTER}.node.*.out.1.1.>`, ack_policy: "none" };
+    await client.connection.request(create, JSON.stringify({ stream_name: output, config }), { timeout: 5_000 });
+    // The way is open: a stream whose name is known goes. When it does not, the names need no hiding any more.
+    const manager = await coordinator.jetstreamManager();
+    await manager.streams.add({ name: "KNOWN", subjects: ["known"] });
+    for (const name of [subjects.logStream(CLUSTER), `${subjects.logStream(CLUSTER)}_*`, "KNOWN"]) {
+      for (const api of ["PURGE", "DELETE"]) {
+        const reply = `$JS.API.STREAM.${api}.${name}`;
+        const read = `$JS.API.DIRECT.GET.${subjects.fileStream(CLUSTER)}.${nowhere}`;
+        worker.connection.publish(read, "", { reply });
+        client.connection.publish(`$JS.API.CONSUMER.MSG.NEXT.${output}.nothing`, '{"no_wait":true}', { reply });
+      }
+    }
+    const known = (): Promise<boolean> =>
+      manager.streams.info("KNOWN").then(
+        () => false,
+        () => true,
+      );
+    await until(async () => ((await known()) ? true : undefined), "the end of the stream whose name is known");
+    await settled(client);
+    expect(await log.last()).toBe(1);
+    expect((await manager.streams.info(log_name)).state.messages).toBe(1);
   });
 
   test("by the coordinator goes to nobody", async () => {
