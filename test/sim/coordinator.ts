@@ -16,6 +16,7 @@ import { Queries } from "../../src/storage/queries.ts";
 import { removeDatabase } from "../../src/storage/snapshot.ts";
 import type { View } from "../../src/storage/view.ts";
 import { Crash, SimProcess } from "./process.ts";
+import { watchRows } from "./rows.ts";
 import { directMaker } from "./snapshots.ts";
 import type { World } from "./world.ts";
 
@@ -99,6 +100,7 @@ export class SimCoordinator {
       return;
     }
     this.#view = view;
+    watchRows(view, (sequence, sum) => world.checkView(this.id, sequence, sum));
     this.#terms = this.#openTerms(runtime, log, view);
     await this.#terms.start();
     this.#election = new Election({

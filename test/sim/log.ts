@@ -2,6 +2,7 @@
 // fence, which never fails.
 
 import { ClawError } from "../../src/common/errors.ts";
+import { LIMITS } from "../../src/common/limits.ts";
 import type { AppendResult, Log, LogEntry, LogExtent, LogUpkeep } from "../../src/communication/log.ts";
 import { Batch } from "../../src/core/event.ts";
 import type { Chance } from "./chance.ts";
@@ -19,10 +20,14 @@ export class SimLog implements LogUpkeep {
   #first = 1;
   /** Attempts whose end is in the log, as number.index.attempt. */
   readonly concluded = new Set<string>();
+  /** Told of each entry, the moment it is there. */
+  stored: ((entry: LogEntry) => void) | undefined;
   /** Set while the faults last. */
   faulty = true;
   /** Who waits for the next entry. */
   readonly #followers: (() => void)[] = [];
+  /** Appends under way, by their terms' nonces. */
+  readonly #flying = new Map<string, number>();
   readonly #clock: Clock;
   readonly #chance: Chance;
 
@@ -36,6 +41,7 @@ export class SimLog implements LogUpkeep {
     if (this.entries.length !== sequence - 1) return false;
     this.entries.push({ sequence, nonce, payload });
     this.#conclude(payload);
+    this.stored?.({ sequence, payload });
     for (const tell of this.#followers.splice(0)) this.#clock.after(this.#chance.between(0, 3), tell);
     return true;
   }
@@ -52,6 +58,10 @@ export class SimLog implements LogUpkeep {
   }
 
   append(sequence: number, nonce: string, payload: Uint8Array): Promise<AppendResult> {
+    const flying = (this.#flying.get(nonce) ?? 0) + 1;
+    this.#flying.set(nonce, flying);
+    if (flying > LIMITS.appends_in_flight) throw new Error(`${flying} appends of a term in flight`);
+    if (payload.length > LIMITS.message_bytes) throw new Error(`a batch of ${payload.length} bytes`);
     return new Promise((resolve) => {
       const lost = this.faulty && this.#chance.once(40);
       const unheard = this.faulty && this.#chance.once(30);
@@ -66,7 +76,10 @@ export class SimLog implements LogUpkeep {
         this.#clock.after(this.#chance.between(0, 2), arrive);
       }
       const answer_ms = lost || unheard ? 5_000 : this.#chance.between(2, 6);
-      this.#clock.after(answer_ms, () => resolve(this.#look(sequence, nonce)));
+      this.#clock.after(answer_ms, () => {
+        this.#flying.set(nonce, (this.#flying.get(nonce) ?? 0) - 1);
+        resolve(this.#look(sequence, nonce));
+      });
     });
   }
 

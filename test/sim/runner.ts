@@ -3,8 +3,9 @@
 
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
+import { Found } from "./found.ts";
 import { FAULTS, type Fault, type Plan, planOf, smaller } from "./plan.ts";
-import { Found, simulate } from "./world.ts";
+import { simulate } from "./world.ts";
 
 const HELP = `Runs the whole cluster in simulation, seed by seed: virtual time, the product's own state machines, faults.
 

@@ -1,7 +1,8 @@
 // A worker in the simulation: the production agent and outbox; its jobs are timers with an outcome.
 
 import type { NodeInfo, Outcome } from "../../src/common/models.ts";
-import type { DownMessage } from "../../src/communication/messages.ts";
+import type { DownMessage, UpMessage } from "../../src/communication/messages.ts";
+import type { State } from "../../src/core/state.ts";
 import { Outbox } from "../../src/storage/outbox.ts";
 import { Agent, keyOf } from "../../src/worker/agent.ts";
 import type { Job } from "../../src/worker/queue.ts";
@@ -70,6 +71,8 @@ export class SimWorker {
   /** What ends each running job, now instead of in its time. */
   #ends = new Map<string, () => void>();
   #used = 0;
+  /** What it said last of the attempts that it holds. */
+  #told: { count: number; hash: string } | undefined;
 
   constructor(world: World, id: string, path: string) {
     this.#world = world;
@@ -81,6 +84,7 @@ export class SimWorker {
     this.#life += 1;
     const life = this.#life;
     this.#used = 0;
+    this.#told = undefined;
     this.#stopping = new Set();
     this.#ends = new Map();
     const outbox = new CheckedOutbox(this.#path, this.#world.log.concluded);
@@ -90,7 +94,10 @@ export class SimWorker {
       action();
     };
     const world = {
-      send: (message: Parameters<World["up"]>[1]) => effect(() => this.#world.up(this.id, message)),
+      send: (message: UpMessage) => {
+        effect(() => this.#world.up(this.id, message));
+        if (message.type === "node.heartbeat") this.#told = { count: message.n, hash: message.h };
+      },
       start: (job: Job) => effect(() => this.#run(life, job)),
       stop: (job: Job) => {
         this.#stopping.add(keyOf(job));
@@ -191,6 +198,16 @@ export class SimWorker {
 
   get unacknowledged(): number {
     return this.#agent?.unacknowledged ?? 0;
+  }
+
+  /** Whether what it holds is what the log says that it holds. */
+  agreesWith({ nodes }: State): boolean {
+    const { count = 0, hash = "" } = nodes.get(this.id)?.held ?? {};
+    return this.#told?.count === count && this.#told.hash === hash;
+  }
+
+  get told(): number | undefined {
+    return this.#told?.count;
   }
 
   close(): void {

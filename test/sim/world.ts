@@ -6,8 +6,10 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClawError } from "../../src/common/errors.ts";
+import { LIMITS } from "../../src/common/limits.ts";
 import type { Specification } from "../../src/common/models.ts";
 import { COMMANDS, type CommandType, DownMessage, UpMessage } from "../../src/communication/messages.ts";
+import { subjects } from "../../src/communication/subjects.ts";
 import type { Leader } from "../../src/coordinator/leader.ts";
 import { isOver } from "../../src/core/state.ts";
 import type { View } from "../../src/storage/view.ts";
@@ -16,9 +18,11 @@ import { audit } from "./audit.ts";
 import { Chance } from "./chance.ts";
 import { Clock } from "./clock.ts";
 import { SimCoordinator } from "./coordinator.ts";
+import { Found, Stall } from "./found.ts";
 import { SimLease } from "./lease.ts";
 import { SimLog } from "./log.ts";
 import { type Fault, type Plan, planOf } from "./plan.ts";
+import { Reference } from "./reference.ts";
 import { SimSnapshots } from "./snapshots.ts";
 import { SimWorker } from "./worker.ts";
 
@@ -50,13 +54,6 @@ interface Wish {
   done: (answer: object) => void;
 }
 
-/** The faults are over, and something is not finished. */
-export class Stall extends Error {
-  constructor(what: string) {
-    super(`it does not finish: ${what}`);
-  }
-}
-
 export class World {
   readonly chance: Chance;
   readonly clock = new Clock();
@@ -77,6 +74,7 @@ export class World {
   /** The newest of what happened, a line each, when it is wanted. */
   readonly told: string[] = [];
   readonly #trace = new Bun.CryptoHasher("sha256");
+  #reference: Reference | undefined;
   #peace = false;
   #open = 0;
   #tasks = 0;
@@ -171,6 +169,8 @@ export class World {
 
   up(node: string, message: UpMessage): void {
     const text = JSON.stringify(message);
+    const heartbeat = message.type === "node.heartbeat";
+    requireSize(text, heartbeat ? LIMITS.heartbeat_bytes - subjects.up("sim", node).length : LIMITS.message_bytes);
     for (const coordinator of this.coordinators) {
       this.#deliver(() => coordinator.up(node, UpMessage.parse(JSON.parse(text))));
     }
@@ -178,6 +178,7 @@ export class World {
 
   down(node: string, message: DownMessage): void {
     const text = JSON.stringify(message);
+    requireSize(text, LIMITS.message_bytes);
     const worker = this.workers.find((one) => one.id === node);
     this.#deliver(() => worker?.down(DownMessage.parse(JSON.parse(text))));
   }
@@ -236,7 +237,7 @@ export class World {
     this.#tasks += count;
     const done = (answer: object): void => {
       const { number, existing } = answer as { number: number; existing?: number };
-      this.acknowledged.set(existing ?? id, number);
+      this.#acknowledge(existing ?? id, number);
       this.#read(number);
       if (chance.once(8)) {
         const targets = [{ number, from: 0, to: chance.between(1, count) }];
@@ -264,6 +265,14 @@ export class World {
         },
       });
     }
+  }
+
+  /** Whoever was told of it must find it in the log from then on. */
+  #acknowledge(id: number, number: number): void {
+    if (this.#reference?.knows(id, number) !== true) {
+      throw new Error(`the acknowledged submission ${id} is not in the log`);
+    }
+    this.acknowledged.set(id, number);
   }
 
   /** The same under one key, twice, by two who know nothing of each other. */
@@ -362,7 +371,7 @@ export class World {
     const done = (answer: object): void => {
       const [made] = (answer as { retried: { number: number; count: number }[] }).retried;
       if (made === undefined) return;
-      this.acknowledged.set(id, made.number);
+      this.#acknowledge(id, made.number);
       this.#tasks += made.count;
     };
     this.#wish({ type: "task.retry", payload, done });
@@ -385,7 +394,7 @@ export class World {
   #everythingOver(): boolean {
     const { leader } = this;
     if (this.#open > 0 || leader === undefined) return false;
-    if (this.workers.some((worker) => worker.unacknowledged > 0)) return false;
+    if (this.workers.some((worker) => worker.unacknowledged > 0 || !worker.agreesWith(leader.state))) return false;
     if (![...leader.state.submissions.values()].every(isOver)) return false;
     // The views are compared with the log at an equal sequence, and a last append may still wait for its acknowledgement.
     return this.coordinators.every(({ view }) => view !== undefined && this.#isUpToDate(view));
@@ -398,7 +407,14 @@ export class World {
     return live === 0 && view.witness().sequence === this.log.entries.length;
   }
 
+  /** Throws where a view is not what the log says. */
+  checkView(whose: string, sequence: number, sum: bigint): void {
+    this.#reference?.check(whose, sequence, sum);
+  }
+
   async run(seed: number): Promise<Outcome> {
+    const reference = await Reference.open(this.log);
+    this.#reference = reference;
     for (const coordinator of this.coordinators) coordinator.start();
     for (const worker of this.workers) worker.start();
     const { submissions, faults_ms } = this.#plan;
@@ -417,8 +433,15 @@ export class World {
     while (!this.#everythingOver()) {
       if (!(await this.#step(faults_ms + PEACE_MS))) throw new Stall(this.#unfinished());
     }
-    await audit({
-      ...{ log: this.log, acknowledged: this.acknowledged, unwanted: this.#unwanted, began: this.#began },
+    reference.compareWhole();
+    audit({
+      ...{
+        log: this.log,
+        fold: reference.view,
+        acknowledged: this.acknowledged,
+        unwanted: this.#unwanted,
+        began: this.#began,
+      },
       views: this.coordinators,
     });
     return {
@@ -447,14 +470,19 @@ export class World {
   #unfinished(): string {
     const state = this.leader?.state;
     const counts = state === undefined ? "no leader" : JSON.stringify(state.totals);
-    return `${this.#open} wishes open, ${counts}, unacknowledged ${this.workers.map((worker) => worker.unacknowledged)}`;
+    return `${this.#open} wishes open, ${counts}, unacknowledged ${this.workers.map((worker) => worker.unacknowledged)}, held ${this.workers.map((worker) => worker.told)}`;
   }
 
   close(): void {
+    this.#reference?.close();
     for (const coordinator of this.coordinators) coordinator.close();
     for (const worker of this.workers) worker.close();
     rmSync(this.#folder, { recursive: true, force: true });
   }
+}
+
+function requireSize(text: string, most: number): void {
+  if (text.length > most) throw new Error(`a message of ${text.length} bytes, at most ${most}: ${text.slice(0, 100)}`);
 }
 
 /** Runs one seed to its end; throws what it found, with the seed in the message. */
@@ -466,18 +494,5 @@ export async function simulate(seed: number, plan: Partial<Plan> = {}): Promise<
     throw new Found(seed, error, world.told);
   } finally {
     world.close();
-  }
-}
-
-/** What a seed found, and what happened before. */
-export class Found extends Error {
-  readonly told: readonly string[];
-  readonly kind: "stall" | "crash" | "wrong";
-
-  constructor(seed: number, cause: unknown, told: readonly string[]) {
-    super(`seed ${seed}: ${cause instanceof Error ? cause.stack : String(cause)}`, { cause });
-    this.told = told;
-    const crashed = cause instanceof TypeError || cause instanceof RangeError || cause instanceof ReferenceError;
-    this.kind = cause instanceof Stall ? "stall" : crashed ? "crash" : "wrong";
   }
 }

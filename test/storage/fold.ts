@@ -83,7 +83,8 @@ export function projection(state: State): string {
   const { cluster_id, name, epoch, leader, time_ms, created_at, next_number, results, totals } = state;
   const live = [...state.submissions.values()].filter((one) => !isOver(one)).sort((a, b) => a.number - b.number);
   const submissions = live.map((one) => ({ ...one, segments: one.segments.map(sorted), needs: state.needsOf(one) }));
-  const nodes = [...state.nodes.values()].map(({ used, held, ...node }) => {
+  const there = [...state.nodes.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+  const nodes = there.map(({ used, held, ...node }) => {
     const resources = Object.fromEntries(Object.entries(used.resources).filter(([, amount]) => amount !== 0));
     return sorted({ ...node, used: { ...used, resources }, held: [held.count, held.hash] });
   });
