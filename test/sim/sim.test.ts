@@ -59,7 +59,8 @@ const FOUND: Record<Canary, RegExp> = {
   timer_lost: /does not finish/,
   log_cut_too_far: /no snapshot is there to go on from|the log begins at/,
   lease_trusted_too_long: /did not know the acknowledged submission/,
-  deposition_ignored: /differs from the fold|left the outbox before it was logged|does not follow|is not in the log|did not know/,
+  deposition_ignored:
+    /differs from the fold|left the outbox before it was logged|does not follow|is not in the log|did not know/,
   head_kept_after_term: /epoch \d+ after|does not follow|is not in the/,
   refused_unconfirmed: /left the outbox before it was logged/,
   capacity_ignored: /is over its capacity/,
