@@ -187,7 +187,7 @@ function pathOf(command: Command | undefined): string {
 }
 
 /** Commands that follow work to its end. */
-const FOLLOWING = new Set(["run", "wait", "logs"]);
+const FOLLOWING = new Set(["run", "wait", "logs", "events"]);
 
 /** Gives an action its connection to the cluster, and closes it. */
 function connected(io: Io, program: Command, state: State, argv: readonly string[]): On {
@@ -346,6 +346,7 @@ function clusterCommands(program: Command, on: On, state: State): void {
     status.option("--json", "JSON").addHelpText("before", EXAMPLES["status"] ?? ""),
     async (io, client, _words, options) => (await import("./commands/cluster.ts")).statusCommand(io, client, options),
   );
+  eventsCommand(program, on);
   const credentials = noted(program.command("credentials"), state).description("credentials for other machines");
   credentials.addHelpText("before", EXAMPLES["credentials"] ?? "");
   const exporting = targetOptions(credentials.command("export"))
@@ -355,6 +356,21 @@ function clusterCommands(program: Command, on: On, state: State): void {
     .addHelpText("before", EXAMPLES["credentials"] ?? "");
   on(exporting, async (io, client, _words, options) =>
     (await import("./commands/cluster.ts")).exportCommand(io, client, options),
+  );
+}
+
+function eventsCommand(program: Command, on: On): void {
+  const events = targetOptions(program.command("events [tasks...]"))
+    .description("what happened to tasks, nodes and coordinators, in the order of the log")
+    .addHelpText("before", EXAMPLES["events"] ?? "")
+    .option("-f, --follow", "and what happens from now on")
+    .option("--tail <count>", "begin with so many (50; with -f 10)")
+    .option("--after <id>", "begin behind this event")
+    .option("--type <type>", "only these: task, node, task.failed, …", collect)
+    .option("--node <node>", "only what this node did")
+    .option("--json", "a JSON array, with -f an object a line");
+  on(events, async (io, client, words, options) =>
+    (await import("./commands/events.ts")).eventsCommand(io, client, words, options),
   );
 }
 

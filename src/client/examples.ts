@@ -52,6 +52,11 @@ export const EXAMPLES: Record<string, string> = {
   claw nodes drain gpu-1 --deadline 10m --reason 'new disk'
   claw nodes resume gpu-1
 `),
+  events: text(`  claw events -f
+  claw events --type task.failed,task.retried,node
+  claw events task_35f0              what happened to one task, or to an array
+  claw events -f --json | jq -r 'select(.type == "task.failed").task'
+`),
   status: text(`  claw status
   claw status --json
 `),

@@ -1,8 +1,8 @@
 // `logs --json`: each piece of output as an object. JSON knows no bytes: what is no UTF-8 comes as base64.
 
 import { isUtf8 } from "node:buffer";
+import type { Sink } from "../communication/follow.ts";
 import type { Io } from "./io.ts";
-import type { Sink } from "./print.ts";
 
 /** The longest part of a character that another piece may end. */
 const CUT_BYTES = 3;

@@ -1,6 +1,6 @@
 // Several tasks' output on one terminal: each line says whose it is. The bytes of a line stay as the task wrote them.
 
-import type { Sink } from "./print.ts";
+import type { Sink } from "../communication/follow.ts";
 
 const LINE_END = 10;
 

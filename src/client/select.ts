@@ -4,10 +4,10 @@
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import type { TaskStatus, TaskView } from "../common/models.ts";
+import { plural } from "../common/units.ts";
 import type { RequestClient } from "../communication/request.ts";
 import type { Io } from "./io.ts";
 import { readLines } from "./lines.ts";
-import { plural } from "./output.ts";
 import { duration, oneOf, pairs } from "./values.ts";
 
 export interface SelectOptions {

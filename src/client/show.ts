@@ -1,4 +1,4 @@
-// Tasks and nodes as people and scripts see them: JSON is snake_case, times ISO-8601 UTC, durations in milliseconds.
+// Tasks as people see them; what scripts see is in common/documents.ts.
 
 import type { AttemptView, Outcome, TaskView } from "../common/models.ts";
 import { isoTime } from "../common/runtime.ts";
@@ -17,35 +17,6 @@ export function commandOf(task: TaskView, most = 60): string {
     specification.script === undefined ? specification.argv : [specification.script.name, ...specification.argv];
   const text = specification.name ?? (words.join(" ") || specification.needs.executor);
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;
-}
-
-export function outcomeJson(outcome: Outcome): object {
-  const { started_at, ended_at, ...rest } = outcome;
-  return {
-    ...rest,
-    started_at: isoTime(started_at),
-    finished_at: isoTime(ended_at),
-    duration_ms: Math.max(0, ended_at - started_at),
-  };
-}
-
-export function taskJson(task: TaskView): object {
-  const { outcome, submitted_at, attempts, number: _number, ...rest } = task;
-  const { started_at, finished_at, not_before, deadline_at, ...plain } = rest;
-  return {
-    ...plain,
-    submitted_at: isoTime(submitted_at),
-    ...(not_before === undefined ? {} : { not_before: isoTime(not_before) }),
-    ...(deadline_at === undefined ? {} : { deadline_at: isoTime(deadline_at) }),
-    ...(started_at === undefined ? {} : { started_at: isoTime(started_at) }),
-    ...(finished_at === undefined ? {} : { finished_at: isoTime(finished_at) }),
-    ...(outcome === undefined ? {} : outcomeJson(outcome)),
-    ...(attempts === undefined ? {} : { attempts: attempts.map(attemptJson) }),
-  };
-}
-
-function attemptJson({ outcome, at, ...rest }: AttemptView): object {
-  return { ...rest, at: isoTime(at), ...(outcome === undefined ? {} : outcomeJson(outcome)) };
 }
 
 /** What became of an attempt that is not the last word, in a line. */

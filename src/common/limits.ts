@@ -74,6 +74,7 @@ export const LIMITS = {
   log_items: 32, // of a list or an object
   log_text_chars: 8192,
   // Queries
+  feed_batches: 256, // of the log, read for one list of events
   keep_order_results: 20_000, // of --each --keep-order that wait for their turn in memory
   recent_sources: 64, // which members retries stand for, kept in memory beside the view
   recent_specifications: 4096, // kept in memory beside the view

@@ -61,3 +61,8 @@ export function formatSize(bytes: number): string {
 function trim(value: number): string {
   return String(value >= 10 ? Math.round(value) : Number(value.toFixed(1)));
 }
+
+/** `1 task`, `3 tasks`. */
+export function plural(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}

@@ -2,6 +2,7 @@
 // that the client has seen; the answer is at least as new.
 
 import { z } from "zod";
+import type { EventDocument } from "../common/documents.ts";
 import { LIMITS } from "../common/limits.ts";
 import {
   type ClusterState,
@@ -58,6 +59,20 @@ export const QUERIES = {
   }),
   "node.list": z.strictObject({ seen }),
   "cluster.status": z.strictObject({ seen }),
+  /** What happened, behind `after` (an event's id, or a list's cursor), or the newest `tail`; waits for at least one. */
+  "event.list": z.strictObject({
+    seen,
+    after: z.string().max(64).optional(),
+    tail: integer.max(LIMITS.list_rows).optional(),
+    limit: integer.min(1).max(LIMITS.list_rows),
+    wait_ms,
+    /** `task.failed`, or all of a kind: `task`. */
+    types: z.array(z.string().max(64)).max(LIMITS.label_count).optional(),
+    /** By its id. */
+    node: z.string().max(64).optional(),
+    number: integer.optional(),
+    index: integer.optional(),
+  }),
   "snapshot.list": z.strictObject({ seen }),
   /** A piece of a snapshot's stored bytes. */
   "snapshot.chunk": z.strictObject({ seen, id: z.string().max(64), at: integer }),
@@ -99,6 +114,14 @@ export interface QueryAnswers {
   };
   "node.list": { nodes: NodeView[] };
   "cluster.status": { status: ClusterState };
+  "event.list": {
+    events: EventDocument[];
+    cursor: string;
+    /** There may be others behind the cursor already. */
+    more: boolean;
+    /** Some behind `after` are not in the log any more. */
+    missed?: boolean;
+  };
   /** Newest first. */
   "snapshot.list": { snapshots: Manifest[] };
   /** Base64. */

@@ -7,6 +7,7 @@ import type { CoordinatorConfig } from "../common/config.ts";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import type { Logger } from "../common/logging.ts";
+import type { ClusterState } from "../common/models.ts";
 import type { Paths } from "../common/paths.ts";
 import { type Runtime, randomU32 } from "../common/runtime.ts";
 import type { Service } from "../common/service.ts";
@@ -16,18 +17,17 @@ import { CoordinatorBus, type Request } from "../communication/bus.ts";
 import type { NatsConnection } from "../communication/connection.ts";
 import { removeEndpoint, writeEndpoint } from "../communication/endpoint.ts";
 import { openLease } from "../communication/lease.ts";
-import { type Log, openLog } from "../communication/log.ts";
+import { type LogUpkeep, openLog } from "../communication/log.ts";
 import type { CommandAnswers, CommandType } from "../communication/messages.ts";
 import type { Role } from "../communication/permissions.ts";
-import type { QueryAnswers, QueryRequest, QueryType } from "../communication/queries.ts";
+import type { QueryAnswers, QueryRequest } from "../communication/queries.ts";
 import { RequestClient } from "../communication/request.ts";
 import { openSnapshots } from "../communication/snapshots.ts";
 import { openStores, removeOutput } from "../communication/stores.ts";
-import { Queries } from "../storage/queries.ts";
 import { ThreadedMaker } from "../storage/thread.ts";
 import type { View } from "../storage/view.ts";
-import { Answers } from "./answers.ts";
 import type { Committed } from "./committer.ts";
+import { Desk } from "./desk.ts";
 import { coordinatorId, Election } from "./election.ts";
 import { type HttpQuery, type HttpServer, httpApp, serveHttp } from "./http/server.ts";
 import { httpToken } from "./http/token.ts";
@@ -36,7 +36,6 @@ import { openView } from "./recovery.ts";
 import { SnapshotRequests } from "./snapshot-requests.ts";
 import { Snapshots } from "./snapshots.ts";
 import { Terms } from "./term.ts";
-import { Waiters } from "./waiters.ts";
 import { WitnessKeeper } from "./witness.ts";
 
 export interface CoordinatorOptions {
@@ -58,7 +57,6 @@ const SETTLE_MS = 1_000;
 export class Coordinator implements Service {
   readonly name = "coordinator";
   readonly #options: CoordinatorOptions;
-  readonly #waiters: Waiters;
   #broker: Broker | undefined;
   #connection: NatsConnection | undefined;
   #bus: CoordinatorBus | undefined;
@@ -66,19 +64,17 @@ export class Coordinator implements Service {
   #terms: Terms | undefined;
   #election: Election | undefined;
   #peers: Peers | undefined;
-  #answers: Answers | undefined;
+  #desk: Desk | undefined;
   #snapshots: Snapshots | undefined;
   #snapshot_requests: SnapshotRequests | undefined;
   #witness: WitnessKeeper | undefined;
   #http: HttpServer | undefined;
   #client: RequestClient | undefined;
   #removing: Promise<void> = Promise.resolve();
-  #changed = new Set<number>();
   #started_at = 0;
 
   constructor(options: CoordinatorOptions) {
     this.#options = options;
-    this.#waiters = new Waiters(options.runtime);
   }
 
   get nats_url(): string {
@@ -161,7 +157,7 @@ export class Coordinator implements Service {
     return { log, store, lease };
   }
 
-  #openTerms(connection: NatsConnection, log: Log, view: View): Terms {
+  #openTerms(connection: NatsConnection, log: LogUpkeep, view: View): Terms {
     const { runtime, config, logger, name, onFailed } = this.#options;
     const { cluster, heartbeat } = config;
     const bus = new CoordinatorBus(connection, cluster, (sender, why) => {
@@ -176,7 +172,7 @@ export class Coordinator implements Service {
           if (leads) this.#serve(bus, terms);
           else {
             bus.stop();
-            this.#waiters.close();
+            this.#desk?.close();
           }
         },
         failed: onFailed,
@@ -191,11 +187,11 @@ export class Coordinator implements Service {
     );
     this.#bus = bus;
     this.#terms = terms;
-    this.#answers = new Answers(
-      new Queries(view.database),
-      () => terms.leader,
-      () => runtime.monotonic_ms(),
-    );
+    this.#desk = new Desk({
+      ...{ runtime, view, log, terms, failed: onFailed },
+      snapshots: () => this.#snapshot_requests,
+      status: () => this.#status(),
+    });
     return terms;
   }
 
@@ -203,7 +199,7 @@ export class Coordinator implements Service {
   #serve(bus: CoordinatorBus, terms: Terms): void {
     bus.serve({
       command: (type, payload, who, bytes, request) => this.#command(type, payload, who, bytes, request),
-      query: (type, payload, _who, request) => this.#query(type, payload, request),
+      query: (type, payload, _who, request) => this.#required(this.#desk).query(type, payload, request),
       up: (node, message, bytes) => terms.up(node, message, bytes),
     });
   }
@@ -228,7 +224,7 @@ export class Coordinator implements Service {
   #ask<T extends HttpQuery>(type: T, request: Omit<QueryRequest<T>, "seen">): Promise<QueryAnswers[T]> {
     if (this.#terms?.leader === undefined) return this.#asClient().query(type, request);
     const { promise, resolve, reject } = Promise.withResolvers<QueryAnswers[T]>();
-    this.#query(type, request, {
+    this.#required(this.#desk).query(type, request, {
       respond: (answer) => (answer instanceof ClawError ? reject(answer) : resolve(answer as QueryAnswers[T])),
     });
     return promise;
@@ -293,80 +289,6 @@ export class Coordinator implements Service {
     });
   }
 
-  #query(type: QueryType, payload: unknown, request: Request): void {
-    const terms = this.#required(this.#terms);
-    const { seen } = payload as { seen?: number };
-    try {
-      this.#requireLeading();
-      if (seen !== undefined && seen > terms.sequence) {
-        throw new ClawError("not_leading", `this coordinator has ${terms.sequence}, not yet ${seen}`);
-      }
-      if (type === "snapshot.list" || type === "snapshot.chunk") {
-        if (this.#snapshot_requests === undefined) throw new ClawError("not_leading", "it is starting");
-        this.#snapshot_requests.query(type, payload, request);
-      } else if (type === "task.wait") this.#wait(payload as QueryRequest<"task.wait">, request);
-      else if (type === "task.results") this.#waitResults(payload as QueryRequest<"task.results">, request);
-      else {
-        terms.flush();
-        request.respond(this.#answer(type, payload));
-      }
-    } catch (error) {
-      if (!(error instanceof ClawError)) throw error;
-      request.respond(error);
-    }
-  }
-
-  #answer(type: Exclude<QueryType, "task.wait" | "task.results" | `snapshot.${string}`>, payload: unknown): object {
-    const answers = this.#required(this.#answers);
-    switch (type) {
-      case "task.resolve":
-        return answers.resolve(payload as QueryRequest<"task.resolve">);
-      case "task.list":
-        return answers.list(payload as QueryRequest<"task.list">);
-      case "task.show":
-        return answers.show(payload as QueryRequest<"task.show">);
-      case "node.list":
-        return answers.nodes();
-      case "cluster.status":
-        return this.#status();
-    }
-  }
-
-  /** What is read here may be old if another leads by now: the lease says that none does. */
-  #requireLeading(): void {
-    if (this.#terms?.leader === undefined) throw new ClawError("not_leading", "this coordinator is not leading");
-  }
-
-  #wait(query: QueryRequest<"task.wait">, request: Request): void {
-    this.#attempt(query.number, query.wait_ms, request, (late) => {
-      const answers = this.#required(this.#answers);
-      return answers.wait(query) ?? (late ? answers.show(query) : undefined);
-    });
-  }
-
-  #waitResults(query: QueryRequest<"task.results">, request: Request): void {
-    this.#attempt(query.number, query.wait_ms, request, (late) => {
-      const answer = this.#required(this.#answers).results(query);
-      return answer.results.length > 0 || answer.finished || late ? answer : undefined;
-    });
-  }
-
-  #attempt(number: number, wait_ms: number, request: Request, ask: (late: boolean) => object | undefined): void {
-    this.#waiters.wait(number, wait_ms, (late) => {
-      try {
-        this.#requireLeading();
-        this.#terms?.flush();
-        const answer = ask(late);
-        if (answer !== undefined) request.respond(answer);
-        return answer !== undefined;
-      } catch (error) {
-        if (!(error instanceof ClawError)) throw error;
-        request.respond(error);
-        return true;
-      }
-    });
-  }
-
   /** One after the other, and by who leads: the others have heard the same. */
   #removeOutput(numbers: readonly number[]): void {
     const { config, logger } = this.#options;
@@ -379,17 +301,10 @@ export class Coordinator implements Service {
 
   #committed(committed: Committed): void {
     for (const { numbers } of committed.changes.pruned) this.#removeOutput(numbers);
-    const idle = this.#changed.size === 0;
-    for (const number of committed.changes.submissions.keys()) if (this.#waiters.has(number)) this.#changed.add(number);
-    if (!idle || this.#changed.size === 0) return;
-    this.#options.runtime.soon(() => {
-      const changed = this.#changed;
-      this.#changed = new Set();
-      for (const number of changed) this.#waiters.changed(number);
-    });
+    this.#desk?.committed(committed);
   }
 
-  #status(): QueryAnswers["cluster.status"] {
+  #status(): ClusterState {
     const { config, name } = this.#options;
     const leader = this.#terms?.leader;
     if (leader === undefined) throw new ClawError("not_leading", "this coordinator is not leading");
@@ -399,23 +314,21 @@ export class Coordinator implements Service {
     const online = nodes.filter((node) => node.status === "online").length;
     const http_url = this.#http?.url;
     return {
-      status: {
-        cluster: config.cluster,
-        cluster_id: state.cluster_id,
-        name,
-        epoch: state.epoch,
-        leader: state.leader,
-        sequence: this.#terms?.sequence ?? 0,
-        version: VERSION,
-        started_at: this.#started_at,
-        nats_url: broker.url,
-        ...(http_url === undefined ? {} : { http_url }),
-        broker: { managed: broker.managed, version: broker.version, sync: broker.managed ? "always" : "as configured" },
-        coordinators: this.#peers?.list(this.#election?.holder?.holder) ?? [],
-        nodes: { total: nodes.length, online },
-        tasks: { ...state.totals },
-        notes: this.#notes(broker),
-      },
+      cluster: config.cluster,
+      cluster_id: state.cluster_id,
+      name,
+      epoch: state.epoch,
+      leader: state.leader,
+      sequence: this.#terms?.sequence ?? 0,
+      version: VERSION,
+      started_at: this.#started_at,
+      nats_url: broker.url,
+      ...(http_url === undefined ? {} : { http_url }),
+      broker: { managed: broker.managed, version: broker.version, sync: broker.managed ? "always" : "as configured" },
+      coordinators: this.#peers?.list(this.#election?.holder?.holder) ?? [],
+      nodes: { total: nodes.length, online },
+      tasks: { ...state.totals },
+      notes: this.#notes(broker),
     };
   }
 

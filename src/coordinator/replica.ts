@@ -70,7 +70,7 @@ export class Replica {
   /** Folds the log's next batch. */
   take(entry: LogEntry): Committed {
     const { state } = this;
-    const batch = decode(entry);
+    const batch = decodeBatch(entry.sequence, entry.payload);
     if (batch.prev !== this.#tail.hash) {
       throw new ClawError("log_lost", `the log's batch ${entry.sequence} does not follow the one before it`);
     }
@@ -103,12 +103,13 @@ export class Replica {
   }
 }
 
-function decode(entry: LogEntry): Batch {
+/** Throws `log_lost` for what is none. */
+export function decodeBatch(sequence: number, payload: Uint8Array): Batch {
   try {
-    return Batch.parse(JSON.parse(new TextDecoder().decode(entry.payload)));
+    return Batch.parse(JSON.parse(new TextDecoder().decode(payload)));
   } catch (error) {
     const why = error instanceof z.ZodError ? z.prettifyError(error) : String(error);
-    throw new ClawError("log_lost", `the log's batch ${entry.sequence} cannot be read: ${why}`, {
+    throw new ClawError("log_lost", `the log's batch ${sequence} cannot be read: ${why}`, {
       hint: "was it written by a newer claw?",
     });
   }

@@ -141,6 +141,15 @@ export class Queries {
     return rows.map(({ id, number, member, is_array }) => ({ id, number, member, array: is_array === 1 }));
   }
 
+  /** What its members are called, while that is known. */
+  idsOf(number: number): { ids: number[]; array: boolean } | undefined {
+    const query = this.#database.query<{ ids: string; is_array: number }, [number]>(
+      "SELECT ids, is_array FROM submissions WHERE number = ?",
+    );
+    const row = this.#guarded(() => query.get(number));
+    return row === null ? undefined : { ids: JSON.parse(row.ids) as number[], array: row.is_array === 1 };
+  }
+
   submission(number: number): SubmissionRecord | undefined {
     const query = this.#database.query<Raw, [number]>("SELECT * FROM submissions WHERE number = ?");
     const row = this.#guarded(() => query.get(number));

@@ -1,7 +1,7 @@
 // `status`, `credentials export`: the cluster itself.
 
+import { clusterDocument } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
-import { isoTime } from "../../common/runtime.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
 import { ageOf } from "../show.ts";
@@ -10,7 +10,7 @@ import { oneOf } from "../values.ts";
 export async function statusCommand(io: Io, client: RequestClient, options: { json?: boolean }): Promise<number> {
   const { status } = await client.query("cluster.status", {});
   if (options.json === true) {
-    await io.out(`${JSON.stringify({ ...status, started_at: isoTime(status.started_at) })}\n`);
+    await io.out(`${JSON.stringify(clusterDocument(status))}\n`);
     return 0;
   }
   const { tasks, nodes } = status;

@@ -11,6 +11,7 @@ import { sleep } from "../../common/runtime.ts";
 import { FileStore } from "../../communication/files.ts";
 import type { ResultRow } from "../../communication/queries.ts";
 import type { RequestClient } from "../../communication/request.ts";
+import { submitTasks } from "../../communication/submitting.ts";
 import { formatTaskId } from "../../core/ids.ts";
 import { renderTemplate } from "../../core/template.ts";
 import { type Attached, attach, INTERRUPTED_EXIT, leftAlone, OUTPUT_CLOSED_EXIT } from "../attached.ts";
@@ -22,7 +23,7 @@ import { type OpenArray, Sender } from "../each/sender.ts";
 import { type Io, OutputClosed } from "../io.ts";
 import { readLines } from "../lines.ts";
 import { specificationOf } from "../specification.ts";
-import { type RunOptions, submitOne } from "./run.ts";
+import type { RunOptions } from "./run.ts";
 
 export interface EachOptions extends RunOptions {
   argFile?: string;
@@ -67,7 +68,7 @@ export async function eachCommand(
   const detach = options.detach === true;
   const log = options.joblog === undefined || detach ? undefined : new JobLog(resolve(io.cwd, options.joblog));
   try {
-    const array = await submitOne(io, client, specification, { open: true });
+    const array = await submitTasks(io.runtime, client, [specification], { open: true });
     const commands = new Map<number, string>();
     const onLine = (index: number, line: string): void =>
       void commands.set(index, renderTemplate(template, line, index));

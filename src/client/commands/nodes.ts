@@ -1,14 +1,15 @@
 // `nodes`: list them, look at one, take them out of service and back.
 
+import { nodeDocument } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import type { NodeView, TaskView } from "../../common/models.ts";
 import { nearest } from "../../common/nearest.ts";
 import { isoTime } from "../../common/runtime.ts";
-import { formatDuration, formatSize } from "../../common/units.ts";
+import { formatDuration, formatSize, plural } from "../../common/units.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
-import { type Column, modeOf, plural, printable, printRows, statusColor } from "../output.ts";
+import { type Column, modeOf, printable, printRows, statusColor } from "../output.ts";
 import { ageOf, commandOf } from "../show.ts";
 import { duration } from "../values.ts";
 
@@ -32,18 +33,6 @@ function heard({ last_heartbeat_ms_ago: ago }: NodeView): string {
   return ago === undefined ? "-" : `${formatDuration(ago)} ago`;
 }
 
-function nodeJson({ registered_at, cordon, ...node }: NodeView): object {
-  return {
-    ...node,
-    registered_at: isoTime(registered_at),
-    ...(cordon === undefined ? {} : { cordon: cordonJson(cordon) }),
-  };
-}
-
-function cordonJson({ reason, by, at, drain_at }: NonNullable<NodeView["cordon"]>): object {
-  return { reason, by, at: isoTime(at), ...(drain_at === undefined ? {} : { drain_at: isoTime(drain_at) }) };
-}
-
 export async function nodesCommand(
   io: Io,
   client: RequestClient,
@@ -53,7 +42,7 @@ export async function nodesCommand(
   const mode = modeOf(options);
   await printRows(io, mode, nodes, COLUMNS, {
     id: (node) => node.id,
-    json: nodeJson,
+    json: nodeDocument,
     empty: "no worker has joined; start one with: claw --role worker",
     color: options.color,
   });
@@ -65,7 +54,7 @@ export async function nodesCommand(
 }
 
 /** By name, by id or by a unique beginning of an id; a name that several have stands for none. */
-async function nodesNamed(client: RequestClient, words: readonly string[]): Promise<NodeView[]> {
+export async function nodesNamed(client: RequestClient, words: readonly string[]): Promise<NodeView[]> {
   const { nodes } = await client.query("node.list", {});
   return words.map((word) => {
     const exact = nodes.filter(({ id, name }) => id === word || name === word);
@@ -98,7 +87,7 @@ export async function showNodesCommand(
   const running = await tasksOn(client, new Set(nodes.map(({ id }) => id)));
   if (options.json === true) {
     const documents = nodes.map((node) => ({
-      ...nodeJson(node),
+      ...nodeDocument(node),
       tasks: (running.get(node.id) ?? []).map(({ id, status }) => ({ id, status })),
     }));
     await io.out(`${JSON.stringify(documents.length === 1 ? documents[0] : documents)}\n`);

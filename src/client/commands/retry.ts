@@ -3,12 +3,11 @@
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import { TERMINAL_STATUSES, type TerminalStatus } from "../../common/models.ts";
-import { randomHex, randomU32 } from "../../common/runtime.ts";
-import type { CommandAnswers } from "../../communication/messages.ts";
+import { plural } from "../../common/units.ts";
 import type { RequestClient } from "../../communication/request.ts";
+import { retryTasks } from "../../communication/submitting.ts";
 import { formatTaskId } from "../../core/ids.ts";
 import type { Io } from "../io.ts";
-import { plural } from "../output.ts";
 import { refs } from "../refs.ts";
 import { confirmed, type Selected, type SelectOptions, select, selects, statusesOf } from "../select.ts";
 
@@ -31,7 +30,7 @@ export async function retryCommand(
   const all: { id: string; count: number }[] = [];
   let skipped = 0;
   for (let at = 0; at < targets.length; at += LIMITS.list_rows) {
-    const answer = await send(io, client, targets.slice(at, at + LIMITS.list_rows), statuses);
+    const answer = await retryTasks(io.runtime, client, targets.slice(at, at + LIMITS.list_rows), statuses);
     skipped += answer.skipped.length;
     for (const { id, count } of answer.retried) all.push({ id: formatTaskId(id), count });
     if (options.json !== true) await io.out(answer.retried.map(({ id }) => `${formatTaskId(id)}\n`).join(""));
@@ -66,22 +65,4 @@ async function targetsOf(
 
 function only(number: number, index: number | undefined): Pick<Selected, "number" | "index"> {
   return index === undefined ? { number } : { number, index };
-}
-
-/** Draws new ids until all are free. */
-async function send(
-  io: Io,
-  client: RequestClient,
-  targets: readonly Pick<Selected, "number" | "index">[],
-  statuses: readonly TerminalStatus[],
-): Promise<CommandAnswers["task.retry"]> {
-  const nonce = randomHex(io.runtime, 16);
-  for (;;) {
-    const named = targets.map((target) => ({ id: randomU32(io.runtime), ...target }));
-    try {
-      return await client.command("task.retry", { v: 1, nonce, targets: named, statuses: [...statuses] });
-    } catch (error) {
-      if (!(error instanceof ClawError) || error.code !== "id_taken") throw error;
-    }
-  }
 }

@@ -1,21 +1,22 @@
 // `run`, `submit`: one task, or an array of them. `run` follows the output and ends with the task's own exit code.
 
 import { constants } from "node:os";
+import { taskDocument } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
-import { isTerminal, type Outcome, type Specification } from "../../common/models.ts";
-import { randomHex, randomU32 } from "../../common/runtime.ts";
+import { isTerminal, type Outcome } from "../../common/models.ts";
 import { FileStore } from "../../communication/files.ts";
+import { type Ended, followTask, printFinished, type TaskRef } from "../../communication/follow.ts";
 import type { RequestClient } from "../../communication/request.ts";
+import { submitTasks } from "../../communication/submitting.ts";
+import { endedOf, waitUntil } from "../../communication/waiting.ts";
 import { formatTaskId } from "../../core/ids.ts";
 import { quoteForShell } from "../../core/template.ts";
 import { attach, leftAlone, OUTPUT_CLOSED_EXIT } from "../attached.ts";
 import { type Io, OutputClosed } from "../io.ts";
-import { type Ended, followTask, printFinished, type TaskRef } from "../print.ts";
-import { endOf, taskJson } from "../show.ts";
+import { endOf } from "../show.ts";
 import { specificationOf, type TaskOptions } from "../specification.ts";
 import { number } from "../values.ts";
-import { endedOf, waitUntil } from "../waiting.ts";
 
 export interface RunOptions extends TaskOptions {
   detach?: boolean;
@@ -28,32 +29,6 @@ interface Submitted {
   id: string;
   number: number;
   count: number | undefined;
-}
-
-/** Draws ids until one is free, and sends the submission until it is answered. */
-export async function submitOne(
-  io: Io,
-  client: RequestClient,
-  specification: Specification,
-  what: { count?: number; open?: boolean },
-): Promise<{ id: number; number: number; nonce: string; existing: boolean }> {
-  const nonce = randomHex(io.runtime, 16);
-  const array = what.count !== undefined || what.open === true;
-  for (;;) {
-    const id = randomU32(io.runtime);
-    const members = array ? { array: { id, ...what } } : { tasks: [[id, 0] as [number, number]] };
-    try {
-      const { number, existing } = await client.command("task.submit", {
-        v: 1,
-        nonce,
-        specifications: [specification],
-        ...members,
-      });
-      return { id: existing ?? id, number, nonce, existing: existing !== undefined };
-    } catch (error) {
-      if (!(error instanceof ClawError) || error.code !== "id_taken") throw error;
-    }
-  }
 }
 
 export async function submitCommand(
@@ -79,7 +54,7 @@ async function submitWords(
   const files = (): FileStore => new FileStore(client.connection, client.cluster);
   // Members of a counted array know their place by the template and by CLAW_TASK_INDEX.
   const specification = await specificationOf(options, { words, each: false, cwd: io.cwd }, files);
-  const submitted = await submitOne(io, client, specification, count === undefined ? {} : { count });
+  const submitted = await submitTasks(io.runtime, client, [specification], count === undefined ? undefined : { count });
   const id = formatTaskId(submitted.id);
   if (submitted.existing && options.quiet !== true) {
     io.err(`claw: ${id} has the key '${options.key}' already: nothing new was submitted\n`);
@@ -115,7 +90,7 @@ export async function runCommand(
 async function follow(io: Io, client: RequestClient, task: TaskRef, json: boolean): Promise<number> {
   const begun = await waitUntil(client, task, json ? "finished" : "started");
   if (json) {
-    await io.out(`${JSON.stringify(taskJson(begun))}\n`);
+    await io.out(`${JSON.stringify(taskDocument(begun))}\n`);
     return exitCodeOf(endedOf(begun).outcome);
   }
   let ended: Ended;

@@ -1,20 +1,22 @@
 // `ls`, `show`, `logs`, `wait`, `cancel`: tasks by id, by unique prefix, several at once, from standard input with `-`.
 
+import { taskDocument } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import { finishedCount, isTerminal, TASK_STATUSES, type TaskStatus, type TaskView } from "../../common/models.ts";
+import { plural } from "../../common/units.ts";
+import { followTask, printFinished, printSoFar, type TaskRef } from "../../communication/follow.ts";
 import type { QueryRequest, ResolvedRef } from "../../communication/queries.ts";
 import type { RequestClient } from "../../communication/request.ts";
+import { endedOf, waitFor, waitUntil } from "../../communication/waiting.ts";
 import type { Io } from "../io.ts";
 import { JsonLogs } from "../json-logs.ts";
 import { labelled } from "../labelled.ts";
-import { type Column, modeOf, plural, printRows, statusColor } from "../output.ts";
-import { followTask, printFinished, printSoFar, type TaskRef } from "../print.ts";
+import { type Column, modeOf, printRows, statusColor } from "../output.ts";
 import { refs } from "../refs.ts";
 import { confirmed, type SelectOptions, select, selects, statusesOf } from "../select.ts";
-import { ageOf, commandOf, endOf, taskJson, taskText } from "../show.ts";
+import { ageOf, commandOf, endOf, taskText } from "../show.ts";
 import { duration, number, oneOf, pairs } from "../values.ts";
-import { endedOf, waitFor, waitUntil } from "../waiting.ts";
 
 interface Mode {
   json?: boolean;
@@ -75,7 +77,7 @@ export async function listCommand(io: Io, client: RequestClient, options: ListOp
   const mode = modeOf(options);
   await printRows(io, mode, tasks, COLUMNS(io.runtime.wall_ms()), {
     id: (task) => task.id,
-    json: taskJson,
+    json: taskDocument,
     color: options.color,
     empty:
       statuses === undefined && options.name === undefined && labels === undefined
@@ -99,7 +101,7 @@ export async function showCommand(
   const views: TaskView[] = [];
   for (const ref of found) views.push((await client.query("task.show", targetOf(ref))).task);
   if (options.json === true) {
-    const documents = views.map(taskJson);
+    const documents = views.map(taskDocument);
     await io.out(`${JSON.stringify(documents.length === 1 ? documents[0] : documents)}\n`);
     return 0;
   }
@@ -219,7 +221,7 @@ export async function waitCommand(
   const found = await refs(io, client, ids);
   const ends = await Promise.all(found.map((ref) => waitFor(client, targetOf(ref), "finished", left_ms)));
   const over = ends.filter((end) => end !== undefined);
-  if (options.json === true) await io.out(`${JSON.stringify(over.map(taskJson))}\n`);
+  if (options.json === true) await io.out(`${JSON.stringify(over.map(taskDocument))}\n`);
   if (over.length < ends.length) {
     io.err(`claw: ${plural(ends.length - over.length, "task")} still not over after ${options.timeout}\n`);
     return 75;

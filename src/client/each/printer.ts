@@ -1,14 +1,15 @@
 // What the members of `--each` wrote, each in one piece as it ends; with `--keep-order` in the order of the lines. Results
 // that wait for their turn are kept up to a cap; beyond it only their place is, and they are asked for again.
 
+import { outcomeDocument } from "../../common/documents.ts";
 import { LIMITS } from "../../common/limits.ts";
+import { type Ended, printFinished } from "../../communication/follow.ts";
 import type { ResultRow } from "../../communication/queries.ts";
 import type { RequestClient } from "../../communication/request.ts";
+import { endedOf } from "../../communication/waiting.ts";
 import { formatTaskId } from "../../core/ids.ts";
 import type { Io } from "../io.ts";
-import { type Ended, printFinished } from "../print.ts";
-import { endOf, outcomeJson } from "../show.ts";
-import { endedOf } from "../waiting.ts";
+import { endOf } from "../show.ts";
 import type { OpenArray } from "./sender.ts";
 
 interface Waiting {
@@ -72,8 +73,7 @@ export class Printer {
     const id = formatTaskId(this.#array.id, index);
     const { outcome, attempt } = ended;
     if (this.#options.json) {
-      const { status } = outcome;
-      await this.#io.out(`${JSON.stringify({ id, index, status, node, attempt, ...outcomeJson(outcome) })}\n`);
+      await this.#io.out(`${JSON.stringify({ id, index, node, attempt, ...outcomeDocument(outcome) })}\n`);
       return;
     }
     await printFinished(this.#io, this.#client, { id, number: this.#array.number, index }, ended);

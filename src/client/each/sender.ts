@@ -4,10 +4,10 @@
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import type { Timer } from "../../common/runtime.ts";
+import { plural } from "../../common/units.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import { checkCommandLength, renderTemplate } from "../../core/template.ts";
 import type { Io } from "../io.ts";
-import { plural } from "../output.ts";
 
 /** An array that nobody extends for ten minutes counts as abandoned. */
 const RENEW_MS = 60_000;

@@ -1,17 +1,22 @@
-// A task's output to our own: from its report when it was short, else from the output stream, live where it still runs.
+// A task's output to whoever reads it: from its report when it was short, else from the output stream, live where it still runs.
 // What was not kept is said.
 
 import type { Outcome } from "../common/models.ts";
-import { type FollowOptions, followOutput } from "../communication/output.ts";
-import type { RequestClient } from "../communication/request.ts";
-import type { Io } from "./io.ts";
-import { plural } from "./output.ts";
+import type { Runtime } from "../common/runtime.ts";
+import { plural } from "../common/units.ts";
+import { type FollowOptions, followOutput } from "./output.ts";
+import type { RequestClient } from "./request.ts";
 
 /** Chunks are in the stream before the result is: they have arrived when nothing came for so long. */
 const LATE_MS = 3_000;
 
-/** Where output goes. */
-export type Sink = Pick<Io, "runtime" | "out" | "passError" | "err">;
+/** Where output goes; a write resolves when the next one may come. `err` takes what claw itself has to say about it. */
+export interface Sink {
+  readonly runtime: Runtime;
+  out(data: string | Uint8Array): Promise<void>;
+  passError(data: string | Uint8Array): Promise<void>;
+  err(text: string): void;
+}
 
 export interface TaskRef {
   id: string;

@@ -2,8 +2,8 @@
 // waited for by the request client.
 
 import { isTerminal, type TaskView } from "../common/models.ts";
-import type { RequestClient } from "../communication/request.ts";
-import type { Ended } from "./print.ts";
+import type { Ended } from "./follow.ts";
+import type { RequestClient } from "./request.ts";
 
 /** Short enough that a coordinator that forgot us is noticed soon, long enough to cost nothing. */
 const POLL_MS = 5_000;

@@ -1,0 +1,248 @@
+// Tasks, nodes, the cluster and its events as people's scripts see them, on the command line (`--json`) and over HTTP alike:
+// snake_case, times in ISO-8601 UTC, durations in milliseconds. The schemas are what `/openapi.json` promises.
+
+import { z } from "zod";
+import { LIMITS } from "./limits.ts";
+import {
+  type AttemptView,
+  Capacity,
+  type ClusterState,
+  END_REASONS,
+  EXECUTORS,
+  NODE_STATUSES,
+  type NodeView,
+  type Outcome,
+  Specification,
+  StreamSummary,
+  TASK_STATUSES,
+  type TaskView,
+} from "./models.ts";
+import { isoTime } from "./runtime.ts";
+
+const count = z.int().min(0);
+const time = z.iso.datetime().describe("ISO-8601, UTC");
+const bytes = count.describe("bytes");
+
+const Counts = z.strictObject({
+  total: count,
+  pending: count,
+  scheduled: count,
+  running: count,
+  completed: count,
+  failed: count,
+  cancelled: count,
+  timeout: count,
+});
+
+/** How an attempt ended. */
+const End = {
+  reason: z.enum(END_REASONS).optional(),
+  exit_code: z.int().min(0).max(255).optional(),
+  signal: z.string().optional(),
+  duration_ms: count.optional(),
+  cpu_ms: count.optional(),
+  peak_memory_mib: count.optional(),
+  stdout_tail: z.string().optional().describe(`the last part of it; both together at most ${LIMITS.tail_bytes} bytes`),
+  stderr_tail: z.string().optional(),
+  inline: z.boolean().optional().describe("the tails are the whole output"),
+  stdout: StreamSummary.optional(),
+  stderr: StreamSummary.optional(),
+  message: z.string().optional(),
+} as const;
+
+const AttemptDocument = z.strictObject({
+  attempt: count,
+  node: z.string().optional(),
+  node_name: z.string().optional(),
+  status: z.enum(TASK_STATUSES).optional(),
+  at: time,
+  started_at: time.optional(),
+  finished_at: time.optional(),
+  ...End,
+});
+
+export const TaskDocument = z.strictObject({
+  id: z.string().describe("task_35f04cf1, or task_35f04cf1.17 for a member of an array"),
+  name: z.string().optional(),
+  index: count.optional().describe("absent for an array as a whole"),
+  array: z.boolean(),
+  open: z.boolean().optional().describe("an array to which more inputs may come"),
+  retry_of: z.string().optional(),
+  status: z.enum(TASK_STATUSES),
+  specification: Specification,
+  input: z.string().optional(),
+  counts: Counts.optional(),
+  attempt: count.optional(),
+  node: z.string().optional(),
+  node_name: z.string().optional(),
+  submitted_by: z.string(),
+  submitted_at: time,
+  not_before: time.optional(),
+  deadline_at: time.optional(),
+  started_at: time.optional(),
+  finished_at: time.optional(),
+  ...End,
+  progress: z.strictObject({ stdout_bytes: bytes, stderr_bytes: bytes }).optional(),
+  attempts: z.array(AttemptDocument).optional(),
+  waiting: z
+    .strictObject({
+      summary: z.string(),
+      nodes: z.array(z.strictObject({ node: z.string(), reason: z.string() })),
+    })
+    .optional()
+    .describe("why it is pending"),
+});
+type TaskDocument = z.infer<typeof TaskDocument>;
+
+type OutcomeDocument = Omit<Outcome, "started_at" | "ended_at"> & {
+  started_at: string;
+  finished_at: string;
+  duration_ms: number;
+};
+
+export function outcomeDocument(outcome: Outcome): OutcomeDocument {
+  const { started_at, ended_at, ...rest } = outcome;
+  return {
+    ...rest,
+    started_at: isoTime(started_at),
+    finished_at: isoTime(ended_at),
+    duration_ms: Math.max(0, ended_at - started_at),
+  };
+}
+
+export function taskDocument(task: TaskView): TaskDocument {
+  const { outcome, submitted_at, attempts, number: _number, ...rest } = task;
+  const { started_at, finished_at, not_before, deadline_at, ...plain } = rest;
+  return {
+    ...plain,
+    submitted_at: isoTime(submitted_at),
+    ...(not_before === undefined ? {} : { not_before: isoTime(not_before) }),
+    ...(deadline_at === undefined ? {} : { deadline_at: isoTime(deadline_at) }),
+    ...(started_at === undefined ? {} : { started_at: isoTime(started_at) }),
+    ...(finished_at === undefined ? {} : { finished_at: isoTime(finished_at) }),
+    ...(outcome === undefined ? {} : outcomeDocument(outcome)),
+    ...(attempts === undefined ? {} : { attempts: attempts.map(attemptDocument) }),
+  };
+}
+
+function attemptDocument({ outcome, at, ...rest }: AttemptView): z.infer<typeof AttemptDocument> {
+  return { ...rest, at: isoTime(at), ...(outcome === undefined ? {} : outcomeDocument(outcome)) };
+}
+
+export const NodeDocument = z.strictObject({
+  id: z.string(),
+  name: z.string(),
+  machine: z.string().describe("a hash, the same for every process on one machine"),
+  os: z.string(),
+  arch: z.string(),
+  version: z.string(),
+  pid: count,
+  capacity: Capacity,
+  tags: z.array(z.string()),
+  attributes: z.record(z.string(), z.string()),
+  executors: z.array(z.enum(EXECUTORS)),
+  status: z.enum(NODE_STATUSES),
+  reason: z.string().optional().describe("why it is offline or out of service"),
+  cordon: z
+    .strictObject({ reason: z.string(), by: z.string(), at: time, drain_at: time.optional() })
+    .optional()
+    .describe("who took it out of service; what still runs there is stopped at drain_at"),
+  incarnation: z.string(),
+  registered_at: time,
+  last_heartbeat_ms_ago: count.optional(),
+  used: z.strictObject({ cpu_millis: count, memory_mib: count, gpus: count }),
+  held: count.describe("tasks that it was given and that are not over"),
+  running: count,
+  completed: count,
+  failed: count,
+  cpu_percent: count.optional(),
+  free_memory_mib: count.optional(),
+});
+type NodeDocument = z.infer<typeof NodeDocument>;
+
+export function nodeDocument({ registered_at, cordon, ...node }: NodeView): NodeDocument {
+  return {
+    ...node,
+    registered_at: isoTime(registered_at),
+    ...(cordon === undefined ? {} : { cordon: cordonDocument(cordon) }),
+  };
+}
+
+function cordonDocument({ reason, by, at, drain_at }: NonNullable<NodeView["cordon"]>): NodeDocument["cordon"] {
+  return { reason, by, at: isoTime(at), ...(drain_at === undefined ? {} : { drain_at: isoTime(drain_at) }) };
+}
+
+const ClusterDocument = z.strictObject({
+  cluster: z.string(),
+  cluster_id: z.string(),
+  name: z.string().describe("the machine of whoever answers"),
+  epoch: count.describe("the term of the leader"),
+  leader: z.string(),
+  sequence: count.describe("the log's last sequence"),
+  version: z.string(),
+  started_at: time,
+  nats_url: z.string(),
+  http_url: z.string().optional(),
+  broker: z.strictObject({ managed: z.boolean(), version: z.string(), sync: z.string() }),
+  coordinators: z.array(
+    z.strictObject({ id: z.string(), name: z.string(), version: z.string(), leads: z.boolean(), behind: count }),
+  ),
+  nodes: z.strictObject({ total: count, online: count }),
+  tasks: Counts,
+  notes: z.array(z.string()).describe("what an operator should know"),
+});
+
+export function clusterDocument({ started_at, ...status }: ClusterState): z.infer<typeof ClusterDocument> {
+  return { ...status, started_at: isoTime(started_at) };
+}
+
+const EVENT_TYPES = [
+  "cluster.created",
+  "leader.elected",
+  "task.submitted",
+  "task.extended", // more inputs came to an open array
+  "task.closed", // no more will come
+  "task.ready", // its time has come
+  "task.scheduled",
+  "task.started",
+  "task.completed",
+  "task.failed",
+  "task.cancelled",
+  "task.timeout",
+  "task.retried", // it failed and will be tried again
+  "task.requeued", // its attempt was lost or given back
+  "task.stopping", // its node was told to stop it
+  "task.pruned",
+  "node.joined",
+  "node.online",
+  "node.offline",
+  "node.maintenance",
+  "node.error",
+  "node.cordoned",
+  "node.resumed",
+  "node.removed",
+] as const;
+export type EventType = (typeof EVENT_TYPES)[number];
+
+export const EventDocument = z.strictObject({
+  id: z.string().describe("its place in the log: 812.3"),
+  at: time,
+  type: z.enum(EVENT_TYPES),
+  task: z.string().optional().describe("absent when it was forgotten meanwhile"),
+  first: count.optional().describe("of an array's members"),
+  last: count.optional().describe("of an array's members, it included"),
+  count: count.optional().describe("how many tasks"),
+  name: z.string().optional(),
+  by: z.string().optional(),
+  node: z.string().optional(),
+  node_name: z.string().optional(),
+  attempt: count.optional(),
+  reason: z.string().optional(),
+  exit_code: z.int().optional(),
+  signal: z.string().optional(),
+  message: z.string().optional(),
+  not_before: time.optional(),
+  drain_at: time.optional(),
+  epoch: count.optional(),
+});
+export type EventDocument = z.infer<typeof EventDocument>;

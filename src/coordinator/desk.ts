@@ -1,0 +1,195 @@
+// Who asks is answered here: at once out of the view, or when what the request waits for has happened. Only who leads
+// answers: so no two coordinators ever give two answers, and none has to know how far another is.
+
+import { ClawError } from "../common/errors.ts";
+import type { ClusterState } from "../common/models.ts";
+import type { Runtime } from "../common/runtime.ts";
+import type { Request } from "../communication/bus.ts";
+import type { QueryAnswers, QueryRequest, QueryType } from "../communication/queries.ts";
+import { Queries } from "../storage/queries.ts";
+import type { View } from "../storage/view.ts";
+import { Answers } from "./answers.ts";
+import type { Committed } from "./committer.ts";
+import { EventFeed, type ReadableLog } from "./feed.ts";
+import type { SnapshotRequests } from "./snapshot-requests.ts";
+import type { Terms } from "./term.ts";
+import { Waiters } from "./waiters.ts";
+
+export interface DeskOptions {
+  runtime: Runtime;
+  view: View;
+  log: ReadableLog;
+  terms: Terms;
+  /** Undefined while it starts. */
+  snapshots: () => SnapshotRequests | undefined;
+  status: () => ClusterState;
+  /** A bug. */
+  failed: (error: unknown) => void;
+}
+
+/** What everybody waits for who waits for any event. */
+const ANY = -1;
+
+export class Desk {
+  readonly #options: DeskOptions;
+  readonly #answers: Answers;
+  readonly #feed: EventFeed;
+  readonly #waiters: Waiters;
+  #changed = new Set<number>();
+
+  constructor(options: DeskOptions) {
+    const { runtime, view, terms, log } = options;
+    const queries = new Queries(view.database);
+    this.#options = options;
+    this.#waiters = new Waiters(runtime);
+    this.#answers = new Answers(
+      queries,
+      () => terms.leader,
+      () => runtime.monotonic_ms(),
+    );
+    this.#feed = new EventFeed(log, {
+      idsOf: (number) => queries.idsOf(number),
+      nodeName: (id) => terms.leader?.state.nodes.get(id)?.info.name,
+    });
+  }
+
+  /** Answers, now or later. */
+  query(type: QueryType, payload: unknown, request: Request): void {
+    const { terms } = this.#options;
+    const { seen } = payload as { seen?: number };
+    try {
+      this.#requireLeading();
+      if (seen !== undefined && seen > terms.sequence) {
+        throw new ClawError("not_leading", `this coordinator has ${terms.sequence}, not yet ${seen}`);
+      }
+      this.#serve(type, payload, request);
+    } catch (error) {
+      if (!(error instanceof ClawError)) throw error;
+      request.respond(error);
+    }
+  }
+
+  #serve(type: QueryType, payload: unknown, request: Request): void {
+    switch (type) {
+      case "snapshot.list":
+      case "snapshot.chunk": {
+        const snapshots = this.#options.snapshots();
+        if (snapshots === undefined) throw new ClawError("not_leading", "it is starting");
+        snapshots.query(type, payload, request);
+        return;
+      }
+      case "task.wait":
+        this.#wait(payload as QueryRequest<"task.wait">, request);
+        return;
+      case "task.results":
+        this.#waitResults(payload as QueryRequest<"task.results">, request);
+        return;
+      case "event.list":
+        this.#listEvents(payload as QueryRequest<"event.list">, request, this.#options.runtime.monotonic_ms());
+        return;
+      default:
+        this.#options.terms.flush();
+        request.respond(this.#answer(type, payload));
+    }
+  }
+
+  #answer(
+    type: Exclude<QueryType, "task.wait" | "task.results" | "event.list" | `snapshot.${string}`>,
+    payload: unknown,
+  ): object {
+    switch (type) {
+      case "task.resolve":
+        return this.#answers.resolve(payload as QueryRequest<"task.resolve">);
+      case "task.list":
+        return this.#answers.list(payload as QueryRequest<"task.list">);
+      case "task.show":
+        return this.#answers.show(payload as QueryRequest<"task.show">);
+      case "node.list":
+        return this.#answers.nodes();
+      case "cluster.status":
+        return { status: this.#options.status() } satisfies QueryAnswers["cluster.status"];
+    }
+  }
+
+  /** What is read here may be old if another leads by now: the lease says that none does. */
+  #requireLeading(): void {
+    if (this.#options.terms.leader === undefined) {
+      throw new ClawError("not_leading", "this coordinator is not leading");
+    }
+  }
+
+  #wait(query: QueryRequest<"task.wait">, request: Request): void {
+    this.#attempt(query.number, query.wait_ms, request, (late) => {
+      return this.#answers.wait(query) ?? (late ? this.#answers.show(query) : undefined);
+    });
+  }
+
+  #waitResults(query: QueryRequest<"task.results">, request: Request): void {
+    this.#attempt(query.number, query.wait_ms, request, (late) => {
+      const answer = this.#answers.results(query);
+      return answer.results.length > 0 || answer.finished || late ? answer : undefined;
+    });
+  }
+
+  #attempt(number: number, wait_ms: number, request: Request, ask: (late: boolean) => object | undefined): void {
+    this.#waiters.wait(number, wait_ms, (late) => {
+      try {
+        this.#requireLeading();
+        this.#options.terms.flush();
+        const answer = ask(late);
+        if (answer !== undefined) request.respond(answer);
+        return answer !== undefined;
+      } catch (error) {
+        if (!(error instanceof ClawError)) throw error;
+        request.respond(error);
+        return true;
+      }
+    });
+  }
+
+  #listEvents(query: QueryRequest<"event.list">, request: Request, since_ms: number): void {
+    const { terms, runtime, failed } = this.#options;
+    terms.flush();
+    const at = terms.sequence;
+    this.#feed
+      .list(query)
+      .then((answer) => {
+        this.#requireLeading();
+        const left_ms = Math.max(0, query.wait_ms - (runtime.monotonic_ms() - since_ms));
+        const { events, more, cursor } = answer;
+        if (events.length > 0 || more || left_ms === 0) request.respond(answer);
+        else this.#listLater({ ...query, after: cursor }, request, since_ms, left_ms, at);
+      })
+      .catch((error: unknown) => {
+        if (error instanceof ClawError) request.respond(error);
+        else failed(error);
+      });
+  }
+
+  /** As soon as the log has more than `at`. */
+  #listLater(query: QueryRequest<"event.list">, request: Request, since_ms: number, left_ms: number, at: number): void {
+    this.#waiters.wait(ANY, left_ms, (late) => {
+      if (!late && this.#options.terms.sequence <= at) return false;
+      this.#listEvents(late ? { ...query, wait_ms: 0 } : query, request, since_ms);
+      return true;
+    });
+  }
+
+  /** Tells those who wait, once for everything of this turn. */
+  committed({ changes }: Committed): void {
+    const idle = this.#changed.size === 0;
+    for (const number of changes.submissions.keys()) if (this.#waiters.has(number)) this.#changed.add(number);
+    if (this.#waiters.has(ANY)) this.#changed.add(ANY);
+    if (!idle || this.#changed.size === 0) return;
+    this.#options.runtime.soon(() => {
+      const changed = this.#changed;
+      this.#changed = new Set();
+      for (const number of changed) this.#waiters.changed(number);
+    });
+  }
+
+  /** Answers everybody now: the coordinator stops or steps down. */
+  close(): void {
+    this.#waiters.close();
+  }
+}

@@ -1,0 +1,282 @@
+// What happened, as people and programs watch it: read out of the log itself. So an event has a place for good, whoever
+// watches goes on where he was with any coordinator, nothing is missed, and nobody pays for what nobody watches.
+
+import type { EventDocument, EventType } from "../common/documents.ts";
+import { ClawError } from "../common/errors.ts";
+import { LIMITS } from "../common/limits.ts";
+import { isoTime } from "../common/runtime.ts";
+import type { LogUpkeep } from "../communication/log.ts";
+import type { QueryAnswers, QueryRequest } from "../communication/queries.ts";
+import type { Batch, Event } from "../core/event.ts";
+import { formatTaskId } from "../core/ids.ts";
+import { decodeBatch } from "./replica.ts";
+
+export type ReadableLog = Pick<LogUpkeep, "extent" | "read">;
+
+/** What a submission's members are called. */
+export interface Ids {
+  ids: readonly number[];
+  array: boolean;
+}
+
+export interface Names {
+  idsOf(number: number): Ids | undefined;
+  nodeName(id: string): string | undefined;
+}
+
+type Query = QueryRequest<"event.list">;
+type Answer = QueryAnswers["event.list"];
+
+/** What one event tells, before it has its place; `number` and the members that it is about, for the filter. */
+interface Told extends Omit<EventDocument, "id" | "at"> {
+  about?: { numbers: readonly number[]; from: number; to: number };
+}
+
+/** Where a reader is: behind a whole batch, or behind its event `after`. */
+interface Place {
+  sequence: number;
+  after: number | undefined;
+}
+
+export class EventFeed {
+  readonly #log: ReadableLog;
+  readonly #names: Names;
+  readonly #known = new Map<number, Ids | undefined>();
+
+  constructor(log: ReadableLog, names: Names) {
+    this.#log = log;
+    this.#names = names;
+  }
+
+  /** Events behind `after`, or the newest `tail`; without either, where the log ends now. Throws `bad_request`, `broker`. */
+  async list(query: Query): Promise<Answer> {
+    const { first, last } = await this.#log.extent();
+    if (query.after === undefined) return await this.#newest(query, first, last);
+    const place = placeOf(query.after);
+    if (place.sequence > last) throw new ClawError("bad_request", "no such event", { field: "after" });
+    const start = place.after === undefined ? place.sequence + 1 : place.sequence;
+    // What was there is in a snapshot by now, which has no events.
+    if (start < first) return { ...(await this.#from(query, { sequence: first - 1, after: undefined })), missed: true };
+    return start > last ? { events: [], cursor: query.after, more: false } : await this.#from(query, place);
+  }
+
+  async #from(query: Query, place: Place): Promise<Answer> {
+    const { limit } = query;
+    const start = place.after === undefined ? place.sequence + 1 : place.sequence;
+    const events: EventDocument[] = [];
+    let cursor = String(start - 1);
+    let bytes = 0;
+    for await (const { sequence, payload } of this.#log.read(start)) {
+      const batch = decodeBatch(sequence, payload);
+      for (const event of this.#wanted(query, sequence, batch, sequence === place.sequence ? place.after : undefined)) {
+        bytes += Buffer.byteLength(JSON.stringify(event));
+        if (events.length > 0 && bytes > LIMITS.answer_bytes) return { events, cursor, more: true };
+        events.push(event);
+        cursor = event.id;
+        if (events.length === limit) return { events, cursor, more: true };
+      }
+      cursor = String(sequence);
+      if (sequence - start >= LIMITS.feed_batches) return { events, cursor, more: true };
+    }
+    return { events, cursor, more: false };
+  }
+
+  async #newest(query: Query, first: number, last: number): Promise<Answer> {
+    const { tail = 0 } = query;
+    let events: EventDocument[] = [];
+    if (tail > 0 && last >= first) {
+      const start = Math.max(first, last - Math.min(tail, LIMITS.feed_batches) + 1);
+      for await (const { sequence, payload } of this.#log.read(start)) {
+        if (sequence > last) break;
+        events.push(...this.#wanted(query, sequence, decodeBatch(sequence, payload), undefined));
+        if (events.length > 2 * tail) events = events.slice(-tail);
+      }
+    }
+    return { events: fitting(events.slice(-tail)), cursor: String(last), more: false };
+  }
+
+  *#wanted(query: Query, sequence: number, batch: Batch, after: number | undefined): Iterable<EventDocument> {
+    let place = -1;
+    for (const event of batch.events) {
+      for (const { about, ...told } of this.#tell(event)) {
+        place += 1;
+        if (after !== undefined && place <= after) continue;
+        if (!wants(query, told, about)) continue;
+        const { node } = told;
+        const node_name = node === undefined ? undefined : this.#names.nodeName(node);
+        const id = `${sequence}.${place}`;
+        yield { id, at: isoTime(batch.at), ...told, ...(node_name === undefined ? {} : { node_name }) };
+      }
+    }
+  }
+
+  #tell(event: Event): Told[] {
+    switch (event.t) {
+      case "cluster":
+      case "term":
+        return [clusterEvent(event)];
+      case "registered":
+      case "node":
+      case "cordoned":
+      case "resumed":
+      case "removed":
+        return [nodeEvent(event)];
+      case "submitted":
+        this.#know(event.number, { ids: event.ids, array: event.array });
+        return this.#members("task.submitted", event.number, 0, event.count, {
+          by: event.by,
+          ...(event.spec.name === undefined ? {} : { name: event.spec.name }),
+        });
+      case "extended":
+        return this.#members("task.extended", event.number, event.offset, event.offset + event.inputs.length);
+      case "closed":
+        return this.#members(
+          "task.closed",
+          event.number,
+          0,
+          0,
+          event.abandoned === true ? { reason: "abandoned" } : {},
+        );
+      case "dropped":
+        return this.#members(`task.${event.outcome.status}`, event.number, event.from, event.to, endOf(event.outcome));
+      case "pruned": {
+        const { completed, failed, cancelled, timeout } = event.counts;
+        const count = completed + failed + cancelled + timeout;
+        return [
+          { type: "task.pruned", count, about: { numbers: event.numbers, from: 0, to: Number.MAX_SAFE_INTEGER } },
+        ];
+      }
+      default:
+        return this.#attempts(event);
+    }
+  }
+
+  #attempts(event: Extract<Event, { t: AttemptEvents }>): Told[] {
+    switch (event.t) {
+      case "due":
+        return event.runs.flatMap(([number, from, to]) => this.#members("task.ready", number, from, to));
+      case "ended":
+      case "retried":
+        return event.results.flatMap((result) => {
+          const [number, index, attempt] = result.task;
+          const { outcome } = result;
+          const type: EventType = event.t === "ended" ? `task.${outcome.status}` : "task.retried";
+          const again = "not_before" in result ? { not_before: isoTime(result.not_before as number) } : {};
+          const more = { node: event.node, attempt, ...endOf(outcome), ...again };
+          return this.#members(type, number, index, index + 1, more);
+        });
+      default: {
+        const type = RUN_EVENTS[event.t];
+        const reason = "reason" in event ? { reason: event.reason } : {};
+        return (event.runs as readonly (readonly [number, number, number, number, ...number[]])[]).flatMap(
+          ([number, from, to, attempt]) =>
+            this.#members(type, number, from, to, { node: event.node, attempt, ...reason }),
+        );
+      }
+    }
+  }
+
+  /** One of a range of an array; of tasks that have ids of their own, one for each. */
+  #members(type: EventType, number: number, from: number, to: number, more: Partial<Told> = {}): Told[] {
+    const known = this.#idsOf(number);
+    if (known === undefined) return [{ type, count: to - from, ...more, about: { numbers: [number], from, to } }];
+    const { ids, array } = known;
+    if (array) {
+      const id = ids[0] ?? 0;
+      const single = to - from === 1 && type !== "task.submitted";
+      const range = single || to <= from ? {} : { first: from, last: to - 1 };
+      const task = formatTaskId(id, single ? from : undefined);
+      return [{ type, task, ...range, count: to - from, ...more, about: { numbers: [number], from, to } }];
+    }
+    const told: Told[] = [];
+    for (let index = from; index < to; index++) {
+      const about = { numbers: [number], from: index, to: index + 1 };
+      told.push({ type, task: formatTaskId(ids[index] ?? 0), count: 1, ...more, about });
+    }
+    return told;
+  }
+
+  #idsOf(number: number): Ids | undefined {
+    if (!this.#known.has(number)) this.#know(number, this.#names.idsOf(number));
+    return this.#known.get(number);
+  }
+
+  #know(number: number, ids: Ids | undefined): void {
+    if (this.#known.size >= LIMITS.recent_specifications) this.#known.clear();
+    this.#known.set(number, ids);
+  }
+}
+
+const RUN_EVENTS = {
+  assigned: "task.scheduled",
+  started: "task.started",
+  succeeded: "task.completed",
+  requeued: "task.requeued",
+  stopping: "task.stopping",
+} as const;
+
+type AttemptEvents = keyof typeof RUN_EVENTS | "due" | "ended" | "retried";
+
+function clusterEvent(event: Extract<Event, { t: "cluster" | "term" }>): Told {
+  if (event.t === "cluster") return { type: "cluster.created", name: event.name };
+  return { type: "leader.elected", name: event.leader, epoch: event.epoch };
+}
+
+function nodeEvent(event: Extract<Event, { t: "registered" | "node" | "cordoned" | "resumed" | "removed" }>): Told {
+  const { node } = event;
+  switch (event.t) {
+    case "registered":
+      return { type: "node.joined", node, name: event.info.name };
+    case "node":
+      return { type: `node.${event.status}`, node, ...(event.reason === "" ? {} : { reason: event.reason }) };
+    case "cordoned": {
+      const drain = event.drain_at === undefined ? {} : { drain_at: isoTime(event.drain_at) };
+      return { type: "node.cordoned", node, reason: event.reason, by: event.by, ...drain };
+    }
+    case "resumed":
+      return { type: "node.resumed", node };
+    case "removed":
+      return { type: "node.removed", node };
+  }
+}
+
+function endOf({ reason, exit_code, signal, message }: { reason: string } & Partial<Told>): Partial<Told> {
+  return {
+    reason,
+    ...(exit_code === undefined ? {} : { exit_code }),
+    ...(signal === undefined ? {} : { signal }),
+    ...(message === undefined ? {} : { message }),
+  };
+}
+
+function wants({ types, node, number, index }: Query, told: Omit<Told, "about">, about: Told["about"]): boolean {
+  if (types !== undefined && !types.some((type) => told.type === type || told.type.startsWith(`${type}.`)))
+    return false;
+  if (node !== undefined && told.node !== node) return false;
+  if (number === undefined) return true;
+  if (about === undefined || !about.numbers.includes(number)) return false;
+  return index === undefined || about.to <= about.from || (about.from <= index && index < about.to);
+}
+
+function placeOf(text: string): Place {
+  const [, sequence, after] = /^(\d{1,15})(?:\.(\d{1,9}))?$/.exec(text) ?? [];
+  if (sequence !== undefined) {
+    return { sequence: Number(sequence), after: after === undefined ? undefined : Number(after) };
+  }
+  throw new ClawError("bad_request", `'${text}' is no place among the events`, {
+    field: "after",
+    hint: "take the id of an event, or the cursor of the list before",
+  });
+}
+
+/** The newest of them that one answer can carry. */
+function fitting(events: EventDocument[]): EventDocument[] {
+  let bytes = 0;
+  let from = events.length;
+  while (from > 0) {
+    bytes += Buffer.byteLength(JSON.stringify(events[from - 1]));
+    if (bytes > LIMITS.answer_bytes) break;
+    from -= 1;
+  }
+  return events.slice(from);
+}
