@@ -1,8 +1,11 @@
 // Finding the cluster: the flags or the environment name a NATS and credentials, or the coordinator on this machine left
 // word of where it is.
 
+import { ClusterName } from "../common/config-schema.ts";
 import { ClawError } from "../common/errors.ts";
+import { parseNatsUrls } from "../common/nats-url.ts";
 import { type Environment, resolvePaths } from "../common/paths.ts";
+import { redactAddresses } from "../common/redact.ts";
 import { randomHex } from "../common/runtime.ts";
 import { connectOptions } from "../communication/broker.ts";
 import { openConnection } from "../communication/connection.ts";
@@ -65,10 +68,29 @@ function clientCredentials(file: string): Credentials {
   });
 }
 
+/** An address or a name that cannot be one is refused before anybody is asked, by where it stands. */
+function checkTarget(url: string | undefined, cluster: string | undefined, target: Target): void {
+  if (url !== undefined && parseNatsUrls(url) === undefined) {
+    const [code, field] =
+      target.nats === undefined ? ["bad_config" as const, "CLAW_NATS_URL"] : ["usage" as const, "--nats"];
+    const hint = "it looks like nats://HOST:4222";
+    throw new ClawError(code, `${field}: '${redactAddresses(url)}' is no NATS URL`, { hint, field });
+  }
+  if (cluster === undefined || ClusterName.safeParse(cluster).success) return;
+  const [code, field] =
+    target.cluster === undefined ? ["bad_config" as const, "CLAW_CLUSTER"] : ["usage" as const, "--cluster"];
+  const hint = "lower-case letters, digits and hyphens, at most 16";
+  throw new ClawError(code, `${field}: '${cluster}' is no cluster's name`, { hint, field });
+}
+
+/** An empty variable counts as not set. */
+const variable = (env: Environment, name: string): string | undefined => (env[name] === "" ? undefined : env[name]);
+
 function find(env: Environment, target: Target): Found {
-  const url = target.nats ?? env["CLAW_NATS_URL"];
-  const creds = target.creds ?? env["CLAW_NATS_CREDS"];
-  const cluster = target.cluster ?? env["CLAW_CLUSTER"];
+  const url = target.nats ?? variable(env, "CLAW_NATS_URL");
+  const creds = target.creds ?? variable(env, "CLAW_NATS_CREDS");
+  const cluster = target.cluster ?? variable(env, "CLAW_CLUSTER");
+  checkTarget(url, cluster, target);
   if (url !== undefined) {
     const hint = "is the address right, and does the cluster's NATS run there?";
     return { url, creds, cluster: cluster ?? "default", hint };

@@ -22,7 +22,9 @@ export class ConfigError extends ClawError {
   constructor(problems: readonly Problem[]) {
     const shown = problems.slice(0, LIMITS.config_problems).map(problemText);
     const more = problems.length - shown.length;
-    super("bad_config", [...shown, ...(more > 0 ? [`and ${more} more`] : [])].join("\n"));
+    // What was typed just now is no file that somebody has to look for.
+    const typed = problems.every(({ file }) => file.startsWith("--"));
+    super(typed ? "usage" : "bad_config", [...shown, ...(more > 0 ? [`and ${more} more`] : [])].join("\n"));
     this.problems = problems;
   }
 }

@@ -4,6 +4,7 @@
 import { z } from "zod";
 import { ClawError } from "./errors.ts";
 import { EXECUTORS } from "./models.ts";
+import { parseNatsUrls } from "./nats-url.ts";
 import { formatDuration, formatSize, parseDuration, parseSize } from "./units.ts";
 
 const MIB = 1024 * 1024;
@@ -46,7 +47,9 @@ const duration = (least_ms: number, most_ms: number) => quantity(DURATION, least
 const size = (least_bytes: number) => quantity(SIZE, least_bytes, Number.MAX_SAFE_INTEGER);
 const port = z.int().min(1).max(65_535);
 const text = z.string().min(1).max(4096);
-const cluster = z
+const natsUrl = text.refine((url) => parseNatsUrls(url) !== undefined, "must look like nats://HOST:4222");
+/** It is part of subjects and of streams' names. */
+export const ClusterName = z
   .string()
   .regex(/^[a-z0-9][a-z0-9-]{0,15}$/, "must be lower-case letters, digits and hyphens, at most 16, no hyphen first");
 
@@ -58,12 +61,12 @@ const log = z
   .prefault({});
 
 const CoordinatorFile = z.strictObject({
-  cluster: cluster.default("default"),
+  cluster: ClusterName.default("default"),
   listen: text.default("127.0.0.1"),
   nats: z
     .strictObject({
       port: port.default(7422),
-      url: text.optional(),
+      url: natsUrl.optional(),
       creds: text.optional(),
       domain: text.optional(),
       server: text.optional(),
@@ -103,8 +106,8 @@ const CoordinatorFile = z.strictObject({
 
 const WorkerFile = z.strictObject({
   name: z.string().min(1).max(128).optional(),
-  cluster: cluster.default("default"),
-  nats: z.strictObject({ url: text.optional(), creds: text.optional(), domain: text.optional() }).prefault({}),
+  cluster: ClusterName.default("default"),
+  nats: z.strictObject({ url: natsUrl.optional(), creds: text.optional(), domain: text.optional() }).prefault({}),
   resources: z
     .strictObject({
       cpus: z.number().min(0.001).max(10_000).optional(),

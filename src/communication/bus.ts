@@ -1,5 +1,6 @@
 // Requests and messages between the roles, over one connection: what arrives is parsed by its schema, and what does not
-// parse, or is too large, is counted, logged once a sender, and dropped.
+// parse, or is too large, is answered with what is wrong with it; where nobody asked, it is counted, logged once a sender, and
+// dropped.
 
 import type { Msg, NatsConnection, Subscription } from "nats";
 import type { z } from "zod";
@@ -118,8 +119,10 @@ export class CoordinatorBus {
         } catch (thrown) {
           if (!(thrown instanceof ClawError)) throw thrown;
           const { who } = senderOf(message.subject);
-          this.#dropped.drop(who, thrown);
-          requestOf(message, who).respond(thrown);
+          const request = requestOf(message, who);
+          // Who is told what is wrong needs nobody else to know of it.
+          if (request.answerable) request.respond(thrown);
+          else this.#dropped.drop(who, thrown);
         }
       },
     });
@@ -141,10 +144,11 @@ export class CoordinatorBus {
  * Answers go to the sender's own inbox, or to the one that everybody shares where a foreign NATS knows no identities, and
  * nowhere else: the coordinator may publish everything, so whoever chose another subject would borrow that power.
  */
-function requestOf(message: Msg, who: string): Request {
+function requestOf(message: Msg, who: string): Request & { answerable: boolean } {
   const reply = message.reply ?? "";
   const answerable = reply.startsWith(`${inboxPrefix(who)}.`) || reply.startsWith("_INBOX.");
   return {
+    answerable,
     respond(answer) {
       if (!answerable) return;
       const bodyOf = (given: object | ClawError): Uint8Array =>

@@ -3,6 +3,8 @@
 
 import { type Authenticator, type ConnectionOptions, connect, type NatsConnection } from "nats";
 import { ClawError, messageOf } from "../common/errors.ts";
+import { parseNatsUrls } from "../common/nats-url.ts";
+import { redactAddresses } from "../common/redact.ts";
 
 export type { NatsConnection } from "nats";
 
@@ -64,28 +66,17 @@ export async function openConnection(options: ConnectOptions): Promise<NatsConne
 }
 
 function parseUrls(text: string): { servers: string[]; user?: string; pass?: string } {
-  let found: { user?: string; pass?: string } = {};
-  const servers = text.split(",").map((part) => {
-    const url = parseUrl(part.trim());
-    if (url.username !== "") {
-      found = { user: decodeURIComponent(url.username), pass: decodeURIComponent(url.password) };
-    }
-    return `${url.protocol}//${url.host}`;
-  });
-  return { servers, ...found };
-}
-
-function parseUrl(text: string): URL {
-  try {
-    const url = new URL(text.includes("://") ? text : `nats://${text}`);
-    if ((url.protocol === "nats:" || url.protocol === "tls:") && url.hostname !== "") return url;
-  } catch {
-    // falls through to the error that says what it should look like
+  const urls = parseNatsUrls(text);
+  if (urls === undefined) {
+    throw new ClawError("bad_config", `'${redactAddresses(text)}' is no NATS URL`, {
+      hint: "it looks like nats://HOST:4222",
+      field: "nats.url",
+    });
   }
-  throw new ClawError("bad_config", `'${text.replace(/\/\/.*@/, "//…@")}' is no NATS URL`, {
-    hint: "it looks like nats://HOST:4222",
-    field: "nats.url",
-  });
+  const servers = urls.map(({ protocol, host }) => `${protocol}//${host}`);
+  const login = urls.findLast(({ username }) => username !== "");
+  if (login === undefined) return { servers };
+  return { servers, user: decodeURIComponent(login.username), pass: decodeURIComponent(login.password) };
 }
 
 /** Throws broker_version for a server that is too old for what claw relies on. */

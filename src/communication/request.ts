@@ -124,6 +124,13 @@ export class RequestClient {
   }
 
   #unanswered(error: unknown): ClawError {
+    if ((error as { code?: string }).code === "PERMISSIONS_VIOLATION") {
+      return new ClawError("refused", `these credentials may ask nothing of the cluster '${this.cluster}'`, {
+        hint: "credentials are for one cluster: leave --cluster away, or take those of that one",
+        field: "--cluster",
+        cause: error,
+      });
+    }
     const [why, hint] = this.#connected
       ? [whyUnanswered(error), "NATS is there: see the coordinator's log, or start it again"]
       : ["the connection was lost and did not come back", "does the coordinator still run? its log says why it ended"];

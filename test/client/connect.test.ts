@@ -62,9 +62,22 @@ describe("with no coordinator", () => {
   });
 
   test("what is no NATS URL is refused by its name", async () => {
-    const { code, stderr } = await timed(["ls", "--nats", "http://127.0.0.1:1"]);
-    expect(code).toBe(78);
-    expect(stderr).toContain("'http://127.0.0.1:1' is no NATS URL");
+    const { code, stderr } = await timed(["ls", "--nats", "http://me:pw@127.0.0.1:1"]);
+    expect(code).toBe(64);
+    expect(stderr).toBe(
+      "claw: --nats: 'http://(secret)@127.0.0.1:1' is no NATS URL\n  it looks like nats://HOST:4222\n",
+    );
+    const env = { CLAW_HOME: home, CLAW_NATS_URL: "http://127.0.0.1:1" };
+    const variable = await timed(["ls"], env);
+    expect([variable.code, variable.stderr.includes("CLAW_NATS_URL: ")]).toEqual([78, true]);
+  });
+
+  test("a cluster's name that cannot be one never becomes part of a subject", async () => {
+    for (const cluster of ["a b", "*", ">", "a.b", "", "A"]) {
+      const { code, stderr, took_ms } = await timed(["ls", "--nats", "nats://127.0.0.1:1", "--cluster", cluster]);
+      expect([cluster, code, took_ms < 1_500]).toEqual([cluster, 64, true]);
+      expect(stderr).toStartWith(`claw: --cluster: '${cluster}' is no cluster's name\n`);
+    }
   });
 });
 
@@ -159,9 +172,12 @@ describe("credentials", () => {
     expect([bad.code, bad.stderr.includes("holds no NATS credentials")]).toEqual([78, true]);
   });
 
-  test("a cluster of another name is not answered: 69 within four seconds", async () => {
-    const { code, took_ms } = await timed(["ls", "--cluster", "other"], { CLAW_HOME: cluster.home });
-    expect(code).toBe(69);
+  test("a cluster of another name is refused at once, not waited for", async () => {
+    const { code, stderr, took_ms } = await timed(["ls", "--cluster", "other"], { CLAW_HOME: cluster.home });
+    expect([code, stderr.split("\n")[0]]).toEqual([
+      77,
+      "claw: these credentials may ask nothing of the cluster 'other'",
+    ]);
     expect(took_ms).toBeLessThan(MOST_MS);
   });
 });

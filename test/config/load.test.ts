@@ -114,6 +114,21 @@ describe("layers", () => {
 });
 
 describe("what is wrong above the file", () => {
+  test("is wrong usage when only flags are wrong, and a wrong configuration otherwise", () => {
+    const wrong = { "nats.url": "foo://x", "nats.port": "abc" };
+    const codeOf = (given: object): string => {
+      try {
+        loadConfig("coordinator", optionsOf("coordinator", given));
+        return "";
+      } catch (error) {
+        return (error as ClawError).code;
+      }
+    };
+    expect(codeOf({ flags: wrong })).toBe("usage");
+    expect(codeOf({ flags: { "nats.url": "tls://a,b:1", "nats.port": "1" } })).toBe("");
+    expect(codeOf({ flags: wrong, env: { CLAW_HTTP_PORT: "x" } })).toBe("bad_config");
+  });
+
   test("is told with the variable or the flag", () => {
     expect(problemsOf("coordinator", { env: { CLAW_NATS_PORT: "many" } })).toEqual([
       "CLAW_NATS_PORT: nats.port must be a number",

@@ -32,6 +32,7 @@ describe("what is refused", () => {
     ["too much", "http: {port: 70000}\n", ["c.yaml:1:8: http.port is too large: at most 65535"]],
     ["too little", "http: {port: 0}\n", ["c.yaml:1:8: http.port is too small: at least 1"]],
     ["none of a few", "log: {level: loud}\n", ["c.yaml:1:7: log.level must be debug, info, warn or error"]],
+    ["an address that is none", "nats: {url: foo://x}\n", ["c.yaml:1:8: nats.url: must look like nats://HOST:4222"]],
     ["none of a few numbers", "nats: {replicas: 2}\n", ["c.yaml:1:8: nats.replicas must be 1, 3 or 5"]],
     [
       "a bare duration",
