@@ -45,10 +45,10 @@ function positive(option: string, text: string): number {
 
 /** A duration, or an instant in ISO-8601. */
 function startOf(text: string): Pick<Life, "start_after_ms" | "start_at"> {
-  if (!/^\d{4}-\d\d-\d\d/.test(text)) return { start_after_ms: duration("--start-after", text) };
-  const at = parseIsoTime(text);
+  if (/^[\d.]+(ms|s|m|h|d)/.test(text)) return { start_after_ms: duration("--start-after", text) };
+  const at = /^\d{4}-\d\d-\d\d/.test(text) ? parseIsoTime(text) : Number.NaN;
   if (!Number.isFinite(at)) {
-    throw new ClawError("usage", `--start-after: '${text}' is no instant`, {
+    throw new ClawError("usage", `--start-after: '${text}' is neither a duration nor an instant`, {
       hint: "write 2h, or 2026-12-24T18:00:00Z",
       field: "--start-after",
     });

@@ -77,7 +77,7 @@ export function taskOptions(command: Command): Command {
     .option("--label <name=value>", "a label, to list by", collect)
     .option("--key <key>", "idempotency key: sent again with the same one, it is the same task")
     .option("--timeout <duration>", "end it when it has run this long: 90s, 5m, 2h")
-    .option("--retries <count>", "try again so often when it fails")
+    .option("--retries <count>", "try again at most so many times when it fails")
     .option("--backoff <wait>", "between retries: 30s always, 1s..5m doubling up to five minutes (1s..5m)")
     .option("--retry-on <reasons>", "only after these: exit codes, exit, timeout, not_found, spawn", collect)
     .option("--deadline <duration>", "end it when it is not over so long after now, waiting and retries included")

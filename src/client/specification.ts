@@ -2,6 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { basename, extname, resolve } from "node:path";
+import { problemsOf } from "../common/config-problem.ts";
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import { machineHash } from "../common/machine.ts";
@@ -9,7 +10,7 @@ import {
   type Needs,
   PRIORITIES,
   type Priority,
-  type Specification,
+  Specification,
   TASK_TYPES,
   type TaskType,
   TYPE_PRESETS,
@@ -80,9 +81,31 @@ export async function specificationOf(
     ...optional("key", keyOf(options.key, typed.each)),
     ...lifeOf(options, type),
   };
-  if (kind === "script") return { ...base, ...(await script(typed, files)) };
-  const argv = kind === "shell" ? [typed.words.join(" ")] : [...typed.words];
-  return { ...base, argv, ...(typed.each ? { each: true } : {}) };
+  const argv = kind === "script" ? [] : kind === "shell" ? [typed.words.join(" ")] : [...typed.words];
+  const whole = checked({ ...base, argv, ...(typed.each ? { each: true } : {}) });
+  return kind === "script" ? { ...whole, ...(await script(typed, files)) } : whole;
+}
+
+const OPTIONS: Readonly<Record<string, string>> = {
+  tags: "--tag",
+  resources: "--resource",
+  folder: "--cwd",
+  node: "--node",
+  labels: "--label",
+  argv: "the command",
+};
+
+/** What the coordinator would refuse is refused here, by the option that people typed. */
+function checked(given: Specification): Specification {
+  const parsed = Specification.safeParse(given);
+  if (parsed.success) return parsed.data;
+  const optionOf = (path: readonly PropertyKey[]): string => {
+    const field = String(path[path[0] === "needs" ? 1 : 0]);
+    return OPTIONS[field] ?? `--${field.replaceAll("_", "-")}`;
+  };
+  const issues = parsed.error.issues.map((issue) => ({ ...issue, path: [optionOf(issue.path)] }));
+  const [problem] = problemsOf({ issues }, [], ([field]) => ({ file: String(field), line: 0, column: 0 }));
+  throw new ClawError("usage", problem?.message ?? "wrong", problem === undefined ? {} : { field: problem.file });
 }
 
 function keyOf(key: string | undefined, each: boolean): string | undefined {
@@ -104,7 +127,9 @@ function keyOf(key: string | undefined, each: boolean): string | undefined {
 function kindOf(options: TaskOptions, { words, each, cwd }: Typed): Needs["executor"] {
   if (options.noop === true) return "noop";
   const [first] = words;
-  if (first === undefined) throw new ClawError("usage", "what shall be run?", { hint: "claw run -- uname -a" });
+  if (first === undefined || (first.trim() === "" && !each)) {
+    throw new ClawError("usage", "what shall be run?", { hint: "claw run -- uname -a" });
+  }
   if (each || options.shell === true) return "shell";
   if (SCRIPTS.has(extname(first)) && existsSync(resolve(cwd, first))) return "script";
   if (options.verbatim === true) return "command";

@@ -38,7 +38,7 @@ export function problemText({ file, line, column, message, hint }: Problem): str
 export type Locate = (path: readonly PropertyKey[]) => { file: string; line: number; column: number };
 
 /** What zod found, in claw's words. */
-export function problemsOf(error: z.ZodError, valid: readonly string[], locate: Locate): Problem[] {
+export function problemsOf(error: Pick<z.ZodError, "issues">, valid: readonly string[], locate: Locate): Problem[] {
   return error.issues.flatMap((issue): Problem[] => {
     if (issue.code === "unrecognized_keys") {
       return issue.keys.map((key) => {

@@ -167,7 +167,9 @@ describe("what can be typed", () => {
     [{ retries: "1", retryOn: ["0"] }, "that is a success"],
     [{ retries: "1", retryOn: ["sunday"] }, "--retry-on is one of"],
     [{ deadline: "0s" }, "over before it begins"],
-    [{ startAfter: "2026-13-45" }, "is no instant"],
+    [{ startAfter: "2026-13-45" }, "is neither a duration nor an instant"],
+    [{ startAfter: "yesterday" }, "is neither a duration nor an instant"],
+    [{ startAfter: "1x" }, "is neither a duration nor an instant"],
     [{ onLost: "cry" }, "--on-lost is one of retry, fail"],
   ] as const)("%p is refused", (options, message) => {
     expect(() => lifeOf(options as Parameters<typeof lifeOf>[0], "batch")).toThrow(message);

@@ -27,6 +27,20 @@ async function refused(...words: string[]): Promise<{ code: number; error: Recor
   return { code, error: JSON.parse(stderr) as Record<string, unknown> };
 }
 
+describe("what the coordinator would refuse", () => {
+  test.each([
+    [["--name", "", "true"], "--name is too short: at least 1", "--name"],
+    [["--name", "x".repeat(129), "true"], "--name is too long: at most 128", "--name"],
+    [["--tag", "", "true"], "--tag is too short: at least 1", "--tag"],
+    [["--label", `a=${"x".repeat(300)}`, "true"], "--label is too long: at most 256", "--label"],
+    [["--", ""], "what shall be run?", undefined],
+    [["  "], "what shall be run?", undefined],
+  ])("is refused before it is sent, by the option's name: %p", async (words, message, field) => {
+    const { code, error } = await refused("submit", "--json", ...words);
+    expect([code, error["message"], error["field"]]).toEqual([64, message, field]);
+  });
+});
+
 describe("claw's options stand before the command, and the command's are its own", () => {
   test("what follows a script is the script's, whatever it is called", async () => {
     expect(await argv("run", "words.ts", "--name", "x", "--json", "-d", "-k")).toEqual([
