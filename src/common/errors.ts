@@ -81,6 +81,7 @@ export const ERRORS = {
     exit: 70,
     hint: "`claw snapshot restore --from-view` goes on from all that this machine knows; its --help says what else there is",
   },
+  fold_differs: { http: 500, exit: 76 },
   behind: {
     http: 503,
     exit: 75,

@@ -9,6 +9,7 @@ import { planted } from "../core/canary.ts";
 import type { Changes } from "../core/changes.ts";
 import { Touched } from "../core/changes.ts";
 import type { Batch, Event } from "../core/event.ts";
+import { type Fold, foldOf } from "../core/fold.ts";
 import type { State } from "../core/state.ts";
 
 export interface OutgoingBatch {
@@ -21,6 +22,7 @@ export interface Committed {
   sequence: number;
   /** Hash of the batch: the next one's `prev`. */
   hash: string;
+  fold: Fold;
   changes: Changes;
 }
 
@@ -134,13 +136,14 @@ export class Committer {
   #send(at: number): void {
     this.#state.time_ms = at;
     const { cluster_id } = this.#state;
-    const batch: Batch = { v: 1, cluster_id, epoch: this.#epoch, prev: this.#last.hash, at, events: [] };
+    const changes = this.#touched.seal(this.#state);
+    const fold = foldOf(this.#state, changes);
+    const batch: Batch = { v: 1, cluster_id, epoch: this.#epoch, prev: this.#last.hash, at, fold, events: [] };
     const text = `${JSON.stringify(batch).slice(0, -"]}".length)}${this.#events.join(",")}]}`;
     const payload = new TextEncoder().encode(text);
     const sequence = this.#last.sequence + 1;
     const hash = batchHash(payload);
-    const changes = this.#touched.seal(this.#state);
-    this.#flying.push({ sequence, hash, changes, after: this.#after });
+    this.#flying.push({ sequence, hash, fold, changes, after: this.#after });
     this.#last = { sequence, hash };
     this.#touched = new Touched();
     this.#events = [];

@@ -28,6 +28,7 @@ import { ThreadedMaker } from "../storage/thread.ts";
 import type { View } from "../storage/view.ts";
 import type { Committed } from "./committer.ts";
 import { Desk } from "./desk.ts";
+import { explained } from "./differing.ts";
 import { coordinatorId, Election } from "./election.ts";
 import { type HttpQuery, type HttpServer, httpApp, serveHttp } from "./http/server.ts";
 import { httpToken } from "./http/token.ts";
@@ -110,7 +111,9 @@ export class Coordinator implements Service {
     const common = { log, store, maker: new ThreadedMaker(), logger };
     this.#view = await openView({ ...files, ...common });
     const terms = this.#openTerms(this.#connection, log, this.#view);
-    await terms.start();
+    await terms.start().catch((error: unknown) => {
+      throw explained(error, paths.coordinator_dir);
+    });
     const id = coordinatorId(paths.coordinator_dir, runtime);
     this.#election = new Election({
       ...{ runtime, lease, id, name: this.#options.name },
@@ -158,7 +161,7 @@ export class Coordinator implements Service {
   }
 
   #openTerms(connection: NatsConnection, log: LogUpkeep, view: View): Terms {
-    const { runtime, config, logger, name, onFailed } = this.#options;
+    const { runtime, config, paths, logger, name, onFailed } = this.#options;
     const { cluster, heartbeat } = config;
     const bus = new CoordinatorBus(connection, cluster, (sender, why) => {
       logger.warn("dropped a message that cannot be read", { sender, why });
@@ -175,7 +178,7 @@ export class Coordinator implements Service {
             this.#desk?.close();
           }
         },
-        failed: onFailed,
+        failed: (error) => onFailed(explained(error, paths.coordinator_dir)),
       },
       {
         ...{ cluster, name },

@@ -6,12 +6,16 @@ import { z } from "zod";
 import { ClawError } from "../common/errors.ts";
 import type { Log, LogEntry } from "../communication/log.ts";
 import { apply } from "../core/apply.ts";
+import { planted } from "../core/canary.ts";
 import { Touched } from "../core/changes.ts";
 import { Batch } from "../core/event.ts";
+import { differenceOf, FOLD_VERSION, foldOf } from "../core/fold.ts";
 import { isOver, type State } from "../core/state.ts";
+import { Damaged } from "../storage/database.ts";
 import { restoreState } from "../storage/restore.ts";
-import type { View } from "../storage/view.ts";
+import { VIEW_REMEDY, type View, type Witness } from "../storage/view.ts";
 import { batchHash, type Committed, type Tail } from "./committer.ts";
+import { FoldDiffers } from "./differing.ts";
 
 /** Batches that one transaction of the view takes while it catches up. */
 const FLUSH_EVERY = 256;
@@ -40,7 +44,9 @@ export class Replica {
         );
       }
     }
-    const replica = new Replica(view, log, restoreState(view), { sequence: witness.sequence, hash: witness.hash });
+    const state = restoreState(view);
+    requireFolded(view, state, witness);
+    const replica = new Replica(view, log, state, { sequence: witness.sequence, hash: witness.hash });
     await replica.catchUp();
     for (const [number, submission] of replica.state.submissions) if (isOver(submission)) replica.state.retire(number);
     return replica;
@@ -79,15 +85,21 @@ export class Replica {
       throw new ClawError("log_lost", `the log's batch ${entry.sequence} is of an earlier term (${epochs})`);
     }
     const touched = new Touched();
-    for (const event of batch.events) apply(state, event, touched);
+    for (const event of batch.events) {
+      const bug = planted("follower_folds_wrong") && event.t === "requeued";
+      apply(state, bug ? { ...event, reason: "released" } : event, touched);
+    }
     state.time_ms = batch.at;
-    this.#tail = { sequence: entry.sequence, hash: batchHash(entry.payload) };
     const changes = touched.seal(state);
-    this.#view.enqueue(changes, { stream_created: this.#log.created, ...this.#tail });
+    const fold = foldOf(state, changes);
+    const differs = differenceOf(batch.fold, fold);
+    if (differs !== undefined) throw new FoldDiffers(differs, entry.sequence, batch, fold, changes);
+    this.#tail = { sequence: entry.sequence, hash: batchHash(entry.payload) };
+    this.#view.enqueue(changes, { stream_created: this.#log.created, ...this.#tail, fold });
     for (const [number, row] of changes.submissions) {
       if (!row.live) this.#over.push({ number, sequence: entry.sequence });
     }
-    return { ...this.#tail, changes };
+    return { ...this.#tail, fold, changes };
   }
 
   /** Brings the view's file up to the log, and takes out of memory what is over. */
@@ -101,6 +113,13 @@ export class Replica {
       first = this.#over[0];
     }
   }
+}
+
+/** The rows that the view's file gives are those that were folded into it. */
+function requireFolded(view: View, state: State, { fold, sequence }: Witness): void {
+  if (fold?.v !== FOLD_VERSION || fold.state === state.rows.hash(state)) return;
+  const why = `its rows are not what batch ${sequence} was folded to`;
+  throw new Damaged(view.database.filename, VIEW_REMEDY, why);
 }
 
 /** Throws `log_lost` for what is none. */

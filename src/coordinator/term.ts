@@ -251,10 +251,10 @@ export class Terms {
   }
 
   #committed(committed: Committed): void {
-    const { sequence, hash } = committed;
+    const { sequence, hash, fold } = committed;
     const { view, log } = this.#world;
     this.#sequence = sequence;
-    view.enqueue(committed.changes, { stream_created: log.created, sequence, hash });
+    view.enqueue(committed.changes, { stream_created: log.created, sequence, hash, fold });
     if (this.#leader !== undefined) {
       this.#anchor = { at: this.#leader.state.time_ms, monotonic_ms: this.#now().monotonic_ms };
     }

@@ -17,8 +17,9 @@ const WitnessFile = z.strictObject({
 });
 export type WitnessFile = z.infer<typeof WitnessFile>;
 
-function writeWitness(path: string, cluster_id: string, witness: Witness): void {
-  writePrivate(path, `${JSON.stringify({ v: 1, cluster_id, ...witness })}\n`);
+function writeWitness(path: string, cluster_id: string, { stream_created, sequence, hash }: Witness): void {
+  const file: WitnessFile = { v: 1, cluster_id, stream_created, sequence, hash };
+  writePrivate(path, `${JSON.stringify(file)}\n`);
 }
 
 /** Undefined where there is none, or none that can be read: then it knows of nothing. */

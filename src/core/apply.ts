@@ -141,6 +141,7 @@ function applyPruned(state: State, { numbers, counts, at }: EventOf<"pruned">, t
     const submission = state.submissions.get(number);
     if (submission === undefined) continue;
     if (!isOver(submission)) throw new Error(`submission ${number} is not over`);
+    state.rows.exchange(submission.row_hash, 0);
     state.submissions.delete(number);
     touched.submissions.delete(number);
   }
@@ -168,6 +169,7 @@ function applySubmitted(state: State, event: EventOf<"submitted">, touched: Touc
     segments: [],
     counts: emptyCounts(),
     ready: 0,
+    row_hash: 0,
   };
   state.submissions.set(event.number, submission);
   const { number, nonce, by, at, array, ids } = submission;

@@ -15,7 +15,8 @@ export type Canary =
   | "deposition_ignored"
   | "head_kept_after_term"
   | "refused_unconfirmed"
-  | "capacity_ignored";
+  | "capacity_ignored"
+  | "follower_folds_wrong";
 
 export function planted(name: Canary): boolean {
   return typeof CLAW_CANARY === "string" && CLAW_CANARY === name;

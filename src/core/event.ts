@@ -3,6 +3,7 @@
 
 import { z } from "zod";
 import { END_REASONS, NODE_STATUSES, NodeInfo, Outcome, Specification } from "../common/models.ts";
+import { Fold } from "./fold.ts";
 
 const integer = z.int().min(0);
 const run = z.tuple([integer, integer, integer, integer]);
@@ -137,13 +138,17 @@ export const Event = z.discriminatedUnion("t", [
 ]);
 export type Event = z.infer<typeof Event>;
 
-/** One append. `prev` is the hash of the batch before it: a chain that a view can check the log by. */
+/**
+ * One append. `prev` is the hash of the batch before it: a chain that a view can check the log by. `fold` is what its writer
+ * folded it to, by which others see whether they did the same; logs of format 1 have none.
+ */
 export const Batch = z.strictObject({
   v: z.literal(1),
   cluster_id: z.string(),
   epoch: integer,
   prev: z.string(),
   at: integer,
+  fold: Fold.optional(),
   events: z.array(Event),
 });
 export type Batch = z.infer<typeof Batch>;

@@ -12,6 +12,7 @@ import {
   type Specification,
   type TaskCounts,
 } from "../common/models.ts";
+import { Rows } from "./fold.ts";
 import type { Held } from "./held.ts";
 import { Ready } from "./ready.ts";
 import type { Segment } from "./segments.ts";
@@ -48,6 +49,8 @@ export interface Submission {
   counts: TaskCounts;
   /** Pending members that wait for nothing but a node. */
   ready: number;
+  /** What it adds to the hash of the state (core/fold.ts): as of the last batch. */
+  row_hash: number;
 }
 
 export interface Used {
@@ -96,6 +99,8 @@ export class State {
   /** Rows that the results table has had: the next one's position. */
   results = 0;
   readonly totals: TaskCounts = emptyCounts();
+  /** The hash over what stands here, kept batch by batch. */
+  readonly rows = new Rows();
   readonly submissions = new Map<number, Submission>();
   readonly nodes = new Map<string, Node>();
   /** Submissions with members on a node. */

@@ -50,6 +50,7 @@ function restoreNodes(database: Database, state: State): void {
       used: emptyUsed(),
       held: new Held(),
     });
+    state.rows.node(row.id, state.nodes.get(row.id));
   }
 }
 
@@ -70,6 +71,7 @@ function restoreSubmission(state: State, row: Row): void {
     segments: JSON.parse(row.segments) as Segment[],
     counts: { total, pending, scheduled, running, completed, failed, cancelled, timeout },
     ready: 0,
+    row_hash: 0,
   };
   for (const segment of submission.segments) if (isReady(segment)) submission.ready += segment.to - segment.from;
   const { ready, group, priority } = submission;
@@ -83,4 +85,5 @@ function restoreSubmission(state: State, row: Row): void {
     addUse(node.used, state.needsOf(submission), segment.to - segment.from);
     node.held.add(row.number, segment.from, segment.to, segment.attempt);
   }
+  state.rows.submission(submission, true);
 }

@@ -16,6 +16,7 @@ import type {
   Pruned,
   SubmissionRow,
 } from "../core/changes.ts";
+import type { Fold } from "../core/fold.ts";
 import { Members } from "../core/members.ts";
 import { guarded, openDatabase, requireSound } from "./database.ts";
 import { type Format, VIEW_MIGRATIONS } from "./migrations.ts";
@@ -87,6 +88,8 @@ export interface Witness {
   stream_created: string;
   sequence: number;
   hash: string;
+  /** What the last batch was folded to. Views that an earlier claw made have none. */
+  fold?: Fold;
 }
 
 /** The submission and members that a retry stands for. */
@@ -377,7 +380,9 @@ export class View {
     this.#guarded(() =>
       this.database.transaction(() => {
         this.#put.meta.run("state", JSON.stringify(state));
-        this.#put.meta.run("witness", JSON.stringify({ ...this.witness(), stream_created }));
+        // Its state is no more what the last batch said.
+        const { fold: _was, ...witness } = this.witness();
+        this.#put.meta.run("witness", JSON.stringify({ ...witness, stream_created }));
         this.#put.meta.run("ancestors", JSON.stringify(ancestors));
       })(),
     );

@@ -57,10 +57,12 @@ describe.each(ROLES)("claw-%s.service", (role) => {
     expect(Number(service("TimeoutStopSec")[0])).toBeGreaterThanOrEqual(30);
   });
 
-  test("is started again for as long as it takes, but not on a bad configuration", () => {
+  test("is started again for as long as it takes, but not on a bad configuration, or a state that differs", () => {
     expect(service("Restart")).toEqual(["always"]);
     expect(service("RestartSec")).toEqual(["2"]);
-    expect(service("RestartPreventExitStatus")).toEqual([String(ERRORS.bad_config.exit)]);
+    expect(service("RestartPreventExitStatus")).toEqual([
+      role === "worker" ? `${ERRORS.bad_config.exit}` : `${ERRORS.fold_differs.exit} ${ERRORS.bad_config.exit}`,
+    ]);
     expect(unit.get("Unit.StartLimitIntervalSec")).toEqual(["0"]);
   });
 

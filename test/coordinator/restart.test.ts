@@ -184,7 +184,7 @@ async function openAnotherTerm(cluster: Cluster): Promise<number> {
     const log = await openLog(connection, systemRuntime, cluster.client.cluster, 1);
     const last = await log.last();
     const [entry] = await Array.fromAsync(log.read(last));
-    const { at, epoch: before, ...rest } = Batch.parse(JSON.parse(new TextDecoder().decode(entry!.payload)));
+    const { at, epoch: before, fold: _, ...rest } = Batch.parse(JSON.parse(new TextDecoder().decode(entry!.payload)));
     const epoch = before + 1;
     const events = [{ t: "term", epoch, leader: "another machine", at }];
     const batch = { ...rest, epoch, prev: batchHash(entry!.payload), at, events };

@@ -48,6 +48,14 @@ export class ScriptedLog implements Log {
     for (const flying of this.#flying.splice(0)) flying.resolve(this.#store(flying));
   }
 
+  /** Stores what waits as another would have written it, and never says so. */
+  releaseAs(change: (batch: Batch) => object): void {
+    for (const flying of this.#flying.splice(0)) {
+      const batch = Batch.parse(JSON.parse(new TextDecoder().decode(flying.payload)));
+      this.#store({ ...flying, payload: new TextEncoder().encode(JSON.stringify(change(batch))) });
+    }
+  }
+
   /** Waits for an append; `stored` says whether it gets into the log although nobody hears of it. */
   async unknown(stored: boolean): Promise<void> {
     const flying = await until(() => this.#flying.shift(), "an append");

@@ -5,10 +5,11 @@
 //   await a.up();                                          // or a.start("coordinator is up", ["--role", "coordinator"])
 //   const { code, out, err } = await a.claw(["run", "--", "true"], { stdin: "…" });
 
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { endProcesses, findProcesses, waitForNone } from "../../scripts/processes.ts";
+import { findServer } from "../communication/server-bench.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 export const CLAW = process.env["CLAW_BIN"] ?? join(ROOT, "dist/claw");
@@ -302,6 +303,22 @@ export function machine(): Machine {
   const made = new Machine();
   machines.push(made);
   return made;
+}
+
+/** A NATS of the user's own, on a port that the system gave. */
+export async function ownNats(): Promise<{ url: string; machine: Machine }> {
+  const here = machine();
+  const folder = join(here.folder, "nats");
+  mkdirSync(folder);
+  const ports = ["-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", folder];
+  here.beginOther([findServer(), "-js", "-sd", join(folder, "store"), ...ports]);
+  const url = await until("the server's port", () => {
+    const file = readdirSync(folder).find((name) => name.endsWith(".ports"));
+    if (file === undefined) return undefined;
+    const text = readFileSync(join(folder, file), "utf8");
+    return text === "" ? undefined : (JSON.parse(text) as { nats: string[] }).nats[0];
+  });
+  return { url, machine: here };
 }
 
 /** For `afterEach`: the machines that were made last go first. */

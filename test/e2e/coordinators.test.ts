@@ -2,10 +2,9 @@
 // a pause when the leader stops, dies or sleeps.
 
 import { afterEach, expect, test } from "bun:test";
-import { mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { findServer } from "../communication/server-bench.ts";
-import { closeMachines, type Machine, machine, type Service, until } from "./binary.ts";
+import { closeMachines, type Machine, machine, ownNats, type Service, until } from "./binary.ts";
 
 afterEach(closeMachines);
 
@@ -13,22 +12,6 @@ interface Status {
   leader: string;
   epoch: number;
   coordinators: { id: string; leads: boolean; behind: number }[];
-}
-
-/** A NATS of the user's own, on a port that the system gave. */
-async function ownNats(): Promise<{ url: string; machine: Machine }> {
-  const here = machine();
-  const folder = join(here.folder, "nats");
-  mkdirSync(folder);
-  const ports = ["-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", folder];
-  here.beginOther([findServer(), "-js", "-sd", join(folder, "store"), ...ports]);
-  const url = await until("the server's port", () => {
-    const file = readdirSync(folder).find((name) => name.endsWith(".ports"));
-    if (file === undefined) return undefined;
-    const text = readFileSync(join(folder, file), "utf8");
-    return text === "" ? undefined : (JSON.parse(text) as { nats: string[] }).nats[0];
-  });
-  return { url, machine: here };
 }
 
 interface Pair {

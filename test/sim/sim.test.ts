@@ -64,6 +64,7 @@ const FOUND: Record<Canary, RegExp> = {
   head_kept_after_term: /epoch \d+ after|does not follow|is not in the/,
   refused_unconfirmed: /left the outbox before it was logged/,
   capacity_ignored: /is over its capacity/,
+  follower_folds_wrong: /gives another state here/,
 };
 
 for (const [canary, message] of Object.entries(FOUND)) {

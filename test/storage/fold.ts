@@ -7,6 +7,7 @@ import type { Specification } from "../../src/common/models.ts";
 import { apply } from "../../src/core/apply.ts";
 import { Touched } from "../../src/core/changes.ts";
 import { Event } from "../../src/core/event.ts";
+import { FOLD_VERSION, type Fold as FoldHash, foldOf } from "../../src/core/fold.ts";
 import { isOver, State, type Submission } from "../../src/core/state.ts";
 import type { View, Witness } from "../../src/storage/view.ts";
 import { AT, INFO, outcomeOf, specificationOf } from "../core/cluster.ts";
@@ -15,6 +16,8 @@ import type { Chance } from "../sim/chance.ts";
 export class Fold {
   state = new State();
   sequence = 0;
+  /** What the last batch was folded to. */
+  fold: FoldHash = { v: FOLD_VERSION, state: "", changes: "" };
 
   /** One batch: folds it and gives it to the views, which have it in their files after their next flush. */
   commit(views: readonly View[], ...events: readonly Event[]): Witness {
@@ -34,12 +37,14 @@ export class Fold {
     }
     this.state.time_ms = AT + this.sequence;
     this.sequence += 1;
-    for (const view of views) view.enqueue(touched.seal(this.state), this.#witness());
+    const changes = touched.seal(this.state);
+    this.fold = foldOf(this.state, changes);
+    for (const view of views) view.enqueue(changes, this.#witness());
     return events;
   }
 
   #witness(): Witness {
-    return { stream_created: "then", sequence: this.sequence, hash: `hash ${this.sequence}` };
+    return { stream_created: "then", sequence: this.sequence, hash: `hash ${this.sequence}`, fold: this.fold };
   }
 
   /** The first batch of every log. */

@@ -57,6 +57,7 @@ describe("whatever is folded", () => {
         restarting.flush();
         second.state = restoreState(restarting);
         expect(projection(second.state)).toBe(projection(first.state));
+        expect(second.state.rows.hash(second.state)).toBe(first.fold.state);
         for (const [number, submission] of first.state.submissions) if (isOver(submission)) first.state.retire(number);
         restarts += 1;
       }

@@ -1,0 +1,127 @@
+// The hash that a batch's writer and its readers compare: the same whatever way led to a state, another for anything that
+// is otherwise in it.
+
+import { expect, test } from "bun:test";
+import { apply } from "../../src/core/apply.ts";
+import { Touched } from "../../src/core/changes.ts";
+import type { Event } from "../../src/core/event.ts";
+import { differenceOf, foldOf, type Fold as Hash } from "../../src/core/fold.ts";
+import type { Node, State, Submission } from "../../src/core/state.ts";
+import { Fold, fittingEvent } from "../storage/fold.ts";
+import { AT, outcomeOf, specificationOf } from "./cluster.ts";
+import { forSeeds } from "./seeds.ts";
+
+const RUN: Event = { t: "assigned", node: "n1", runs: [[1, 0, 2, 1]], at: AT };
+
+/** A state with something of everything in it; `change` is what a fold that is wrong does to it in its last batch. */
+function example(change: (state: State) => void = () => undefined): Hash {
+  const fold = new Fold();
+  const { state } = fold;
+  fold.found();
+  fold.commit([], fold.array({ count: 9, spec: specificationOf({ deadline_ms: 1_000 }) }));
+  fold.commit([], RUN, { t: "stopping", node: "n1", runs: [[1, 1, 2, 1]], reason: "cancel", at: AT });
+  const touched = new Touched();
+  apply(state, { t: "started", node: "n1", runs: [[1, 0, 1, 1, AT]], at: AT }, touched);
+  change(state);
+  return foldOf(state, touched.seal(state));
+}
+
+test("two folds of the same events agree at every batch", () => {
+  forSeeds(20, (chance) => {
+    const [one, other] = [new Fold(), new Fold()];
+    one.found();
+    other.found();
+    const seen = new Set<string>();
+    for (let batch = 0; batch < 60; batch++) {
+      other.commit([], ...one.batch([], chance.between(1, 4), () => fittingEvent(chance, one)));
+      expect(other.fold).toEqual(one.fold);
+      seen.add(one.fold.state);
+    }
+    expect(seen.size).toBe(60);
+  });
+});
+
+const submission = (state: State): Submission => state.submissions.get(1)!;
+const node = (state: State): Node => state.nodes.get("n1")!;
+
+/** What a fold that is wrong in one place would have left. */
+const WRONG: [string, (state: State) => void][] = [
+  ["a member more", (state) => (submission(state).count += 1)],
+  ["an end that was not told", (state) => (submission(state).open = true)],
+  ["another extension", (state) => (submission(state).extended_at += 1)],
+  ["a count", (state) => (submission(state).counts.failed += 1)],
+  ["an attempt", (state) => (submission(state).segments[0]!.attempt += 1)],
+  ["a time to wait for", (state) => (submission(state).segments.at(-1)!.not_before = AT)],
+  ["a failure that counts", (state) => (submission(state).segments.at(-1)!.failures = 1)],
+  ["a loss that counts", (state) => (submission(state).segments.at(-1)!.lost = 1)],
+  ["another deadline", (state) => ((submission(state) as { deadline_at: number | undefined }).deadline_at = AT)],
+  ["another priority", (state) => ((submission(state) as { priority: string }).priority = "low")],
+  ["another group", (state) => ((submission(state) as { group: string }).group = "{}")],
+  ["another total", (state) => (state.totals.pending -= 1)],
+  ["another number", (state) => (state.next_number += 1)],
+  ["another place of results", (state) => (state.results += 1)],
+];
+
+test.each(WRONG)("%s is seen at the batch that touches it", (_, change) => {
+  const right = example();
+  const wrong = example(change);
+  expect(differenceOf(right, wrong)).toBe("state");
+});
+
+test("what a node is, and what it holds, is seen when it is touched", () => {
+  const told = (change: (state: State) => void): Hash => {
+    const fold = new Fold();
+    fold.found();
+    fold.commit([], fold.array({ count: 9 }), RUN);
+    change(fold.state);
+    fold.commit([], { t: "node", node: "n1", status: "offline", reason: "silent", at: AT });
+    return fold.fold;
+  };
+  const right = told(() => undefined);
+  expect(
+    differenceOf(
+      right,
+      told((state) => (node(state).completed += 1)),
+    ),
+  ).toBe("state");
+  expect(
+    differenceOf(
+      right,
+      told((state) => node(state).held.add(7, 0, 1, 1)),
+    ),
+  ).toBe("changes");
+  expect(
+    differenceOf(
+      right,
+      told((state) => (node(state).used.cpu_millis += 1)),
+    ),
+  ).toBe("changes");
+});
+
+test("how something ended is seen, though it is in no state any more", () => {
+  const ended = (outcome: "failed" | "timeout"): Hash => {
+    const fold = new Fold();
+    fold.found();
+    fold.commit([], fold.array({ count: 2 }), { ...RUN, runs: [[1, 0, 2, 1]] } as Event);
+    const results = [0, 1].map((index) => ({
+      task: [1, index, 1] as [number, number, number],
+      outcome: outcomeOf(outcome),
+    }));
+    fold.commit([], { t: "ended", node: "n1", results });
+    return fold.fold;
+  };
+  expect(ended("failed")).toEqual(ended("failed"));
+  expect(ended("failed").changes).not.toBe(ended("timeout").changes);
+});
+
+test("a hash of another version, or none, is no difference", () => {
+  const ours = example();
+  expect(differenceOf(undefined, ours)).toBeUndefined();
+  expect(differenceOf({ v: ours.v + 1, state: "something", changes: "else" }, ours)).toBeUndefined();
+  expect(differenceOf({ ...ours }, ours)).toBeUndefined();
+  expect(differenceOf({ ...ours, changes: "else" }, ours)).toBe("changes");
+});
+
+test("is the same for ever: a value of this version", () => {
+  expect(example()).toEqual({ v: 1, state: "05ae3254852d5d", changes: "0e096766dac885" });
+});
