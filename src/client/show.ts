@@ -1,6 +1,6 @@
 // Tasks as people see them; what scripts see is in common/documents.ts.
 
-import type { AttemptView, Outcome, TaskView } from "../common/models.ts";
+import { type AttemptView, endOf, type TaskView } from "../common/models.ts";
 import { isoTime } from "../common/runtime.ts";
 import { formatDuration } from "../common/units.ts";
 import { printable } from "./output.ts";
@@ -25,15 +25,6 @@ function attemptText({ node, node_name, reason, at, outcome }: AttemptView): str
   if (outcome === undefined) return `${reason} ${where}, ${isoTime(at)}`;
   const ran = formatDuration(Math.max(0, outcome.ended_at - outcome.started_at));
   return `${endOf(outcome)} ${where} after ${ran}, ${isoTime(outcome.ended_at)}`;
-}
-
-/** How it ended, in a few words. */
-export function endOf(outcome: Outcome): string {
-  if (outcome.message !== undefined) return outcome.message;
-  if (outcome.status === "timeout") return "its timeout ended it";
-  if (outcome.signal !== undefined) return `ended by ${outcome.signal}`;
-  if (outcome.exit_code !== undefined) return `exit code ${outcome.exit_code}`;
-  return outcome.reason;
 }
 
 export function taskText(task: TaskView, now: number): string {

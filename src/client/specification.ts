@@ -123,6 +123,10 @@ function keyOf(key: string | undefined, each: boolean): string | undefined {
   return key;
 }
 
+export function isScriptName(word: string): boolean {
+  return SCRIPTS.has(extname(word));
+}
+
 /** `--each` and a single word with shell characters are shell lines; a file with a script's ending is a script. */
 function kindOf(options: TaskOptions, { words, each, cwd }: Typed): Needs["executor"] {
   if (options.noop === true) return "noop";
@@ -131,7 +135,7 @@ function kindOf(options: TaskOptions, { words, each, cwd }: Typed): Needs["execu
     throw new ClawError("usage", "what shall be run?", { hint: "claw run -- uname -a" });
   }
   if (each || options.shell === true) return "shell";
-  if (SCRIPTS.has(extname(first)) && existsSync(resolve(cwd, first))) return "script";
+  if (isScriptName(first) && existsSync(resolve(cwd, first))) return "script";
   if (options.verbatim === true) return "command";
   return words.length === 1 && /[\s;&|<>$`"'(){}*?!~]/.test(first) ? "shell" : "command";
 }

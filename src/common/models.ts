@@ -178,6 +178,15 @@ export const Outcome = z.strictObject({
 });
 export type Outcome = z.infer<typeof Outcome>;
 
+/** How it ended, in a few words. */
+export function endOf(outcome: Outcome): string {
+  if (outcome.message !== undefined) return outcome.message;
+  if (outcome.status === "timeout") return "its timeout ended it";
+  if (outcome.signal !== undefined) return `ended by ${outcome.signal}`;
+  if (outcome.exit_code !== undefined) return `exit code ${outcome.exit_code}`;
+  return outcome.reason;
+}
+
 export const NODE_STATUSES = ["online", "offline", "maintenance", "error"] as const;
 export type NodeStatus = (typeof NODE_STATUSES)[number];
 

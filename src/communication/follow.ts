@@ -1,11 +1,12 @@
 // A task's output to whoever reads it: from its report when it was short, else from the output stream, live where it still runs.
 // What was not kept is said.
 
-import type { Outcome } from "../common/models.ts";
+import { type AttemptView, endOf, type Outcome } from "../common/models.ts";
 import type { Runtime } from "../common/runtime.ts";
 import { plural } from "../common/units.ts";
-import { type FollowOptions, followOutput } from "./output.ts";
+import { type FollowOptions, followOutput, type OutputChunk } from "./output.ts";
 import type { RequestClient } from "./request.ts";
+import { endedOf, waitThrough } from "./waiting.ts";
 
 /** Chunks are in the stream before the result is: they have arrived when nothing came for so long. */
 const LATE_MS = 3_000;
@@ -45,25 +46,27 @@ function sayMissing(io: Sink, id: string, outcome: Outcome, got: number): void {
   if (missing > 0) io.err(`claw: ${id}: ${plural(missing, "byte")} of its output are no longer kept\n`);
 }
 
-/** Everything that a task writes, until `finished` gives its end and all that was kept has come. */
+/** Everything that a task writes, attempt by attempt, until it is over and all that was kept has come. */
 export async function followTask(
   io: Sink,
   client: RequestClient,
   task: TaskRef,
-  finished: Promise<Ended>,
+  over?: Promise<Ended>,
+  attempts: readonly AttemptView[] = [],
 ): Promise<Ended> {
   const done = new AbortController();
   let end: Ended | undefined;
   let late = io.runtime.after(0, () => undefined);
-  const got = new Map<number, number>();
-  let writing = false;
+  const shown = new Shown(io, task.id, () => look());
   const look = (): void => {
     late.cancel();
     // Only waiting for a chunk counts, never a reader of ours that takes its time.
-    if (end === undefined || writing) return;
-    if ((got.get(end.attempt) ?? 0) >= kept(end.outcome)) done.abort();
+    if (end === undefined || shown.writing) return;
+    if (shown.complete(end)) done.abort();
     else late = io.runtime.after(LATE_MS, () => done.abort());
   };
+  for (const one of attempts) shown.over(one);
+  const finished = over ?? waitThrough(client, task, (one) => shown.over(one)).then(endedOf);
   finished.then(
     (result) => {
       end = result;
@@ -71,61 +74,152 @@ export async function followTask(
     },
     () => done.abort(),
   );
-  const write = (on: boolean): void => {
-    writing = on;
-    look();
-  };
-  await pass(io, client, task, got, { follow: true, done: done.signal, runtime: io.runtime }, write);
+  await pass(client, task, shown, { follow: true, done: done.signal, runtime: io.runtime });
   late.cancel();
   const ended = await finished;
-  const { outcome, attempt } = ended;
-  if (outcome.inline === true) {
-    await io.out(outcome.stdout_tail ?? "");
-    await io.passError(outcome.stderr_tail ?? "");
-  }
-  sayMissing(io, task.id, outcome, got.get(attempt) ?? 0);
+  await shown.last(ended);
   return ended;
 }
 
-/** The output of a task that is over. */
-export async function printFinished(io: Sink, client: RequestClient, task: TaskRef, ended: Ended): Promise<void> {
-  const { outcome } = ended;
-  if (kept(outcome) > 0) {
-    await followTask(io, client, task, Promise.resolve(ended));
-    return;
-  }
-  if (outcome.stdout_tail !== undefined) await io.out(outcome.stdout_tail);
-  if (outcome.stderr_tail !== undefined) await io.passError(outcome.stderr_tail);
-  sayMissing(io, task.id, outcome, 0);
-}
-
-/** What a running task has written so far. */
-export async function printSoFar(io: Sink, client: RequestClient, task: TaskRef): Promise<void> {
-  const never = new AbortController();
-  const options = { follow: false, done: never.signal, runtime: io.runtime };
-  await pass(io, client, task, new Map(), options, () => undefined);
-}
-
-/** Chunks to our own output, counted by attempt in `got`; `writing` is told when one is being written. */
-async function pass(
+/** The output of a task that is over; `attempts` are those before its last one. */
+export async function printFinished(
   io: Sink,
   client: RequestClient,
   task: TaskRef,
-  got: Map<number, number>,
-  options: FollowOptions,
-  writing: (on: boolean) => void,
+  ended: Ended,
+  attempts: readonly AttemptView[] = [],
 ): Promise<void> {
-  let shown = 0;
+  const all = [ended.outcome, ...attempts.map(({ outcome }) => outcome)];
+  if (all.some((one) => one !== undefined && kept(one) > 0)) {
+    await followTask(io, client, task, Promise.resolve(ended), attempts);
+    return;
+  }
+  const shown = new Shown(io, task.id, () => undefined);
+  for (const one of attempts) shown.over(one);
+  await shown.last(ended);
+}
+
+/** What a running task has written so far. */
+export async function printSoFar(
+  io: Sink,
+  client: RequestClient,
+  task: TaskRef,
+  attempts: readonly AttemptView[] = [],
+): Promise<void> {
+  const shown = new Shown(io, task.id, () => undefined);
+  for (const one of attempts) shown.over(one);
+  const never = new AbortController();
+  await pass(client, task, shown, { follow: false, done: never.signal, runtime: io.runtime });
+  await shown.earlier(Number.POSITIVE_INFINITY);
+}
+
+async function pass(client: RequestClient, task: TaskRef, shown: Shown, options: FollowOptions): Promise<void> {
   const chunks = followOutput(client.connection, client.cluster, task.number, task.index, options);
-  for await (const { attempt, stream, bytes } of chunks) {
-    if (attempt > shown && shown > 0) {
-      io.err(`claw: ${task.id}: attempt ${shown} was lost, this is attempt ${attempt}\n`);
+  for await (const chunk of chunks) await shown.chunk(chunk);
+}
+
+/** One task's output in the order of its attempts, of which some come in chunks and some with their report. */
+class Shown {
+  readonly #io: Sink;
+  readonly #id: string;
+  readonly #moved: () => void;
+  readonly #got = new Map<number, number>();
+  /** Attempts that are over, and not told yet: their last chunks may be on their way. */
+  readonly #ended: AttemptView[] = [];
+  /** The attempt that was told of last. */
+  #told = 0;
+  #current = 0;
+  #turn: Promise<void> = Promise.resolve();
+  #waiting = 0;
+
+  /** `moved`: something was written. */
+  constructor(io: Sink, id: string, moved: () => void) {
+    this.#io = io;
+    this.#id = id;
+    this.#moved = moved;
+  }
+
+  get writing(): boolean {
+    return this.#waiting > 0;
+  }
+
+  /** Whether everything that was kept has come. */
+  complete(end: Ended): boolean {
+    return [end, ...this.#ended].every(({ attempt, outcome }) => outcome === undefined || this.#has(attempt, outcome));
+  }
+
+  #has(attempt: number, outcome: Outcome): boolean {
+    return this.#bytes(attempt) >= kept(outcome);
+  }
+
+  #bytes(attempt: number): number {
+    return this.#got.get(attempt) ?? 0;
+  }
+
+  /** An attempt that another one follows. */
+  over(one: AttemptView): void {
+    this.#ended.push(one);
+    // An error of the reader's comes up with the next write.
+    this.earlier(0).catch(() => undefined);
+  }
+
+  chunk({ attempt, stream, bytes }: OutputChunk): Promise<void> {
+    return this.#inTurn(async () => {
+      await this.#tell(attempt);
+      if (attempt > this.#current && this.#current > this.#told) this.#say(this.#current, "is over");
+      this.#current = Math.max(this.#current, attempt);
+      if (stream === "stdout") await this.#io.out(bytes);
+      else await this.#io.passError(bytes);
+      this.#got.set(attempt, this.#bytes(attempt) + bytes.length);
+    });
+  }
+
+  /** Tells of those whose output is there, and of all before attempt `before`. */
+  earlier(before: number): Promise<void> {
+    return this.#inTurn(() => this.#tell(before));
+  }
+
+  /** What the last attempt's report brings. */
+  last({ outcome, attempt }: Ended): Promise<void> {
+    return this.#inTurn(async () => {
+      await this.#tell(attempt);
+      await this.#report(outcome);
+      sayMissing(this.#io, this.#id, outcome, this.#bytes(attempt));
+    });
+  }
+
+  async #tell(before: number): Promise<void> {
+    for (;;) {
+      const [one] = this.#ended;
+      if (one === undefined) return;
+      const { attempt, outcome, reason } = one;
+      if (attempt >= before && outcome !== undefined && !this.#has(attempt, outcome)) return;
+      this.#ended.shift();
+      if (attempt <= this.#told) continue;
+      if (outcome !== undefined) await this.#report(outcome);
+      const how = outcome === undefined ? reason : endOf(outcome);
+      this.#say(attempt, how === "lost" ? "was lost with its node" : `ended: ${how}`);
     }
-    shown = Math.max(shown, attempt);
-    writing(true);
-    if (stream === "stdout") await io.out(bytes);
-    else await io.passError(bytes);
-    got.set(attempt, (got.get(attempt) ?? 0) + bytes.length);
-    writing(false);
+  }
+
+  #say(attempt: number, what: string): void {
+    this.#told = attempt;
+    this.#io.err(`claw: ${this.#id}: attempt ${attempt} ${what}\n`);
+  }
+
+  async #report({ inline, stdout_tail, stderr_tail }: Outcome): Promise<void> {
+    if (inline !== true) return;
+    if (stdout_tail !== undefined) await this.#io.out(stdout_tail);
+    if (stderr_tail !== undefined) await this.#io.passError(stderr_tail);
+  }
+
+  #inTurn(write: () => Promise<void>): Promise<void> {
+    this.#waiting += 1;
+    const turn = this.#turn.then(write).finally(() => {
+      this.#waiting -= 1;
+      this.#moved();
+    });
+    this.#turn = turn.catch(() => undefined);
+    return turn;
   }
 }

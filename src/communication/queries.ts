@@ -47,6 +47,8 @@ export const QUERIES = {
     number: integer,
     index: integer.optional(),
     until: z.enum(["started", "finished"]),
+    /** Answers also when an attempt behind this one is over, and another follows it. */
+    after: integer.optional(),
     wait_ms,
   }),
   /** Results of a submission in the order in which they were recorded, after `cursor`; waits for at least one. */

@@ -1,7 +1,7 @@
 // Waiting for tasks: long polls, asked again until what they wait for is there. A coordinator that restarts meanwhile is
 // waited for by the request client.
 
-import { isTerminal, type TaskView } from "../common/models.ts";
+import { type AttemptView, isTerminal, type TaskView } from "../common/models.ts";
 import type { Ended } from "./follow.ts";
 import type { RequestClient } from "./request.ts";
 
@@ -39,6 +39,25 @@ export async function waitUntil(
   const task = await waitFor(client, target, until, () => Number.POSITIVE_INFINITY);
   if (task === undefined) throw new Error("waited without a limit, and the limit was reached");
   return task;
+}
+
+/** The task when it is over; `onAttempt` is told each attempt before the last one as soon as it ended. */
+export async function waitThrough(
+  client: RequestClient,
+  { number, index }: Required<Target>,
+  onAttempt: (one: AttemptView) => void,
+): Promise<TaskView> {
+  let after = 0;
+  for (;;) {
+    const request = { number, index, until: "finished" as const, wait_ms: POLL_MS, after };
+    const { task } = await client.query("task.wait", request);
+    for (const one of task.attempts ?? []) {
+      if (one.attempt <= after) continue;
+      after = one.attempt;
+      onAttempt(one);
+    }
+    if (isTerminal(task.status)) return task;
+  }
 }
 
 export function endedOf(task: TaskView): Ended {

@@ -117,7 +117,10 @@ export class Answers {
       task.index === undefined && task.counts !== undefined
         ? !task.open && isTerminal(task.status)
         : isTerminal(task.status);
-    const enough = over || (request.until === "started" && task.status === "running");
+    const begun = request.until === "started" && task.status === "running";
+    const { after } = request;
+    const another = after !== undefined && task.attempts?.some(({ attempt }) => attempt > after) === true;
+    const enough = over || begun || another;
     return enough ? answer : undefined;
   }
 

@@ -23,6 +23,7 @@ import { type OpenArray, Sender } from "../each/sender.ts";
 import { type Io, OutputClosed } from "../io.ts";
 import { readLines } from "../lines.ts";
 import { specificationOf } from "../specification.ts";
+import { SOON_MS, Waits } from "../waits.ts";
 import type { RunOptions } from "./run.ts";
 
 export interface EachOptions extends RunOptions {
@@ -192,6 +193,7 @@ class Each {
       keep_order: keepOrder === true,
       json: json === true,
     });
+    const waits = new Waits(this.#io, this.#client);
     let cursor = 0;
     for (;;) {
       const answer = await this.#client.query("task.results", {
@@ -213,8 +215,17 @@ class Each {
         return answer.counts;
       }
       await this.#haltIfTime(answer.counts);
+      if (this.#stuck(answer.counts)) {
+        this.#progress.clear();
+        await waits.tell({ number: this.#array.number });
+      }
       if (!answer.more) await sleep(this.#io.runtime, PACE_MS);
     }
+  }
+
+  /** Nothing began, though there was time. */
+  #stuck({ total, pending }: TaskCounts): boolean {
+    return this.#options.quiet !== true && total > 0 && pending === total && this.#progress.took_ms > SOON_MS;
   }
 
   async #count(row: ResultRow): Promise<void> {

@@ -1,22 +1,23 @@
 // `run`, `submit`: one task, or an array of them. `run` follows the output and ends with the task's own exit code.
 
 import { constants } from "node:os";
+import { resolve } from "node:path";
 import { taskDocument } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
-import { isTerminal, type Outcome } from "../../common/models.ts";
+import { endOf, isTerminal, type Outcome, type Specification, type TaskView } from "../../common/models.ts";
 import { FileStore } from "../../communication/files.ts";
 import { type Ended, followTask, printFinished, type TaskRef } from "../../communication/follow.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import { submitTasks } from "../../communication/submitting.ts";
-import { endedOf, waitUntil } from "../../communication/waiting.ts";
+import { endedOf, waitFor, waitUntil } from "../../communication/waiting.ts";
 import { formatTaskId } from "../../core/ids.ts";
 import { quoteForShell } from "../../core/template.ts";
 import { attach, leftAlone, OUTPUT_CLOSED_EXIT } from "../attached.ts";
 import { type Io, OutputClosed } from "../io.ts";
-import { endOf } from "../show.ts";
-import { specificationOf, type TaskOptions } from "../specification.ts";
+import { isScriptName, specificationOf, type TaskOptions } from "../specification.ts";
 import { number } from "../values.ts";
+import { LOOK_MS, SOON_MS, Waits } from "../waits.ts";
 
 export interface RunOptions extends TaskOptions {
   detach?: boolean;
@@ -74,7 +75,7 @@ export async function runCommand(
   const cancel = (): Promise<unknown> =>
     client.command("task.cancel", { v: 1, targets: [{ number: submission, from: 0 }] });
   const attached = attach(io, id, cancel);
-  const followed = follow(io, client, { id, number: submission, index: 0 }, options.json === true);
+  const followed = follow(io, client, { id, number: submission, index: 0 }, options);
   try {
     return await Promise.race([attached.left, followed]);
   } catch (error) {
@@ -87,28 +88,49 @@ export async function runCommand(
   }
 }
 
-async function follow(io: Io, client: RequestClient, task: TaskRef, json: boolean): Promise<number> {
-  const begun = await waitUntil(client, task, json ? "finished" : "started");
-  if (json) {
+async function follow(
+  io: Io,
+  client: RequestClient,
+  task: TaskRef,
+  { json, quiet }: Pick<RunOptions, "json" | "quiet">,
+): Promise<number> {
+  if (quiet !== true) await begin(io, client, task);
+  const begun = await waitUntil(client, task, json === true ? "finished" : "started");
+  if (json === true) {
     await io.out(`${JSON.stringify(taskDocument(begun))}\n`);
     return exitCodeOf(endedOf(begun).outcome);
   }
   let ended: Ended;
   if (isTerminal(begun.status)) {
     ended = endedOf(begun);
-    await printFinished(io, client, task, ended);
+    await printFinished(io, client, task, ended, begun.attempts);
   } else {
-    ended = await followTask(io, client, task, waitUntil(client, task, "finished").then(endedOf));
+    ended = await followTask(io, client, task);
   }
   const { outcome } = ended;
   if (outcome.status !== "completed" && outcome.reason !== "exit") io.err(`claw: ${task.id}: ${endOf(outcome)}\n`);
-  const [program = ""] = begun.specification.argv;
-  if (outcome.reason === "not_found" && begun.specification.needs.executor === "command" && /\s/.test(program)) {
-    io.err(
-      `  a word behind -- is the name of a program; for a shell line: claw run --shell ${quoteForShell(program)}\n`,
-    );
-  }
+  if (outcome.reason === "not_found") io.err(hintFor(begun.specification, io.cwd));
   return exitCodeOf(outcome);
+}
+
+/** What a program that is not found may have been meant to be. */
+function hintFor({ argv: [program = ""], needs }: Specification, folder: string): string {
+  if (needs.executor !== "command") return "";
+  if (/\s/.test(program)) {
+    const line = quoteForShell(program);
+    return `  a word behind -- is the name of a program; for a shell line: claw run --shell ${line}\n`;
+  }
+  return isScriptName(program) ? `  and there is no file ${resolve(folder, program)} here that could be sent\n` : "";
+}
+
+async function begin(io: Io, client: RequestClient, { number: submission, index }: TaskRef): Promise<void> {
+  const target = { number: submission, index };
+  const within = (ms: number): Promise<TaskView | undefined> => {
+    const until_ms = io.runtime.monotonic_ms() + ms;
+    return waitFor(client, target, "started", () => until_ms - io.runtime.monotonic_ms());
+  };
+  const waits = new Waits(io, client);
+  for (let begun = await within(SOON_MS); begun === undefined; begun = await within(LOOK_MS)) await waits.tell(target);
 }
 
 /** The task's own; 128 + n for a signal, 124 when its timeout ended it, 125 when it could not be run. */

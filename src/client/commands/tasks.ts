@@ -3,19 +3,26 @@
 import { taskDocument } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
-import { finishedCount, isTerminal, TASK_STATUSES, type TaskStatus, type TaskView } from "../../common/models.ts";
+import {
+  endOf,
+  finishedCount,
+  isTerminal,
+  TASK_STATUSES,
+  type TaskStatus,
+  type TaskView,
+} from "../../common/models.ts";
 import { plural } from "../../common/units.ts";
 import { followTask, printFinished, printSoFar, type TaskRef } from "../../communication/follow.ts";
 import type { QueryRequest, ResolvedRef } from "../../communication/queries.ts";
 import type { RequestClient } from "../../communication/request.ts";
-import { endedOf, waitFor, waitUntil } from "../../communication/waiting.ts";
+import { endedOf, waitFor } from "../../communication/waiting.ts";
 import type { Io } from "../io.ts";
 import { JsonLogs } from "../json-logs.ts";
 import { labelled } from "../labelled.ts";
 import { type Column, modeOf, printRows, statusColor } from "../output.ts";
 import { refs } from "../refs.ts";
 import { confirmed, type SelectOptions, select, selects, statusesOf } from "../select.ts";
-import { ageOf, commandOf, endOf, taskText } from "../show.ts";
+import { ageOf, commandOf, taskText } from "../show.ts";
 import { duration, number, oneOf, pairs } from "../values.ts";
 
 interface Mode {
@@ -199,11 +206,11 @@ async function logsOf(
   const own = sinkOf?.(task.id);
   const sink = own ?? io;
   if (isTerminal(view.status)) {
-    await printFinished(sink, client, task, endedOf(view));
+    await printFinished(sink, client, task, endedOf(view), view.attempts);
   } else if (follow) {
-    await followTask(sink, client, task, waitUntil(client, task, "finished").then(endedOf));
+    await followTask(sink, client, task);
   } else {
-    await printSoFar(sink, client, task);
+    await printSoFar(sink, client, task, view.attempts);
     io.err(`claw: ${task.id} is ${view.status}; -f follows its output\n`);
   }
   await own?.end();

@@ -3,13 +3,13 @@
 
 import { outcomeDocument } from "../../common/documents.ts";
 import { LIMITS } from "../../common/limits.ts";
+import { endOf } from "../../common/models.ts";
 import { type Ended, printFinished } from "../../communication/follow.ts";
 import type { ResultRow } from "../../communication/queries.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import { endedOf } from "../../communication/waiting.ts";
 import { formatTaskId } from "../../core/ids.ts";
 import type { Io } from "../io.ts";
-import { endOf } from "../show.ts";
 import type { OpenArray } from "./sender.ts";
 
 interface Waiting {
