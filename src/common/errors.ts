@@ -39,6 +39,11 @@ export const ERRORS = {
   },
   unauthorized: { http: 401, exit: 77 },
   refused: { http: 403, exit: 77 },
+  node_taken: {
+    http: 409,
+    exit: 77,
+    hint: "each worker needs an identity of its own: on the coordinator's machine `claw credentials export --role worker`",
+  },
   no_coordinator: {
     http: 503,
     exit: 69,

@@ -36,6 +36,7 @@ export const LIMITS = {
   assign_runs_per_message: 512,
   assign_message_bytes: 512 * KiB,
   held_runs_per_message: 4096,
+  earlier_lives: 8, // of a worker's data folder that its registration names
   report_items_per_message: 512,
   report_message_bytes: 512 * KiB,
   lost_attempts: 5,

@@ -67,6 +67,8 @@ const NodeRegister = z.strictObject({
   /** The cluster that this worker belongs to; absent until it was welcomed once. */
   cluster_id: z.string().max(64).optional(),
   incarnation,
+  /** Lives that are certain to be over: those before it in the same data folder, which it alone has open. */
+  earlier: z.array(incarnation).max(LIMITS.earlier_lives).optional(),
   info: NodeInfo,
   /** Attempts whose reports wait in the outbox: they ended, whatever life they began in. */
   held: runs(Run, LIMITS.held_runs_per_message),
@@ -120,6 +122,7 @@ const TaskProgress = z.strictObject({
 const TaskComplete = z
   .strictObject({
     type: z.literal("task.complete"),
+    incarnation,
     seq: integer,
     runs: runs(PlainRun, LIMITS.report_items_per_message),
     results: runs(TaskResult, LIMITS.report_items_per_message),
@@ -130,6 +133,7 @@ const TaskComplete = z
 const TaskFail = z
   .strictObject({
     type: z.literal("task.fail"),
+    incarnation,
     seq: integer,
     results: runs(TaskResult, LIMITS.report_items_per_message),
     released: runs(Run, LIMITS.report_items_per_message),
@@ -192,6 +196,10 @@ const NodeControl = z.strictObject({
       code: z.string(),
       message: z.string(),
     }),
+    /** Another process is this node, and may be dead: register again until this one is welcome or refused. */
+    z.strictObject({ kind: z.literal("wait"), message: z.string() }),
+    /** `answer`: a heartbeat at once, and not only when it is time. */
+    z.strictObject({ kind: z.literal("ping"), answer: z.boolean().optional() }),
     z.strictObject({ kind: z.literal("list"), list: integer }),
     /** The leader does not know this life of the node: register again. */
     z.strictObject({ kind: z.literal("register") }),
@@ -200,6 +208,7 @@ const NodeControl = z.strictObject({
 
 const ReportAck = z.strictObject({
   type: z.literal("report.ack"),
+  incarnation,
   seqs: z.array(integer),
 });
 

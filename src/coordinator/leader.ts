@@ -5,37 +5,28 @@ import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import type {
   CommandType,
-  DownMessage,
   TaskCancelCommand,
   TaskExtend,
   TaskRetry,
   TaskSubmit,
   UpMessage,
 } from "../communication/messages.ts";
-import { heldBy } from "../core/apply.ts";
 import { planted } from "../core/canary.ts";
-import {
-  currentPieces,
-  decideAbandoned,
-  decideCancel,
-  decideExtend,
-  decideLost,
-  decideSubmit,
-} from "../core/decide.ts";
+import { currentPieces, decideAbandoned, decideCancel, decideExtend, decideSubmit } from "../core/decide.ts";
 import { decideDrains, decideManage, type Manage } from "../core/decide-nodes.ts";
 import { decideRetry, type PastView } from "../core/decide-retry.ts";
 import { decideDue } from "../core/due.ts";
 import type { Event, EventRun } from "../core/event.ts";
 import { decideGone } from "../core/lost.ts";
-import { without } from "../core/runs.ts";
 import { piecesOf } from "../core/segments.ts";
-import { isOver, type Node, type State } from "../core/state.ts";
+import { isOver, type State } from "../core/state.ts";
 import { Admission } from "./admission.ts";
 import { Alarms } from "./alarms.ts";
 import { assignMessages, type Material } from "./assign.ts";
 import { type Committed, Committer, type Tail } from "./committer.ts";
 import { Known } from "./known.ts";
 import type { Anchor, LeaderOptions, LeaderView, LeaderWorld, Now } from "./leader-world.ts";
+import { Liveness } from "./liveness.ts";
 import { LogClock } from "./log-clock.ts";
 import { Contacts } from "./nodes.ts";
 import { ProgressBook } from "./progress.ts";
@@ -57,6 +48,7 @@ export class Leader {
   readonly #pruner: Pruner;
   readonly #over: { number: number; sequence: number }[] = [];
   readonly #admission: Admission;
+  readonly #liveness: Liveness;
   /** Submissions with members that were told to stop. */
   readonly #stopping = new Set<number>();
   #serving = false;
@@ -93,6 +85,7 @@ export class Leader {
       (event) => this.#alarms.noted(state, event),
     );
     this.#admission = new Admission((bytes) => this.#committer.fits(bytes));
+    this.#liveness = this.#watchNodes(now);
     for (const number of state.active) this.#stopping.add(number);
     const at = this.#time(now);
     if (state.cluster_id === "") {
@@ -101,6 +94,25 @@ export class Leader {
     this.#committer.add({ t: "term", epoch, leader: options.name, at });
     this.#committer.afterwards(() => this.#open());
     this.#committer.close(at);
+  }
+
+  #watchNodes(now: Now): Liveness {
+    const { state, contacts } = this;
+    return new Liveness(
+      {
+        state,
+        contacts,
+        options: this.#options,
+        add: (event) => this.#committer.add(event),
+        afterwards: (action) => this.#committer.afterwards(action),
+        confirmed: (action) => this.#committer.confirmed(action),
+        send: (node, message) => this.#world.send(node, message),
+        assign: (node, runs) => this.#assign(node, runs),
+        stop: (node, runs, reason) => this.#stop(node, runs, reason),
+        stopAgain: (node) => this.#stopAgain(node),
+      },
+      now.monotonic_ms,
+    );
   }
 
   get serving(): boolean {
@@ -112,12 +124,10 @@ export class Leader {
     return this.#committer.idle;
   }
 
-  /** The barrier is in the log: serve. Nodes are asked to register again, which brings what they could not report. */
+  /** The barrier is in the log: serve. */
   #open(): void {
     this.#serving = true;
-    for (const node of this.state.nodes.values()) {
-      if (node.status !== "offline") this.#control(node.id, node.incarnation, { kind: "register" });
-    }
+    this.#liveness.askAll();
   }
 
   /** The log has stored the batch with this sequence. */
@@ -162,7 +172,7 @@ export class Leader {
   /** A message from a worker. */
   up(node: string, message: UpMessage, bytes: number, now: Now): void {
     if (!this.#serving) return;
-    if (message.type === "node.heartbeat") this.#heartbeat(node, message, now);
+    if (message.type === "node.heartbeat") this.#liveness.heartbeat(node, message, now, this.#time(now));
     else this.#admission.admit(bytes, now, (then) => this.#report(node, message, then)); // or it is sent again
   }
 
@@ -200,10 +210,7 @@ export class Leader {
   tick(now: Now): void {
     if (!this.#serving) return;
     const at = this.#time(now);
-    for (const node of this.state.nodes.values()) {
-      if (node.status !== "online" || this.#reachable(node, now)) continue;
-      this.#committer.add({ t: "node", node: node.id, status: "offline", reason: "its heartbeats stopped", at });
-    }
+    this.#liveness.tick(now, at);
     const { abandoned_after_ms, lost_after_ms } = this.#options;
     const watched_ms = now.monotonic_ms - this.#started_ms;
     for (const event of decideGone(this.state, at, watched_ms, lost_after_ms)) this.#committer.add(event);
@@ -223,12 +230,6 @@ export class Leader {
     if (event === undefined) return;
     this.#committer.add(event);
     this.#committer.afterwards(() => this.#pruner.stored());
-  }
-
-  /** A new leader gives every node a full interval before it calls one silent. */
-  #reachable(node: Node, now: Now): boolean {
-    const heard_ms = this.contacts.get(node.id)?.heard_ms ?? this.#started_ms;
-    return now.monotonic_ms - heard_ms <= this.#options.heartbeat_ms * (this.#options.missed_heartbeats + 0.5);
   }
 
   #time(now: Now): number {
@@ -316,7 +317,7 @@ export class Leader {
   #schedule(now: Now): void {
     const at = this.#time(now);
     this.#ring(at);
-    const events = this.scheduler.assignments((node) => this.#reachable(node, now), at);
+    const events = this.scheduler.assignments((node) => this.#liveness.reachable(node, now), at);
     for (const event of events) {
       this.#committer.add(event);
       if (event.t === "assigned") this.#assign(event.node, event.runs);
@@ -337,28 +338,6 @@ export class Leader {
     });
   }
 
-  #control(node: string, incarnation: string, action: Extract<DownMessage, { type: "node.control" }>["action"]): void {
-    this.#world.send(node, { type: "node.control", incarnation, action });
-  }
-
-  #heartbeat(id: string, message: Extract<UpMessage, { type: "node.heartbeat" }>, now: Now): void {
-    const node = this.state.nodes.get(id);
-    if (node === undefined || !node.incarnation.startsWith(message.i)) {
-      this.#control(id, message.i.padEnd(16, "0"), { kind: "register" });
-      return;
-    }
-    const contact = this.contacts.heard(id, now.monotonic_ms);
-    if (message.c !== undefined) contact.cpu_percent = message.c;
-    if (message.m !== undefined) contact.free_memory_mib = message.m;
-    if (node.status === "offline") {
-      const at = this.#time(now);
-      this.#committer.add({ t: "node", node: id, status: "online", reason: "", at });
-    }
-    const agrees = node.held.count === message.n && node.held.hash === message.h;
-    if (this.contacts.compare(contact, agrees)) this.#askForList(node);
-    this.#stopAgain(id);
-  }
-
   /** The order to stop may have been lost on its way, and no difference would show it. */
   #stopAgain(id: string): void {
     const runs: EventRun[] = [];
@@ -371,29 +350,20 @@ export class Leader {
     if (runs.length > 0) this.#stop(id, runs, "cancelled");
   }
 
-  #askForList(node: Node): void {
-    const contact = this.contacts.get(node.id);
-    if (contact === undefined) return;
-    const runs = heldBy(this.state, node.id).map(
-      ({ number, piece }): EventRun => [number, piece.from, piece.to, piece.attempt],
-    );
-    const { id, incarnation } = node;
-    const list = this.contacts.ask(contact, runs);
-    // Behind every assignment that the copy holds, so that the answer comes after them.
-    this.#committer.afterwards(() => this.#control(id, incarnation, { kind: "list", list }));
-  }
-
   #report(id: string, message: Exclude<UpMessage, { type: "node.heartbeat" }>, now: Now): void {
     const at = this.#time(now);
+    if (message.type === "node.register") {
+      this.#liveness.register(id, message, now, at);
+      return;
+    }
+    // What an earlier life says, or another process that takes itself for this node, is not this node's.
+    if (!this.#liveness.isCurrent(id, message.incarnation)) return;
     switch (message.type) {
-      case "node.register":
-        this.#register(id, message, now);
-        return;
       case "node.shutdown":
-        this.#shutdown(id, message.incarnation, message.reason, at);
+        this.#liveness.goodbye(id, message, at);
         return;
       case "node.held":
-        this.#reconcile(id, message);
+        this.#liveness.reconcile(id, message);
         return;
       case "task.progress":
         this.#progressed(id, message);
@@ -404,7 +374,8 @@ export class Leader {
         const events = reportEvents({ state, scheduler, chance: this.#options.chance }, id, message, at);
         for (const event of events) this.#committer.add(event);
         if (message.type === "task.start") return;
-        const acknowledge = (): void => this.#world.send(id, { type: "report.ack", seqs: [message.seq] });
+        const { incarnation, seq } = message;
+        const acknowledge = (): void => this.#world.send(id, { type: "report.ack", incarnation, seqs: [seq] });
         // Refused as a whole: the worker may forget it only once it is certain that this leader still leads.
         if (events.length === 0) this.#committer.confirmed(acknowledge);
         else this.#committer.afterwards(acknowledge);
@@ -413,74 +384,9 @@ export class Leader {
   }
 
   #progressed(id: string, message: Extract<UpMessage, { type: "task.progress" }>): void {
-    const { incarnation, task, stdout_bytes, stderr_bytes } = message;
+    const { task, stdout_bytes, stderr_bytes } = message;
     const [number, index, attempt] = task;
-    if (this.state.nodes.get(id)?.incarnation !== incarnation) return;
     if (currentPieces(this.state, id, number, index, index + 1, attempt).length === 0) return;
     this.progress.heard(number, index, attempt, { stdout_bytes, stderr_bytes });
-  }
-
-  #register(id: string, message: Extract<UpMessage, { type: "node.register" }>, now: Now): void {
-    const { incarnation, info, cluster_id } = message;
-    if (cluster_id !== undefined && cluster_id !== this.state.cluster_id) {
-      const text = `node ${id} belongs to another cluster (${cluster_id}), this one is ${this.state.cluster_id}`;
-      this.#control(id, incarnation, { kind: "refuse", code: "wrong_cluster", message: text });
-      return;
-    }
-    const at = this.#time(now);
-    const known = this.state.nodes.get(id);
-    this.contacts.heard(id, now.monotonic_ms);
-    if (known?.incarnation !== incarnation || JSON.stringify(known.info) !== JSON.stringify(info)) {
-      if (known !== undefined && known.incarnation !== incarnation) this.#supersede(known, message.held, at);
-      this.#committer.add({ t: "registered", node: id, incarnation, info, at });
-    } else if (known.status === "offline") {
-      this.#committer.add({ t: "node", node: id, status: "online", reason: "", at });
-    }
-    const heartbeat_ms = this.#options.heartbeat_ms;
-    this.#committer.afterwards(() => {
-      this.#control(id, incarnation, { kind: "welcome", cluster_id: this.state.cluster_id, heartbeat_ms });
-    });
-    this.#stopAgain(id);
-  }
-
-  /** Attempts of a node's earlier life are over, but for those whose reports it still has to send. */
-  #supersede(node: Node, reported: readonly EventRun[], at: number): void {
-    const held = heldBy(this.state, node.id);
-    const runs = held.map(({ number, piece }): EventRun => [number, piece.from, piece.to, piece.attempt]);
-    const lost = without(runs, reported).map(([number, from, to, attempt]) => {
-      const whole = held.find((entry) => entry.number === number && entry.piece.from <= from && entry.piece.to >= to);
-      if (whole === undefined) throw new Error(`node ${node.id} does not hold ${number}.${from}`);
-      return { number, piece: { ...whole.piece, from, to, attempt } };
-    });
-    for (const event of decideLost(this.state, node.id, lost, at)) this.#committer.add(event);
-  }
-
-  #shutdown(id: string, incarnation: string, reason: string, at: number): void {
-    const node = this.state.nodes.get(id);
-    if (node === undefined || node.incarnation !== incarnation || node.status === "offline") return;
-    for (const event of decideLost(this.state, id, heldBy(this.state, id), at, "released")) this.#committer.add(event);
-    this.#committer.add({ t: "node", node: id, status: "offline", reason: `said goodbye: ${reason}`, at });
-    this.contacts.forget(id);
-  }
-
-  /** Both lists are known: what only the leader has was lost on the way and is sent again, what only the node has stops. */
-  #reconcile(id: string, message: Extract<UpMessage, { type: "node.held" }>): void {
-    const contact = this.contacts.get(id);
-    const node = this.state.nodes.get(id);
-    const asked = contact?.asked;
-    if (node === undefined || asked === undefined || asked.list !== message.list) return;
-    if (node.incarnation !== message.incarnation) return;
-    asked.got.push(...message.held);
-    if (!message.last || contact === undefined) return;
-    contact.asked = undefined;
-    const now_held = heldBy(this.state, id).map(
-      ({ number, piece }): EventRun => [number, piece.from, piece.to, piece.attempt],
-    );
-    const gone = without(asked.runs, asked.got);
-    const again = without(gone, without(gone, now_held));
-    if (again.length > 0 && !planted("lost_assignment_forgotten")) this.#assign(id, again);
-    const strange = without(asked.got, [...asked.runs, ...now_held]);
-    if (strange.length > 0) this.#stop(id, strange, "superseded");
-    this.#stopAgain(id);
   }
 }

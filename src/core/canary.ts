@@ -16,7 +16,8 @@ export type Canary =
   | "head_kept_after_term"
   | "refused_unconfirmed"
   | "capacity_ignored"
-  | "follower_folds_wrong";
+  | "follower_folds_wrong"
+  | "rival_welcomed";
 
 export function planted(name: Canary): boolean {
   return typeof CLAW_CANARY === "string" && CLAW_CANARY === name;

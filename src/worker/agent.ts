@@ -19,12 +19,16 @@ export interface AgentWorld {
   stop(job: Job, reason: "cancelled" | "superseded"): void;
   /** The cluster will not have this node: code and sentence. */
   refused(code: string, message: string): void;
+  /** Another process is this node, and it is not known yet whether it is dead. */
+  waiting(message: string): void;
 }
 
 export interface AgentOptions {
   info: NodeInfo;
   /** 64 random bits as hex: a new one each start. */
   incarnation: string;
+  /** Lives of this node that are certain to be over, the latest first. */
+  earlier: readonly string[];
   /** The cluster that welcomed an earlier life, if any did. */
   cluster_id: string | undefined;
 }
@@ -52,6 +56,8 @@ const TELL_START_MS = 100;
 const GIVE_BACK_MS = 500;
 const REGISTER_AGAIN_MS = 500;
 
+type Action = Extract<DownMessage, { type: "node.control" }>["action"];
+
 type Mode = "registering" | "welcome" | "refused" | "leaving";
 
 export class Agent {
@@ -76,7 +82,7 @@ export class Agent {
     this.#world = world;
     this.#options = options;
     this.#cluster_id = options.cluster_id;
-    this.#reporter = new Reporter(store, (message) => {
+    this.#reporter = new Reporter(store, options.incarnation, (message) => {
       if (this.#mode === "welcome" || this.#mode === "leaving") world.send(message);
     });
     for (const run of this.#reporter.runs) this.#held.add(run);
@@ -107,13 +113,14 @@ export class Agent {
   #register(now: AgentNow): void {
     this.#registered_ms = now.monotonic_ms;
     this.#unanswered = true;
-    const { incarnation, info } = this.#options;
+    const { incarnation, earlier, info } = this.#options;
     const held = this.#reporter.runs.slice(0, LIMITS.held_runs_per_message);
     const cluster_id = this.#cluster_id;
     this.#world.send({
       type: "node.register",
       v: 1,
       incarnation,
+      ...(earlier.length === 0 ? {} : { earlier: [...earlier] }),
       info,
       held,
       ...(cluster_id === undefined ? {} : { cluster_id }),
@@ -121,31 +128,43 @@ export class Agent {
   }
 
   down(message: DownMessage, now: AgentNow): void {
+    if (!this.#concerns(message)) return;
     switch (message.type) {
       case "report.ack":
         for (const run of this.#reporter.acknowledged(message.seqs)) this.#held.remove(run);
         break;
       case "node.control":
-        this.#control(message, now);
+        this.#control(message.action, now);
         break;
       case "task.assign":
-        if (message.incarnation === this.#options.incarnation && this.#mode === "welcome") this.#assign(message, now);
+        if (this.#mode === "welcome") this.#assign(message, now);
         break;
       case "task.cancel":
-        if (message.incarnation === this.#options.incarnation) this.#cancel(message);
+        this.#cancel(message);
         break;
     }
     this.settle(now);
   }
 
-  #control(message: Extract<DownMessage, { type: "node.control" }>, now: AgentNow): void {
-    const { action, incarnation } = message;
-    if (action.kind === "register") {
-      if (this.#mode === "welcome" || this.#mode === "registering") this.#register(now);
-      return;
-    }
-    if (incarnation !== this.#options.incarnation) return;
+  /** Another process that takes itself for this node, or an earlier life, may be meant. */
+  #concerns(message: DownMessage): boolean {
+    const { incarnation } = this.#options;
+    // A leader that does not know this life has only what a heartbeat said of it.
+    const length = message.type === "node.control" && message.action.kind === "register" ? 8 : 16;
+    return message.incarnation.slice(0, length) === incarnation.slice(0, length);
+  }
+
+  #control(action: Action, now: AgentNow): void {
     switch (action.kind) {
+      case "register":
+        if (this.#mode === "welcome" || this.#mode === "registering") this.#register(now);
+        return;
+      case "ping":
+        if (action.answer === true && this.#mode === "welcome") this.#beat_ms = Number.NEGATIVE_INFINITY;
+        return;
+      case "wait":
+        if (this.#mode === "registering") this.#world.waiting(action.message);
+        return;
       case "welcome":
         if (this.#mode === "leaving" || this.#mode === "refused") return;
         this.#mode = "welcome";

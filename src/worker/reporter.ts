@@ -33,6 +33,7 @@ const RESEND_MS = 5_000;
 
 export class Reporter {
   readonly #store: ReportStore;
+  readonly #incarnation: string;
   readonly #send: (message: UpMessage) => void;
   readonly #sent = new Map<number, Sent>();
   #plain: PlainRun[] = [];
@@ -40,13 +41,19 @@ export class Reporter {
   #failed: Waiting[] = [];
   #released: Run[] = [];
 
-  constructor(store: ReportStore, send: (message: UpMessage) => void) {
+  constructor(store: ReportStore, incarnation: string, send: (message: UpMessage) => void) {
     this.#store = store;
+    this.#incarnation = incarnation;
     this.#send = send;
     for (const row of store.all()) {
-      const message = { type: row.kind, seq: row.seq, ...(JSON.parse(row.body) as object) } as Report;
+      const message = this.#message(row.kind, row.seq, JSON.parse(row.body) as object);
       this.#sent.set(row.seq, { message, runs: runsOf(message), sent_ms: Number.NEGATIVE_INFINITY });
     }
+  }
+
+  /** Whatever life a report is from, the present one vouches for it. */
+  #message(type: Report["type"], seq: number, body: object): Report {
+    return { type, incarnation: this.#incarnation, seq, ...body } as Report;
   }
 
   /** Attempts whose reports are not in the log yet, as far as this side knows. */
@@ -118,7 +125,7 @@ export class Reporter {
 
   #write(kind: Report["type"], body: object, now_ms: number): void {
     const { seq } = this.#store.add(kind, JSON.stringify(body));
-    const message = { type: kind, seq, ...body } as Report;
+    const message = this.#message(kind, seq, body);
     this.#sent.set(seq, { message, runs: runsOf(message), sent_ms: now_ms });
     this.#send(message);
     if (planted("outbox_cleared_early")) this.#store.remove([seq]);

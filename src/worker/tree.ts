@@ -105,19 +105,20 @@ export async function endTree(
 }
 
 /**
- * Ends whatever earlier lives of this node left running; gives the attempts it ended. Call before taking work. A process
- * that cannot be ended does not keep the whole node away: it is told in `left`.
+ * Ends whatever lives of this node left running that are `over`; gives the attempts it ended. A process that cannot be
+ * ended does not keep the whole node away: it is told in `left`.
  */
 export async function sweepEarlierLives(
   runtime: Runtime,
   node_id: string,
-  incarnation: string,
+  over: (incarnation: string) => boolean,
   grace_ms: number,
 ): Promise<{ attempts: string[]; left: ProcessRow[] }> {
   const earlier = new Set<string>();
   for (const row of listProcesses()) {
     const attempt = row.attempt();
-    if (attempt?.startsWith(`${node_id}/`) && !attempt.startsWith(`${node_id}/${incarnation}/`)) earlier.add(attempt);
+    const [node, incarnation = ""] = attempt?.split("/") ?? [];
+    if (attempt !== undefined && node === node_id && over(incarnation)) earlier.add(attempt);
   }
   const attempts = [...earlier];
   const reports = await Promise.all(

@@ -20,6 +20,7 @@ import { Agent, type AgentNow } from "./agent.ts";
 import { discoverNode, type NodeOverrides } from "./discover.ts";
 import { TaskFolderPool } from "./folders.ts";
 import { Launcher } from "./launcher.ts";
+import { noteLife, placeOf } from "./lives.ts";
 import { type Load, LoadMeter } from "./metrics.ts";
 import { sweepEarlierLives } from "./tree.ts";
 
@@ -60,6 +61,8 @@ export class Worker implements Service {
   #read_ms = Number.NEGATIVE_INFINITY;
   #progress_ms = Number.NEGATIVE_INFINITY;
   #incarnation = "";
+  /** That another process has to be waited for. */
+  #told = false;
   #welcomed = Promise.withResolvers<void>();
   #stopped = false;
   #lock: Lock | undefined;
@@ -92,11 +95,10 @@ export class Worker implements Service {
     this.#id = nodeIdOf(credentials, creds, folder);
     const incarnation = randomHex(runtime, 8);
     this.#incarnation = incarnation;
-    const swept = await sweepEarlierLives(runtime, this.#id, incarnation, config.stop.grace_ms);
-    if (swept.attempts.length > 0) logger.warn("ended what an earlier life left running", { attempts: swept.attempts });
-    if (swept.left.length > 0)
-      logger.warn("SIGKILL does not end these of an earlier life", { pids: swept.left.map((row) => row.pid) });
-    this.#outbox = new Outbox(join(folder, "outbox.sqlite"));
+    const file = join(folder, "outbox.sqlite");
+    this.#outbox = new Outbox(file);
+    const earlier = noteLife(this.#outbox, placeOf(file), incarnation);
+    await this.#sweep((life) => earlier.includes(life));
     const info = await discoverNode(overridesOf(config));
     const late = runtime.after(WAITING_MS, () => logger.warn("NATS is not there yet; trying until it is"));
     this.#connection = await openConnection({
@@ -135,13 +137,14 @@ export class Worker implements Service {
           this.#tickSoon();
         },
         stop: (job, reason) => launcher.stop(job, reason),
-        refused: (code, message) => {
-          const known = code === "wrong_cluster" ? "wrong_cluster" : "refused";
-          this.#options.onFailed(new ClawError(known, message));
+        refused: (code, message) => this.#options.onFailed(this.#refusal(code, message)),
+        waiting: (message) => {
+          if (!this.#told) logger.warn(message);
+          this.#told = true;
         },
       },
       this.#outbox,
-      { info, incarnation, cluster_id: this.#outbox.get("cluster_id") },
+      { info, incarnation, earlier, cluster_id: this.#outbox.get("cluster_id") },
     );
     bus.listen((message) => this.#guard(() => this.#down(message)));
     this.#watchConnection(this.#connection);
@@ -152,10 +155,38 @@ export class Worker implements Service {
   #down(message: Parameters<Agent["down"]>[0]): void {
     const agent = this.#agent;
     if (agent === undefined) return;
+    const { mode } = agent;
     agent.down(message, this.#now());
     if (message.type !== "node.control" || agent.mode !== "welcome") return;
     if (agent.cluster_id !== undefined) this.#outbox?.set("cluster_id", agent.cluster_id);
+    if (mode === "welcome") return;
     this.#welcomed.resolve();
+    // No other process is this node: whatever one left running on this machine has been given to others.
+    void this.#sweep(() => true).catch((error: unknown) => this.#options.onFailed(error));
+  }
+
+  /** Ends what lives of this node left running that are over. */
+  async #sweep(over: (life: string) => boolean): Promise<void> {
+    const { runtime, config, logger } = this.#options;
+    const own = this.#incarnation;
+    const swept = await sweepEarlierLives(
+      runtime,
+      this.#id,
+      (life) => life !== own && over(life),
+      config.stop.grace_ms,
+    );
+    if (swept.attempts.length > 0) logger.warn("ended what an earlier life left running", { attempts: swept.attempts });
+    if (swept.left.length > 0)
+      logger.warn("SIGKILL does not end these of an earlier life", { pids: swept.left.map((row) => row.pid) });
+  }
+
+  #refusal(code: string, message: string): ClawError {
+    if (code === "wrong_cluster") return new ClawError("wrong_cluster", message);
+    if (code !== "node_taken") return new ClawError("refused", message);
+    const { creds, paths } = this.#options;
+    if (creds !== undefined) return new ClawError("node_taken", message, { field: creds });
+    const hint = `is this folder a copy? Remove ${join(paths.worker_dir, "node.seed")}: this machine then joins as a new node`;
+    return new ClawError("node_taken", message, { hint });
   }
 
   #watchConnection(connection: NatsConnection): void {

@@ -14,7 +14,7 @@ import { type Bench, CLUSTER, openBench, until } from "./server-bench.ts";
 
 const NODE = "node_0123abcd";
 const SHUTDOWN: UpMessage = { type: "node.shutdown", incarnation: "0123456789abcdef", reason: "test" };
-const ACK: DownMessage = { type: "report.ack", seqs: [1, 2] };
+const ACK: DownMessage = { type: "report.ack", incarnation: "0".repeat(16), seqs: [1, 2] };
 /** The largest that can be: a name of the longest, all counters at their ends. */
 const LARGEST: UpMessage = {
   type: "node.heartbeat",

@@ -287,6 +287,88 @@ describe("a new life of a node", () => {
   });
 });
 
+describe("another process with the same key", () => {
+  async function two() {
+    const { cluster, node } = await one();
+    const other = await node.twin(cluster);
+    nodes.push(other);
+    return { cluster, node, other };
+  }
+
+  /** As a worker does: again and again until it is told. What two connections say may come in any order. */
+  async function refused(claiming: PlayedNode) {
+    const is = (message: (typeof claiming.heard)[number]) =>
+      message.type === "node.control" && message.action.kind === "refuse";
+    await until(() => {
+      claiming.claim();
+      return claiming.heard.some(is);
+    }, "a refusal");
+    return await claiming.control("refuse");
+  }
+
+  test("waits, and is refused when the one that stands is heard; that one goes on undisturbed", async () => {
+    const { cluster, node, other } = await two();
+    const { number } = await cluster.submit();
+    const run = await node.run();
+    other.claim();
+    expect((await other.control("wait")).message).toMatch(
+      /node_\w{8} is played, process 1 on this machine, since .* ago/,
+    );
+    expect(await node.control("ping")).toEqual({ kind: "ping", answer: true });
+    node.heartbeat([run]);
+    expect(await refused(other)).toMatchObject({
+      code: "node_taken",
+      message: expect.stringMatching(/is alive$/),
+    });
+    expect((await viewOf(cluster, node)).incarnation).toBe(node.incarnation);
+    await node.complete(run);
+    expect(await cluster.finished(number)).toMatchObject({ status: "completed", attempt: 1 });
+  });
+
+  test("takes its place when it is silent for longer than heartbeats may be apart, and not before", async () => {
+    const { cluster, node, other } = await two();
+    const { number } = await cluster.submit();
+    await node.run();
+    cluster.runtime.skip(HEARTBEAT_MS * 1.4);
+    other.claim();
+    await other.control("wait");
+    cluster.runtime.skip(HEARTBEAT_MS * 0.2);
+    other.claim();
+    await other.control("welcome");
+    expect(await other.run()).toEqual([number, 0, 1, 2]);
+    // The first comes back after all: it is asked who it is, and refused.
+    node.heartbeat([]);
+    await node.control("register");
+    node.claim();
+    await node.control("wait");
+    other.heartbeat([[number, 0, 1, 2]]);
+    expect((await refused(node)).code).toBe("node_taken");
+  });
+
+  test("takes its place at once when it said goodbye", async () => {
+    const { cluster, node, other } = await two();
+    node.send({ type: "node.shutdown", incarnation: node.incarnation, reason: "stopped" });
+    await statusIs(cluster, node, "offline");
+    await other.register();
+    expect((await viewOf(cluster, other)).incarnation).toBe(other.incarnation);
+  });
+
+  test("has no say while it is not that node: its reports count for nothing, and are not acknowledged", async () => {
+    const { cluster, node, other } = await two();
+    const { number } = await cluster.submit();
+    const run = await node.run();
+    const results = { runs: [[...run, 1, 2] as [number, number, number, number, number, number]], results: [] };
+    other.send({ type: "task.complete", incarnation: other.incarnation, seq: 1, ...results });
+    other.send({ type: "task.start", incarnation: other.incarnation, runs: [[...run, 1]] });
+    other.send({ type: "node.shutdown", incarnation: other.incarnation, reason: "stopped" });
+    other.claim();
+    await other.control("wait");
+    expect((await cluster.show(number)).status).toBe("scheduled");
+    expect((await viewOf(cluster, node)).status).toBe("online");
+    expect(other.heard).toEqual([]);
+  });
+});
+
 describe("work that comes back", () => {
   test("unstarted goes to another node, as another attempt", async () => {
     const { cluster, node } = await one();

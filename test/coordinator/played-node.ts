@@ -29,6 +29,8 @@ export class PlayedNode {
   /** What came and was not asked for yet. */
   readonly #heard: DownMessage[] = [];
   incarnation = newIncarnation();
+  /** Lives that are certain to be over. */
+  earlier: string[] = [];
   #seq = 0;
 
   private constructor(connection: NatsConnection, cluster: string, id: string, name: string) {
@@ -38,14 +40,27 @@ export class PlayedNode {
     this.#bus = new WorkerBus(connection, cluster, id, (_, why) => {
       throw new Error(why);
     });
-    this.#bus.listen((message) => this.#heard.push(message));
+    this.#bus.listen((message) => {
+      // As a worker does: another process that takes itself for this node may be meant.
+      if (message.incarnation.slice(0, 8) === this.incarnation.slice(0, 8)) this.#heard.push(message);
+    });
   }
 
   static async join(cluster: Cluster, name: string): Promise<PlayedNode> {
-    const { creds, nats_url } = await cluster.client.command("credentials.export", { v: 1, role: "worker" });
+    const { creds } = await cluster.client.command("credentials.export", { v: 1, role: "worker" });
     mkdirSync(join(cluster.home, name), { recursive: true });
     const path = join(cluster.home, name, "worker.creds");
     writeFileSync(path, creds, { mode: 0o600 });
+    return await PlayedNode.#connect(cluster, name, path);
+  }
+
+  /** Another process with the same key, which knows nothing of this one's lives. */
+  twin(cluster: Cluster): Promise<PlayedNode> {
+    return PlayedNode.#connect(cluster, this.name, join(cluster.home, this.name, "worker.creds"));
+  }
+
+  static async #connect(cluster: Cluster, name: string, path: string): Promise<PlayedNode> {
+    const nats_url = cluster.coordinator.nats_url;
     const credentials = readCredentials(path);
     const connection = await openConnection(connectOptions(name, nats_url, credentials));
     return new PlayedNode(connection, cluster.client.cluster, credentials.id, name);
@@ -61,12 +76,19 @@ export class PlayedNode {
     this.#bus.send(message);
   }
 
+  /** Registers and does not wait for an answer. */
+  claim(): void {
+    const { incarnation, earlier } = this;
+    this.send({ type: "node.register", v: 1, incarnation, earlier, info: this.info(), held: [] });
+  }
+
   async register(more: { held?: Run[]; cluster_id?: string; capacity?: Partial<Capacity> } = {}): Promise<void> {
     const { held = [], cluster_id, capacity } = more;
     this.send({
       type: "node.register",
       v: 1,
       incarnation: this.incarnation,
+      earlier: this.earlier,
       info: this.info(capacity),
       held,
       ...(cluster_id === undefined ? {} : { cluster_id }),
@@ -76,6 +98,7 @@ export class PlayedNode {
 
   /** A life begins anew: what the earlier one ran is gone. */
   begin(): void {
+    this.earlier.unshift(this.incarnation);
     this.incarnation = newIncarnation();
     this.#heard.length = 0;
   }
@@ -132,7 +155,8 @@ export class PlayedNode {
     this.#seq += 1;
     const seq = this.#seq;
     const at = Date.now();
-    this.send({ type: "task.complete", seq, runs: [[number, from, to, attempt, at, at]], results: [] });
+    const { incarnation } = this;
+    this.send({ type: "task.complete", incarnation, seq, runs: [[number, from, to, attempt, at, at]], results: [] });
     await this.acknowledged(seq);
     return seq;
   }
@@ -141,13 +165,15 @@ export class PlayedNode {
     this.#seq += 1;
     const at = Date.now();
     const whole: Outcome = { status: "failed", reason: "exit", exit_code: 1, started_at: at, ended_at: at, ...outcome };
-    this.send({ type: "task.fail", seq: this.#seq, results: [{ task, outcome: whole }], released: [] });
+    const { incarnation } = this;
+    this.send({ type: "task.fail", incarnation, seq: this.#seq, results: [{ task, outcome: whole }], released: [] });
     await this.acknowledged(this.#seq);
   }
 
   async release(run: Run): Promise<void> {
     this.#seq += 1;
-    this.send({ type: "task.fail", seq: this.#seq, results: [], released: [run] });
+    const { incarnation } = this;
+    this.send({ type: "task.fail", incarnation, seq: this.#seq, results: [], released: [run] });
     await this.acknowledged(this.#seq);
   }
 

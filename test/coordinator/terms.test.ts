@@ -294,7 +294,8 @@ describe("a leader that was deposed without noticing", () => {
       "the assignment",
     );
     const [number, from, to, attempt] = assigned.items[0]!.run as [number, number, number, number];
-    const report: UpMessage = { type: "task.complete", seq: 7, runs: [[number, from, to, attempt, 1, 2]], results: [] };
+    const runs: [number, number, number, number, number, number][] = [[number, from, to, attempt, 1, 2]];
+    const report: UpMessage = { type: "task.complete", incarnation, seq: 7, runs, results: [] };
     const acks = (from_one: Coordinator): unknown[] => from_one.sent.filter(([, { type }]) => type === "report.ack");
     one.up("node_1", report);
     await one.leads(3);
@@ -423,11 +424,12 @@ describe("the view", () => {
   test("follows by itself, equals the fold of the log, and what is over leaves the memory", async () => {
     const log = new ScriptedLog();
     const one = await serving(log);
-    one.up("node_1", { type: "node.register", v: 1, incarnation: "c".repeat(16), info: INFO, held: [] });
+    const incarnation = "c".repeat(16);
+    one.up("node_1", { type: "node.register", v: 1, incarnation, info: INFO, held: [] });
     const answer = await one.ask("task.submit", submission(NOOP, { count: 3 }).request).answered();
     const number = numberOf(answer);
     expect(one.terms.leader!.state.submissions.has(number)).toBe(true);
-    one.up("node_1", { type: "task.complete", seq: 1, runs: [[number, 0, 3, 1, 1, 2]], results: [] });
+    one.up("node_1", { type: "task.complete", incarnation, seq: 1, runs: [[number, 0, 3, 1, 1, 2]], results: [] });
     await until(() => !one.terms.leader!.state.submissions.has(number), "its leaving");
     expect(one.view.witness().sequence).toBe(log.entries.length);
     const rows = one.rows;

@@ -31,6 +31,8 @@ import { AT, INFO, specificationOf } from "./cluster.ts";
 import { isBookOver, isTaskOver, OneByOne } from "./one-by-one.ts";
 
 const NODES = ["n1", "n2", "n3"];
+/** Of whatever life: what reports become does not ask. */
+const INCARNATION = "0".repeat(16);
 
 export const STEPS = {
   submit: 6,
@@ -201,7 +203,7 @@ export class History {
     const claim = this.#claim();
     if (claim === undefined) return;
     const runs: [number, number, number, number, number, number][] = [[...claim.run, AT, this.#now]];
-    this.#report(claim.node, { type: "task.complete", seq: 1, runs, results: [] });
+    this.#report(claim.node, { type: "task.complete", incarnation: INCARNATION, seq: 1, runs, results: [] });
   }
 
   fail(): void {
@@ -212,7 +214,7 @@ export class History {
       const task: [number, number, number] = [number, from + at, attempt];
       return { task, outcome: this.#outcome() };
     });
-    this.#report(claim.node, { type: "task.fail", seq: 1, results, released: [] });
+    this.#report(claim.node, { type: "task.fail", incarnation: INCARNATION, seq: 1, results, released: [] });
   }
 
   #outcome(): Outcome {
@@ -232,7 +234,13 @@ export class History {
   release(): void {
     const claim = this.#claim();
     if (claim === undefined) return;
-    this.#report(claim.node, { type: "task.fail", seq: 1, results: [], released: [claim.run] });
+    this.#report(claim.node, {
+      type: "task.fail",
+      incarnation: INCARNATION,
+      seq: 1,
+      results: [],
+      released: [claim.run],
+    });
   }
 
   cancel(): void {

@@ -96,9 +96,10 @@ test("the log's example has every kind of event", () => {
 
 describe("runs", () => {
   const outcome = { status: "completed", reason: "exit", exit_code: 0, started_at: 1, ended_at: 2 };
+  const incarnation = "0".repeat(16);
   const complete = (runs: number[][], tasks: number[][] = []): boolean => {
     const results = tasks.map((task) => ({ task, outcome }));
-    return UpMessage.safeParse({ type: "task.complete", seq: 1, runs, results }).success;
+    return UpMessage.safeParse({ type: "task.complete", incarnation, seq: 1, runs, results }).success;
   };
 
   test("may be in any order, and touch", () => {

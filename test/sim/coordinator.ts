@@ -15,6 +15,7 @@ import { Terms } from "../../src/coordinator/term.ts";
 import { Queries } from "../../src/storage/queries.ts";
 import { removeDatabase } from "../../src/storage/snapshot.ts";
 import type { View } from "../../src/storage/view.ts";
+import { Heard } from "./nodes.ts";
 import { Crash, SimProcess } from "./process.ts";
 import { watchRows } from "./rows.ts";
 import { directMaker } from "./snapshots.ts";
@@ -43,6 +44,7 @@ export class SimCoordinator {
   #snapshots: Snapshots | undefined;
   /** Whether it wants to be asked. */
   #leads = false;
+  #heard = new Heard();
 
   constructor(world: World, id: string, path: string) {
     this.#world = world;
@@ -146,6 +148,9 @@ export class SimCoordinator {
         bus: {
           send: (node, message) => {
             if (world.crashNow()) throw new Crash();
+            if (message.type === "node.control" && message.action.kind === "welcome") {
+              this.#heard.welcomed(world, node, message.incarnation);
+            }
             if (!this.process.cut) world.down(node, message);
           },
         },
@@ -197,7 +202,13 @@ export class SimCoordinator {
   }
 
   up(node: string, message: UpMessage): void {
-    this.#hear(() => this.#terms?.up(node, message, JSON.stringify(message).length));
+    this.#hear(() => {
+      const { incarnation } = this.leader?.state.nodes.get(node) ?? {};
+      if (message.type === "node.heartbeat" && incarnation?.startsWith(message.i) === true) {
+        this.#heard.heartbeat(node, incarnation, this.#world.clock.now_ms);
+      }
+      this.#terms?.up(node, message, JSON.stringify(message).length);
+    });
   }
 
   /** What a query would say: whether it knows the submission. Answered by who may be certain that nobody else leads. */
@@ -223,6 +234,7 @@ export class SimCoordinator {
 
   #end(): void {
     this.process.die();
+    this.#heard = new Heard();
     this.#leads = false;
     this.#terms = undefined;
     this.#election = undefined;

@@ -18,6 +18,7 @@ export const FAULTS = [
   "skew", // wall clocks are wrong
   "forget", // the broker forgets the lease
   "disk", // a coordinator that was killed has lost its view
+  "twin", // a second process claims to be a node
   "maintain", // nodes are cordoned, drained, removed
 ] as const;
 export type Fault = (typeof FAULTS)[number];

@@ -65,6 +65,7 @@ const FOUND: Record<Canary, RegExp> = {
   refused_unconfirmed: /left the outbox before it was logged/,
   capacity_ignored: /is over its capacity/,
   follower_folds_wrong: /gives another state here/,
+  rival_welcomed: /is alive as \w+, and \w+ was welcomed/,
 };
 
 for (const [canary, message] of Object.entries(FOUND)) {

@@ -5,6 +5,7 @@ import type { DownMessage, UpMessage } from "../../src/communication/messages.ts
 import type { State } from "../../src/core/state.ts";
 import { Outbox } from "../../src/storage/outbox.ts";
 import { Agent, keyOf } from "../../src/worker/agent.ts";
+import { noteLife } from "../../src/worker/lives.ts";
 import type { Job } from "../../src/worker/queue.ts";
 import { Crash } from "./process.ts";
 import type { World } from "./world.ts";
@@ -73,6 +74,8 @@ export class SimWorker {
   #used = 0;
   /** What it said last of the attempts that it holds. */
   #told: { count: number; hash: string } | undefined;
+  /** Of the life that is on. */
+  #incarnation = "";
 
   constructor(world: World, id: string, path: string) {
     this.#world = world;
@@ -80,11 +83,16 @@ export class SimWorker {
     this.#path = path;
   }
 
+  get incarnation(): string | undefined {
+    return this.#agent === undefined ? undefined : this.#incarnation;
+  }
+
   start(): void {
     this.#life += 1;
     const life = this.#life;
     this.#used = 0;
     this.#told = undefined;
+    this.#incarnation = this.#world.chance.hex(8);
     this.#stopping = new Set();
     this.#ends = new Map();
     const outbox = new CheckedOutbox(this.#path, this.#world.log.concluded);
@@ -103,13 +111,17 @@ export class SimWorker {
         this.#stopping.add(keyOf(job));
       },
       refused: (code: string) => {
-        throw new Error(`the cluster refused the worker: ${code}`);
+        if (code !== "node_taken") throw new Error(`the cluster refused the worker: ${code}`);
+        this.#world.tell(`${this.id}: refused, another process is this node`);
+        throw new Crash();
       },
+      waiting: () => undefined,
     };
     this.#guard(() => {
       this.#agent = new Agent(world, outbox, {
         info: INFO,
-        incarnation: this.#world.chance.hex(8),
+        incarnation: this.#incarnation,
+        earlier: noteLife(outbox, this.#path, this.#incarnation),
         cluster_id: outbox.get("cluster_id"),
       });
       this.#agent.connected(this.#world.now());

@@ -21,6 +21,7 @@ import { SimCoordinator } from "./coordinator.ts";
 import { Found, Stall } from "./found.ts";
 import { SimLease } from "./lease.ts";
 import { SimLog } from "./log.ts";
+import { NodeTrouble } from "./nodes.ts";
 import { type Fault, type Plan, planOf } from "./plan.ts";
 import { Reference } from "./reference.ts";
 import { SimSnapshots } from "./snapshots.ts";
@@ -70,6 +71,7 @@ export class World {
   /** Attempts that were begun of each task. */
   readonly #began = new Map<string, Set<number>>();
   readonly #plan: Plan;
+  readonly #nodes: NodeTrouble;
   readonly #folder: string;
   /** The newest of what happened, a line each, when it is wanted. */
   readonly told: string[] = [];
@@ -95,6 +97,12 @@ export class World {
       const id = `node_0000000${at}`;
       return new SimWorker(this, id, join(this.#folder, `${id}.sqlite`));
     });
+    this.#nodes = new NodeTrouble(this, this.#folder, seed);
+  }
+
+  /** Whether the faults are over. */
+  get peace(): boolean {
+    return this.#peace;
   }
 
   get #prunes(): boolean {
@@ -148,6 +156,9 @@ export class World {
     this.executions += 1;
     const key = `${job.number}.${job.index}`;
     const before = this.#began.get(key) ?? new Set<number>();
+    if (before.has(job.attempt) && job.specification.on_lost === "fail") {
+      throw new Error(`attempt ${job.attempt} of ${key} must not run twice and was begun again`);
+    }
     this.#began.set(key, before.add(job.attempt));
     this.#trace.update(`${this.clock.now_ms} ${job.number}.${job.index}.${job.attempt}\n`);
   }
@@ -179,12 +190,14 @@ export class World {
   down(node: string, message: DownMessage): void {
     const text = JSON.stringify(message);
     requireSize(text, LIMITS.message_bytes);
-    const worker = this.workers.find((one) => one.id === node);
-    this.#deliver(() => worker?.down(DownMessage.parse(JSON.parse(text))));
+    // Every process that claims to be the node hears it.
+    for (const worker of this.workers.filter((one) => one.id === node)) {
+      this.#deliver(() => worker.down(DownMessage.parse(JSON.parse(text))));
+    }
   }
 
   /** Sends until it is answered; an answer in doubt is no answer. */
-  #wish(wish: Wish): void {
+  wish(wish: Wish): void {
     this.#open += 1;
     let answered = false;
     const text = JSON.stringify(wish.payload);
@@ -243,7 +256,7 @@ export class World {
         const targets = [{ number, from: 0, to: chance.between(1, count) }];
         this.#unwanted.add(number);
         this.clock.after(chance.between(0, 2_000), () =>
-          this.#wish({ type: "task.cancel", payload: { v: 1, targets }, done: () => undefined }),
+          this.wish({ type: "task.cancel", payload: { v: 1, targets }, done: () => undefined }),
         );
       } else if (chance.once(3)) this.clock.after(chance.between(2_000, 30_000), () => this.#retry(number));
     };
@@ -251,12 +264,12 @@ export class World {
     if (kind === 0) this.#submitKeyed(id, nonce, count, done);
     else if (kind === 1) {
       const tasks = Array.from({ length: count }, (_, at) => [(id + at) >>> 0, 0]);
-      this.#wish({ type: "task.submit", payload: { v: 1, nonce, specifications, tasks }, done });
+      this.wish({ type: "task.submit", payload: { v: 1, nonce, specifications, tasks }, done });
     } else if (kind === 2) {
-      this.#wish({ type: "task.submit", payload: { v: 1, nonce, specifications, array: { id, count } }, done });
+      this.wish({ type: "task.submit", payload: { v: 1, nonce, specifications, array: { id, count } }, done });
     } else {
       const array = { id, open: true };
-      this.#wish({
+      this.wish({
         type: "task.submit",
         payload: { v: 1, nonce, specifications, array },
         done: (answer) => {
@@ -290,10 +303,10 @@ export class World {
       alike(answer);
       done(answer);
     };
-    this.#wish({ type: "task.submit", payload: { v: 1, nonce, specifications, array }, done: first });
+    this.wish({ type: "task.submit", payload: { v: 1, nonce, specifications, array }, done: first });
     const again = { v: 1, nonce: chance.hex(16), specifications, array: { id: (id ^ 1) >>> 0, count } };
     this.clock.after(chance.between(0, 20_000), () => {
-      this.#wish({ type: "task.submit", payload: again, done: alike });
+      this.wish({ type: "task.submit", payload: again, done: alike });
     });
   }
 
@@ -334,29 +347,6 @@ export class World {
     });
   }
 
-  /** Somebody takes nodes out of service and back. */
-  #maintain(): void {
-    const { chance } = this;
-    const node = this.workers[chance.below(this.workers.length)]!.id;
-    if (this.leader?.state.nodes.has(node) === true && this.befalls("maintain", true)) {
-      const action = (["cordon", "drain", "drain", "resume", "remove"] as const)[chance.below(5)]!;
-      const deadline = chance.once(2) ? { deadline_ms: chance.below(5_000) } : {};
-      this.#wish({ type: "node.manage", payload: { v: 1, action, nodes: [node], ...deadline }, done: () => undefined });
-    }
-    this.clock.after(chance.between(1_000, 15_000), () => {
-      if (!this.#peace) this.#maintain();
-    });
-  }
-
-  #resumeAll(): void {
-    const out = [...(this.leader?.state.nodes.values() ?? [])].filter(({ cordon }) => cordon !== undefined);
-    const nodes = out.map(({ id }) => id);
-    if (nodes.length > 0) {
-      this.#wish({ type: "node.manage", payload: { v: 1, action: "resume", nodes }, done: () => undefined });
-    }
-    this.clock.after(5_000, () => this.#resumeAll());
-  }
-
   /** What is over by then, anew. */
   #retry(number: number): void {
     const { chance } = this;
@@ -374,7 +364,7 @@ export class World {
       this.#acknowledge(id, made.number);
       this.#tasks += made.count;
     };
-    this.#wish({ type: "task.retry", payload, done });
+    this.wish({ type: "task.retry", payload, done });
   }
 
   #extend(id: number, nonce: string, offset: number, count: number): void {
@@ -382,7 +372,7 @@ export class World {
     const inputs = Array.from({ length: part }, (_, at) => `input ${offset + at}`);
     const last = offset + part === count;
     const payload = { v: 1, id, nonce, offset, inputs, ...(last ? { close: { total: count } } : {}) };
-    this.#wish({
+    this.wish({
       type: "task.extend",
       payload,
       done: () => {
@@ -421,15 +411,15 @@ export class World {
     this.log.faulty = this.befalls("log", true);
     this.lease.faulty = this.befalls("lease", true);
     for (let wave = 0; wave < submissions; wave++) this.clock.after(this.chance.below(faults_ms), () => this.#submit());
-    if (this.chance.once(2)) this.clock.after(1_000, () => this.#maintain());
     this.clock.after(2_000, () => this.#trouble());
+    this.#nodes.start();
     while (await this.#step(faults_ms)) {
       // faults
     }
     this.#peace = true;
+    this.#nodes.end();
     this.log.faulty = false;
     this.lease.faulty = false;
-    this.#resumeAll();
     while (!this.#everythingOver()) {
       if (!(await this.#step(faults_ms + PEACE_MS))) throw new Stall(this.#unfinished());
     }

@@ -1,0 +1,222 @@
+// Who is there: registrations, heartbeats, goodbyes, two processes that both claim to be one node, and what both sides
+// believe the node to hold. A part of the leader, as synchronous as the rest of it.
+
+import type { ErrorCode } from "../common/errors.ts";
+import { isoTime } from "../common/runtime.ts";
+import { formatDuration } from "../common/units.ts";
+import type { DownMessage, UpMessage } from "../communication/messages.ts";
+import { heldBy } from "../core/apply.ts";
+import { planted } from "../core/canary.ts";
+import { decideLost } from "../core/decide.ts";
+import type { Event, EventRun } from "../core/event.ts";
+import { without } from "../core/runs.ts";
+import type { Node, State } from "../core/state.ts";
+import type { LeaderOptions, Now } from "./leader-world.ts";
+import type { Contacts } from "./nodes.ts";
+
+type Of<T extends UpMessage["type"]> = Extract<UpMessage, { type: T }>;
+type Action = Extract<DownMessage, { type: "node.control" }>["action"];
+
+/** What it needs of the leader that it is a part of. */
+export interface LivenessHost {
+  readonly state: State;
+  readonly contacts: Contacts;
+  readonly options: Pick<LeaderOptions, "heartbeat_ms" | "missed_heartbeats">;
+  /** Folds an event and puts it into the open batch. `at` of events is log time. */
+  add(event: Event): void;
+  /** Once everything decided so far is in the log. */
+  afterwards(action: () => void): void;
+  /** Once it is certain that this leader still leads. */
+  confirmed(action: () => void): void;
+  send(node: string, message: DownMessage): void;
+  /** Sends what was assigned. */
+  assign(node: string, runs: readonly EventRun[]): void;
+  stop(node: string, runs: readonly EventRun[], reason: "cancelled" | "superseded"): void;
+  /** Orders to stop that may have been lost on their way. */
+  stopAgain(node: string): void;
+}
+
+/** Heartbeats that the life of a node that stands may leave out before another process may take its place. */
+const SILENT_INTERVALS = 1.5;
+
+/** A process that claims to be a node which another one is. */
+interface Rival {
+  incarnation: string;
+  since_ms: number;
+}
+
+export class Liveness {
+  readonly #host: LivenessHost;
+  readonly #started_ms: number;
+  readonly #rivals = new Map<string, Rival>();
+
+  constructor(host: LivenessHost, started_ms: number) {
+    this.#host = host;
+    this.#started_ms = started_ms;
+  }
+
+  /** A new leader gives every node a full interval before it calls one silent. */
+  reachable(node: Node, now: Now): boolean {
+    return this.#silentFor(node, now) <= this.#intervals(this.#host.options.missed_heartbeats + 0.5);
+  }
+
+  #intervals(count: number): number {
+    return this.#host.options.heartbeat_ms * count;
+  }
+
+  #silentFor(node: Node, now: Now): number {
+    return now.monotonic_ms - (this.#host.contacts.get(node.id)?.heard_ms ?? this.#started_ms);
+  }
+
+  /** Nodes that fell silent. */
+  tick(now: Now, at: number): void {
+    for (const node of this.#host.state.nodes.values()) {
+      if (node.status !== "online" || this.reachable(node, now)) continue;
+      this.#host.add({ t: "node", node: node.id, status: "offline", reason: "its heartbeats stopped", at });
+    }
+  }
+
+  /** Everybody is asked to register again, which brings what they could not report. */
+  askAll(): void {
+    for (const node of this.#host.state.nodes.values()) {
+      if (node.status !== "offline") this.#control(node.id, node.incarnation, { kind: "register" });
+    }
+  }
+
+  #control(node: string, incarnation: string, action: Action): void {
+    this.#host.send(node, { type: "node.control", incarnation, action });
+  }
+
+  heartbeat(id: string, message: Of<"node.heartbeat">, now: Now, at: number): void {
+    const { state, contacts } = this.#host;
+    const node = state.nodes.get(id);
+    if (node === undefined || !node.incarnation.startsWith(message.i)) {
+      this.#control(id, message.i.padEnd(16, "0"), { kind: "register" });
+      return;
+    }
+    const contact = contacts.heard(id, now.monotonic_ms);
+    if (message.c !== undefined) contact.cpu_percent = message.c;
+    if (message.m !== undefined) contact.free_memory_mib = message.m;
+    if (node.status === "offline") {
+      this.#host.add({ t: "node", node: id, status: "online", reason: "", at });
+    }
+    const agrees = node.held.count === message.n && node.held.hash === message.h;
+    if (contacts.compare(contact, agrees)) this.#askForList(node);
+    this.#host.stopAgain(id);
+  }
+
+  /** Whether a message is from the life of the node that stands. */
+  isCurrent(id: string, incarnation: string): boolean {
+    return this.#host.state.nodes.get(id)?.incarnation === incarnation;
+  }
+
+  register(id: string, message: Of<"node.register">, now: Now, at: number): void {
+    const { state, contacts, options } = this.#host;
+    const { incarnation, info, cluster_id } = message;
+    if (cluster_id !== undefined && cluster_id !== state.cluster_id) {
+      const text = `node ${id} belongs to another cluster (${cluster_id}), this one is ${state.cluster_id}`;
+      this.#refuse(id, incarnation, "wrong_cluster", text);
+      return;
+    }
+    const known = state.nodes.get(id);
+    if (known !== undefined && !this.#mayStand(known, message, now)) return;
+    this.#rivals.delete(id);
+    contacts.heard(id, now.monotonic_ms);
+    if (known?.incarnation !== incarnation || JSON.stringify(known.info) !== JSON.stringify(info)) {
+      if (known !== undefined && known.incarnation !== incarnation) this.#supersede(known, message.held, at);
+      this.#host.add({ t: "registered", node: id, incarnation, info, at });
+    } else if (known.status === "offline") {
+      this.#host.add({ t: "node", node: id, status: "online", reason: "", at });
+    }
+    const { heartbeat_ms } = options;
+    this.#host.afterwards(() => {
+      // The log may have taken so long that another one stands by now.
+      if (!this.isCurrent(id, incarnation)) return;
+      this.#control(id, incarnation, { kind: "welcome", cluster_id: state.cluster_id, heartbeat_ms });
+    });
+    this.#host.stopAgain(id);
+  }
+
+  /**
+   * One process is a node at a time. Another one takes its place when it is certain to be dead (the other one has its data
+   * folder and was started after it), said goodbye, or fell silent. While that is not known it waits; it is refused when
+   * the one that stands is heard after it came.
+   */
+  #mayStand(known: Node, { incarnation, earlier, info }: Of<"node.register">, now: Now): boolean {
+    if (known.incarnation === incarnation || known.status === "offline") return true;
+    if (earlier?.includes(known.incarnation) === true || planted("rival_welcomed")) return true;
+    if (this.#silentFor(known, now) > this.#intervals(SILENT_INTERVALS)) return true;
+    const rival = this.#rivals.get(known.id);
+    if (rival?.incarnation !== incarnation) this.#rivals.set(known.id, { incarnation, since_ms: now.monotonic_ms });
+    const heard_ms = this.#host.contacts.get(known.id)?.heard_ms;
+    const where = `process ${known.info.pid} on ${known.info.machine === info.machine ? "this" : "another"} machine`;
+    const other = `${known.id} is ${known.info.name}, ${where}, since ${isoTime(known.registered_at)}`;
+    if (rival?.incarnation === incarnation && heard_ms !== undefined && heard_ms > rival.since_ms) {
+      this.#rivals.delete(known.id);
+      this.#refuse(known.id, incarnation, "node_taken", `${other}, and is alive`);
+      return false;
+    }
+    const silent = formatDuration(Math.round(this.#silentFor(known, now)));
+    const message = `${other}, heard ${silent} ago: waiting to see whether it still lives`;
+    this.#control(known.id, incarnation, { kind: "wait", message });
+    this.#control(known.id, known.incarnation, { kind: "ping", answer: true });
+    return false;
+  }
+
+  #refuse(id: string, incarnation: string, code: ErrorCode, message: string): void {
+    this.#host.confirmed(() => this.#control(id, incarnation, { kind: "refuse", code, message }));
+  }
+
+  /** Attempts of a node's earlier life are over, but for those whose reports it still has to send. */
+  #supersede(node: Node, reported: readonly EventRun[], at: number): void {
+    const { state } = this.#host;
+    const held = heldBy(state, node.id);
+    const lost = without(held.map(runOf), reported).map(([number, from, to, attempt]) => {
+      const whole = held.find((entry) => entry.number === number && entry.piece.from <= from && entry.piece.to >= to);
+      if (whole === undefined) throw new Error(`node ${node.id} does not hold ${number}.${from}`);
+      return { number, piece: { ...whole.piece, from, to, attempt } };
+    });
+    for (const event of decideLost(state, node.id, lost, at)) this.#host.add(event);
+  }
+
+  goodbye(id: string, { incarnation, reason }: Of<"node.shutdown">, at: number): void {
+    const { state, contacts } = this.#host;
+    const node = state.nodes.get(id);
+    if (node === undefined || node.incarnation !== incarnation || node.status === "offline") return;
+    for (const event of decideLost(state, id, heldBy(state, id), at, "released")) this.#host.add(event);
+    this.#host.add({ t: "node", node: id, status: "offline", reason: `said goodbye: ${reason}`, at });
+    contacts.forget(id);
+  }
+
+  #askForList(node: Node): void {
+    const { state, contacts } = this.#host;
+    const contact = contacts.get(node.id);
+    if (contact === undefined) return;
+    const { id, incarnation } = node;
+    const list = contacts.ask(contact, heldBy(state, id).map(runOf));
+    // Behind every assignment that the copy holds, so that the answer comes after them.
+    this.#host.afterwards(() => this.#control(id, incarnation, { kind: "list", list }));
+  }
+
+  /** Both lists are known: what only the leader has was lost on the way and is sent again, what only the node has stops. */
+  reconcile(id: string, message: Of<"node.held">): void {
+    const { state, contacts } = this.#host;
+    const contact = contacts.get(id);
+    const asked = contact?.asked;
+    if (!this.isCurrent(id, message.incarnation) || asked === undefined || asked.list !== message.list) return;
+    asked.got.push(...message.held);
+    if (!message.last || contact === undefined) return;
+    contact.asked = undefined;
+    const now_held = heldBy(state, id).map(runOf);
+    const gone = without(asked.runs, asked.got);
+    const again = without(gone, without(gone, now_held));
+    if (again.length > 0 && !planted("lost_assignment_forgotten")) this.#host.assign(id, again);
+    const strange = without(asked.got, [...asked.runs, ...now_held]);
+    if (strange.length > 0) this.#host.stop(id, strange, "superseded");
+    this.#host.stopAgain(id);
+  }
+}
+
+function runOf({ number, piece }: ReturnType<typeof heldBy>[number]): EventRun {
+  return [number, piece.from, piece.to, piece.attempt];
+}

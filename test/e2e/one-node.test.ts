@@ -1,0 +1,75 @@
+// One process is a node at a time: a key that was copied to a second machine, and a worker that is started again at once.
+
+import { afterEach, expect, test } from "bun:test";
+import { cpSync, existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { closeMachines, type Machine, machine, until } from "./binary.ts";
+
+afterEach(closeMachines);
+
+/** A coordinator, and a worker's credentials. */
+async function cluster(env: Record<string, string> = {}): Promise<{ here: Machine; args: string[] }> {
+  const here = machine();
+  await here.start("coordinator is up", ["--role", "coordinator"], env);
+  const { nats_url } = await here.json<{ nats_url: string }>(["status"]);
+  const creds = join(here.folder, "w.creds");
+  writeFileSync(creds, (await here.claw(["credentials", "export", "--role", "worker"])).out, { mode: 0o600 });
+  return { here, args: ["--nats", nats_url, "--creds", creds] };
+}
+
+test("a second process with the same key is refused, told which one is alive, and disturbs nothing", async () => {
+  const { here, args } = await cluster();
+  const [first, second] = [machine(), machine()];
+  const worker = await first.worker([...args, "--name", "first"]);
+  const line = "touch begun; until [ -e go ]; do sleep 0.02; done; echo $CLAW_NODE";
+  const id = (await here.claw(["submit", "--quiet", "--cwd", here.work, "--", "sh", "-c", line])).out.trim();
+  await until("it runs", () => (existsSync(join(here.work, "begun")) ? true : undefined));
+
+  const refused = second.begin(["--role", "worker", ...args, "--name", "second"]);
+  expect(await refused.exited(10_000)).toBe(77);
+  expect(refused.log).toMatch(/node_\w{8} is first, process \d+ on this machine, since \S+, and is alive/);
+  expect(refused.log).toContain(`process ${worker.pid} on this`);
+  expect(refused.log).toContain("claw credentials export --role worker");
+  expect(refused.log).not.toContain("left running");
+
+  writeFileSync(join(here.work, "go"), "");
+  expect((await here.claw(["wait", "--timeout", "20s", id])).code).toBe(0);
+  expect(await here.json<object>(["show", id])).toMatchObject({ status: "completed", attempt: 1, node_name: "first" });
+  expect((await here.json<object[]>(["nodes"])).length).toBe(1);
+});
+
+test("killed and started again at once it is back at once, and what it ran runs again", async () => {
+  const { here, args } = await cluster();
+  const first = machine();
+  let worker = await first.worker(args);
+  const line = 'echo "$CLAW_ATTEMPT" >> lives; [ $(wc -l < lives) = 3 ] || exec sleep 600';
+  const id = (await here.claw(["submit", "--quiet", "--cwd", here.work, "--", "sh", "-c", line])).out.trim();
+  for (const attempt of [1, 2]) {
+    await until("it runs", async () => {
+      const task = await here.json<{ status: string; attempt?: number }>(["show", id]);
+      return task.status === "running" && task.attempt === attempt ? true : undefined;
+    });
+    await worker.kill();
+    const began = performance.now();
+    worker = await first.worker(args);
+    // Far less than the heartbeats by which a stranger would have to wait.
+    expect(performance.now() - began).toBeLessThan(5_000);
+    expect(worker.log).not.toContain("waiting to see");
+  }
+  expect((await here.claw(["wait", "--timeout", "20s", id])).code).toBe(0);
+  expect(first.taskPids("sleep 600")).toEqual([]);
+});
+
+test("on another machine, and as a copy of the folder, it takes over when the first one is silent", async () => {
+  const { here, args } = await cluster({ CLAW_HEARTBEAT_INTERVAL: "1s" });
+  const [first, second, third] = [machine(), machine(), machine()];
+  const worker = await first.worker([...args, "--name", "first"]);
+  cpSync(first.home, second.home, { recursive: true });
+  await worker.kill();
+  const other = await second.worker([...args, "--name", "second"]);
+  expect(other.log).toMatch(/is first, process \d+ on this machine, .* waiting to see whether it still lives/);
+  expect((await here.claw(["run", "--", "sh", "-c", "echo $CLAW_NODE"])).out).toBe("second\n");
+  // Once it says goodbye nobody has to wait.
+  expect(await other.stop()).toBe(0);
+  expect((await third.worker([...args, "--name", "third"])).log).not.toContain("waiting to see");
+});
