@@ -317,6 +317,7 @@ function taskCommands(program: Command, on: On): void {
       "only what ended so: failed,timeout,cancelled (these three unless told), completed",
       collect,
     )
+    .option("--again", "with --status, --name, --label or --since: also what was retried already")
     .option("--json", "ids and counts as a JSON array")
     .option("--quiet", "ids only");
   on(retry, async (io, client, words, options) =>

@@ -75,8 +75,7 @@ function membersIn({ counts, status }: TaskView, wanted: ReadonlySet<TaskStatus>
 }
 
 /** Asks on a terminal; elsewhere `--yes` has to be there. False when the answer is no. */
-export async function confirmed(io: Io, selected: readonly Selected[], verb: string, yes: boolean): Promise<boolean> {
-  const count = selected.reduce((sum, one) => sum + one.count, 0);
+export async function confirmed(io: Io, count: number, verb: string, yes: boolean): Promise<boolean> {
   if (yes || count === 0) return true;
   if (!io.terminal.in || !io.terminal.err) {
     throw new ClawError("usage", `this would ${verb} ${plural(count, "task")}`, {

@@ -281,6 +281,10 @@ export const TaskRetry = z.strictObject({
     .min(1)
     .max(LIMITS.list_rows),
   statuses: z.array(z.enum(TERMINAL_STATUSES)).min(1),
+  /** Leaves out the members that a later retry stands for. */
+  fresh: z.boolean().optional(),
+  /** Nothing is made: only what would be is answered. */
+  dry: z.boolean().optional(),
 });
 export type TaskRetry = z.infer<typeof TaskRetry>;
 
@@ -329,6 +333,8 @@ export interface CommandAnswers {
     retried: { id: number; number: number; of: number; count: number }[];
     /** Positions of the targets that had nothing. */
     skipped: number[];
+    /** Members that `fresh` left out. */
+    left_out: number;
     sequence: number;
   };
   "node.manage": { sequence: number };

@@ -4,7 +4,7 @@
 import { ClawError } from "../common/errors.ts";
 import type { Specification, TerminalStatus } from "../common/models.ts";
 import { type Runtime, randomHex, randomU32 } from "../common/runtime.ts";
-import type { CommandAnswers, TaskSubmit } from "./messages.ts";
+import type { CommandAnswers, TaskRetry, TaskSubmit } from "./messages.ts";
 import type { RequestClient } from "./request.ts";
 
 export interface Submitted {
@@ -46,12 +46,13 @@ export async function retryTasks(
   client: Sender,
   targets: readonly { number: number; index?: number }[],
   statuses: readonly TerminalStatus[],
+  how: Pick<TaskRetry, "fresh" | "dry"> = {},
 ): Promise<CommandAnswers["task.retry"]> {
   const nonce = randomHex(runtime, 16);
   return await drawing(() => {
     const ids = drawn(runtime, targets.length);
     const named = targets.map((target, at) => ({ id: ids[at] ?? 0, ...target }));
-    return client.command("task.retry", { v: 1, nonce, targets: named, statuses: [...statuses] });
+    return client.command("task.retry", { v: 1, nonce, targets: named, statuses: [...statuses], ...how });
   });
 }
 

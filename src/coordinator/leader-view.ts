@@ -25,6 +25,7 @@ export function leaderView(view: View, queries: Queries): LeaderView {
       const { array, specification, source } = record;
       return { array, specification, source };
     },
+    retries: (root, after) => queries.retries(root, after),
     ended: (number, statuses) => queries.ended(number, 0, statuses),
   };
 }

@@ -275,6 +275,7 @@ export class Leader {
           findIds: this.#known.ids,
           retryable: (number) => this.#view.retryable(number),
           ended: (number, statuses) => this.#view.ended(number, statuses),
+          retries: (root, after) => this.#view.retries(root, after),
         };
         const { events, answer } = decideRetry(this.state, past, payload as TaskRetry, who, at);
         this.#addAll(events);

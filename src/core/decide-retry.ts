@@ -21,6 +21,10 @@ export interface Retry {
   }[];
   /** Only members that ended so. */
   statuses: readonly TerminalStatus[];
+  /** Leaves out the members that a later retry stands for. */
+  fresh?: boolean | undefined;
+  /** Nothing is made: only what would be is answered. */
+  dry?: boolean | undefined;
 }
 
 /** What a retry needs to know of what is over: the view has it. */
@@ -36,6 +40,8 @@ export interface PastView {
   retryable(number: number): Retryable | undefined;
   /** Members that ended in one of these ways, in order. */
   ended(number: number, statuses: readonly TerminalStatus[]): Iterable<Range>;
+  /** The members of `root` for which later submissions than `after` stand. */
+  retries(root: number, after: number): Iterable<string>;
 }
 
 export interface RetryAnswer {
@@ -43,6 +49,8 @@ export interface RetryAnswer {
   retried: { id: number; number: number; of: number; count: number }[];
   /** Positions of the targets that had nothing. */
   skipped: number[];
+  /** Members that `fresh` left out. */
+  left_out: number;
 }
 
 /** `now` is log time; `by` the client. Sent again, the same nonce gets the same answer. */
@@ -53,7 +61,7 @@ export function decideRetry(
   by: string,
   now: number,
 ): Decision<RetryAnswer> {
-  const answer: RetryAnswer = { retried: [], skipped: [] };
+  const answer: RetryAnswer = { retried: [], skipped: [], left_out: 0 };
   const events: Event[] = [];
   const ids = command.targets.map(({ id }) => id);
   if (new Set(ids).size !== ids.length) throw new ClawError("bad_request", "the same id twice", { field: "targets" });
@@ -75,7 +83,9 @@ export function decideRetry(
       });
       continue;
     }
-    const ranges = [...endedOf(view, of, index, command.statuses)];
+    const ended = [...endedOf(view, of, index, command.statuses)];
+    const ranges = command.fresh === true ? without(ended, retriedOf(view, of, old), old) : ended;
+    answer.left_out += countOf(ended) - countOf(ranges);
     const source = sourceOf(of, ranges, old);
     if (source === undefined) {
       answer.skipped.push(position);
@@ -85,11 +95,15 @@ export function decideRetry(
     const spec = again(old.specification);
     const whole = old.array && index === undefined;
     const base = { nonce: command.nonce, by, at: now, spec, array: whole, ids: [id], source };
-    const count = ranges.reduce((sum, { from, to }) => sum + to - from, 0);
+    const count = countOf(ranges);
     events.push({ t: "submitted", number, count, ...base });
     answer.retried.push({ id, number, of, count });
   }
-  return { events, answer };
+  return { events: command.dry === true ? [] : events, answer };
+}
+
+function countOf(ranges: readonly Range[]): number {
+  return ranges.reduce((sum, { from, to }) => sum + to - from, 0);
 }
 
 function* endedOf(
@@ -118,6 +132,40 @@ function within(source: { number: number; members: string }): { number: number; 
   throw new ClawError("too_large", "these members lie too scattered to be retried at once", {
     hint: "retry those of one status, or retry members one by one",
   });
+}
+
+/** What later retries stand for, as ascending ranges of the members behind it all. */
+function retriedOf(view: PastView, number: number, { source }: Retryable): Range[] {
+  const ranges: Range[] = [];
+  for (const text of view.retries(source?.number ?? number, number)) {
+    const members = new Members(text);
+    ranges.push(...members.standFor(0, members.count));
+  }
+  return ranges.sort((a, b) => a.from - b.from);
+}
+
+/** Those of the members in `ranges` that stand for nothing in `taken`. */
+function without(ranges: readonly Range[], taken: readonly Range[], { source }: Retryable): Range[] {
+  const members = source === undefined ? undefined : new Members(source.members);
+  const left: Range[] = [];
+  let first = 0;
+  for (const { from, to } of ranges) {
+    let member = from;
+    for (const old of members?.standFor(from, to) ?? [{ from, to }]) {
+      // What a member is behind the one that it stands for.
+      const ahead = member - old.from;
+      let at = old.from;
+      while (first < taken.length && (taken[first]?.to ?? 0) <= at) first += 1;
+      for (let next = first; at < old.to; next++) {
+        const { from: begin, to: end } = taken[next] ?? { from: old.to, to: old.to };
+        const past = Math.min(begin, old.to);
+        if (past > at) left.push({ from: at + ahead, to: past + ahead });
+        at = Math.max(at, end);
+      }
+      member += old.to - old.from;
+    }
+  }
+  return left;
 }
 
 /** It is asked for now: what put the first one off is over. */

@@ -96,6 +96,15 @@ export class Queries {
     return this.#guarded(() => query.all(before, limit));
   }
 
+  /** Which members of a submission the retries of it stand for (core/members.ts) that were made behind another one. */
+  retries(root: number, after: number): string[] {
+    const query = this.#database.query<{ members: string }, [number, number]>(
+      `SELECT source ->> '$.members' AS members FROM submissions
+       WHERE source IS NOT NULL AND source ->> '$.number' = ? AND number > ?`,
+    );
+    return this.#guarded(() => query.all(root, after).map(({ members }) => members));
+  }
+
   wasPruned(number: number): boolean {
     const query = this.#database.query<{ at: number }, [number]>("SELECT at FROM pruned WHERE number = ? LIMIT 1");
     return this.#guarded(() => query.get(number) !== null);

@@ -103,8 +103,38 @@ describe("claw retry", () => {
     const { code, stdout } = await cli("retry", "--status", "failed", "--label", "job=a", "--since", "1h", "--yes");
     expect(code).toBe(0);
     expect(await show(stdout.trim())).toMatchObject({ retry_of: ids[0]! });
-    expect((await cli("retry", "--label", "job=c", "--yes")).stderr).toBe("claw: no such tasks\n");
+    expect((await cli("retry", "--label", "job=z", "--yes")).stderr).toBe("claw: no such tasks\n");
     expect((await cli("retry")).stderr).toContain("which tasks?");
+  });
+});
+
+describe("claw retry by what tasks are", () => {
+  const chosen = ["--status", "failed", "--label", "job=again", "--yes"];
+
+  test("leaves out what was retried already, whatever became of it, unless told", async () => {
+    const lone = await submit("--label", "job=again", "--", "test", "-e", "ok");
+    const members = ["--array", "4", "--", "sh", "-c", "test $CLAW_TASK_INDEX = 0 || test -e ok"];
+    const array = await submit("--label", "job=again", ...members);
+    await cli("wait", lone, array);
+    const one = (await cli("retry", `${array}.2`)).stdout.trim();
+    await cli("wait", one);
+    // The lone one, two members of the array, and the one that was retried, as its retry.
+    const first = await cli("retry", ...chosen, "--json");
+    expect(first.stderr).toBe("claw: left out: 1 task retried already (--again takes them too)\n");
+    const made = JSON.parse(first.stdout) as { id: string; count: number }[];
+    expect(made.map(({ count }) => count)).toEqual([1, 2, 1]);
+    await cli("wait", ...made.map(({ id }) => id));
+    writeFileSync(path("ok"), "");
+    const second = JSON.parse((await cli("retry", ...chosen, "--json")).stdout) as typeof made;
+    expect(second.map(({ count }) => count)).toEqual([1, 2, 1]);
+    expect((await cli("wait", ...second.map(({ id }) => id))).code).toBe(0);
+    const third = await cli("retry", ...chosen);
+    expect([third.code, third.stdout]).toEqual([1, ""]);
+    expect(third.stderr).toBe("claw: left out: 9 tasks retried already (--again takes them too)\n");
+    const again = await cli("retry", ...chosen, "--again", "--json");
+    const counts = (JSON.parse(again.stdout) as typeof made).map(({ count }) => count);
+    expect(counts.reduce((sum, count) => sum + count, 0)).toBe(9);
+    rmSync(path("ok"));
   });
 });
 

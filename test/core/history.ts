@@ -23,7 +23,7 @@ import { decideRetry, type PastView } from "../../src/core/decide-retry.ts";
 import { decideDue } from "../../src/core/due.ts";
 import { Event, type EventRun } from "../../src/core/event.ts";
 import { decideGone } from "../../src/core/lost.ts";
-import type { Range } from "../../src/core/members.ts";
+import { Members, type Range } from "../../src/core/members.ts";
 import { decidePruned } from "../../src/core/prune.ts";
 import { isOver, State } from "../../src/core/state.ts";
 import { Chance } from "../sim/chance.ts";
@@ -268,12 +268,31 @@ export class History {
     if (number === undefined || book === undefined) return;
     const index = chance.once(3) ? { index: chance.below(Math.max(1, book.tasks.length)) } : {};
     const statuses = TERMINAL_STATUSES.filter(() => chance.once(2));
-    const command = { nonce: chance.hex(16), targets: [{ id: chance.u32(), number, ...index }], statuses };
+    const fresh = chance.once(2);
+    const command = { nonce: chance.hex(16), targets: [{ id: chance.u32(), number, ...index }], statuses, fresh };
     const { events, answer } = decideRetry(this.state, this.#past, command, "client", this.#now);
     const named = book.tasks.filter((_, at) => index.index === undefined || index.index === at);
-    const wanted = named.filter(({ status }) => statuses.includes(status as never)).length;
+    const ended = named.filter(({ status }) => statuses.includes(status as never));
+    const again = ended.filter((task) => fresh && this.#isRetried(number, book.tasks.indexOf(task)));
+    const wanted = ended.length - again.length;
+    expect(answer.left_out).toBe(again.length);
     expect(answer.retried.map(({ count }) => count)).toEqual(wanted === 0 ? [] : [wanted]);
     this.#add(...events);
+  }
+
+  /** Whether a later submission stands for what this member stands for. */
+  #isRetried(number: number, index: number): boolean {
+    const standsFor = (one: number, at: number): [number, number] => {
+      const { source } = this.one_by_one.books.get(one)!.event;
+      if (source === undefined) return [one, at];
+      const [range] = new Members(source.members).standFor(at, at + 1);
+      return [source.number, range!.from];
+    };
+    const wanted = standsFor(number, index).join();
+    return [...this.one_by_one.books].some(
+      ([later, { event, tasks }]) =>
+        later > number && event.source !== undefined && tasks.some((_, at) => standsFor(later, at).join() === wanted),
+    );
   }
 
   readonly #past: PastView = {
@@ -282,6 +301,10 @@ export class History {
       const { event } = this.one_by_one.books.get(number)!;
       return { array: event.array, specification: event.spec, source: event.source };
     },
+    retries: (root, after) =>
+      [...this.one_by_one.books]
+        .filter(([number, { event }]) => number > after && event.source?.number === root)
+        .map(([, { event }]) => event.source!.members),
     ended: (number, statuses): Range[] => {
       const { tasks } = this.one_by_one.books.get(number)!;
       const ended = [...tasks.entries()].filter(([, { status }]) => statuses.includes(status as never));

@@ -12,9 +12,12 @@ import { refs } from "../refs.ts";
 import { confirmed, type Selected, type SelectOptions, select, selects, statusesOf } from "../select.ts";
 
 interface RetryOptions extends SelectOptions {
+  again?: boolean;
   json?: boolean;
   quiet?: boolean;
 }
+
+type Target = Pick<Selected, "number" | "index">;
 
 const UNSUCCESSFUL: TerminalStatus[] = ["failed", "timeout", "cancelled"];
 
@@ -25,44 +28,65 @@ export async function retryCommand(
   options: RetryOptions,
 ): Promise<number> {
   const statuses = options.status === undefined ? UNSUCCESSFUL : statusesOf(options.status, TERMINAL_STATUSES);
-  const targets = await targetsOf(io, client, ids, statuses, options);
-  if (targets === undefined) return 1;
-  const all: { id: string; count: number }[] = [];
-  let skipped = 0;
-  for (let at = 0; at < targets.length; at += LIMITS.list_rows) {
-    const answer = await retryTasks(io.runtime, client, targets.slice(at, at + LIMITS.list_rows), statuses);
-    skipped += answer.skipped.length;
-    for (const { id, count } of answer.retried) all.push({ id: formatTaskId(id), count });
-    if (options.json !== true) await io.out(answer.retried.map(({ id }) => `${formatTaskId(id)}\n`).join(""));
-  }
-  if (options.json === true) await io.out(`${JSON.stringify(all)}\n`);
+  if (ids.length === 0) return await retrySelected(io, client, statuses, options);
+  const targets = (await refs(io, client, ids)).map(({ number, index }) => only(number, index));
+  const { retried, skipped } = await retryAll(io, client, targets, statuses, {});
+  await report(io, retried, options);
   if (skipped > 0 && options.quiet !== true) {
     io.err(`claw: ${plural(skipped, "task")} had nothing that is ${statuses.join(", ")}\n`);
     if (options.status === undefined) io.err("  --status completed runs again what succeeded\n");
   }
-  return skipped > 0 && all.length === 0 ? 1 : 0;
+  return skipped > 0 && retried.length === 0 ? 1 : 0;
 }
 
-async function targetsOf(
+/** Chosen by what they are: what was retried already is left out, so that the same line can be typed again. */
+async function retrySelected(
   io: Io,
   client: RequestClient,
-  ids: readonly string[],
   statuses: readonly TerminalStatus[],
   options: RetryOptions,
-): Promise<Pick<Selected, "number" | "index">[] | undefined> {
-  if (ids.length > 0) return (await refs(io, client, ids)).map(({ number, index }) => only(number, index));
+): Promise<number> {
   if (!selects(options)) {
     throw new ClawError("usage", "which tasks?", { hint: "claw retry ID, or claw retry --status failed --since 1h" });
   }
-  const selected = await select(io, client, statuses, options);
-  if (selected.length === 0) {
-    io.err("claw: no such tasks\n");
-    return undefined;
+  const targets = (await select(io, client, statuses, options)).map(({ number, index }) => only(number, index));
+  const how = { fresh: options.again !== true };
+  const would = await retryAll(io, client, targets, statuses, { ...how, dry: true });
+  const count = would.retried.reduce((sum, one) => sum + one.count, 0);
+  if (would.left_out > 0 && options.quiet !== true) {
+    io.err(`claw: left out: ${plural(would.left_out, "task")} retried already (--again takes them too)\n`);
   }
-  const agreed = await confirmed(io, selected, "retry", options.yes === true);
-  return agreed ? selected.map(({ number, index }) => only(number, index)) : undefined;
+  if (count === 0) {
+    if (would.left_out === 0) io.err("claw: no such tasks\n");
+    return 1;
+  }
+  if (!(await confirmed(io, count, "retry", options.yes === true))) return 1;
+  await report(io, (await retryAll(io, client, targets, statuses, how)).retried, options);
+  return 0;
 }
 
-function only(number: number, index: number | undefined): Pick<Selected, "number" | "index"> {
+async function report(io: Io, retried: readonly { id: string; count: number }[], options: RetryOptions): Promise<void> {
+  if (options.json === true) await io.out(`${JSON.stringify(retried)}\n`);
+  else await io.out(retried.map(({ id }) => `${id}\n`).join(""));
+}
+
+async function retryAll(
+  io: Io,
+  client: RequestClient,
+  targets: readonly Target[],
+  statuses: readonly TerminalStatus[],
+  how: { fresh?: boolean; dry?: boolean },
+): Promise<{ retried: { id: string; count: number }[]; skipped: number; left_out: number }> {
+  const all = { retried: [] as { id: string; count: number }[], skipped: 0, left_out: 0 };
+  for (let at = 0; at < targets.length; at += LIMITS.list_rows) {
+    const answer = await retryTasks(io.runtime, client, targets.slice(at, at + LIMITS.list_rows), statuses, how);
+    all.skipped += answer.skipped.length;
+    all.left_out += answer.left_out;
+    for (const { id, count } of answer.retried) all.retried.push({ id: formatTaskId(id), count });
+  }
+  return all;
+}
+
+function only(number: number, index: number | undefined): Target {
   return index === undefined ? { number } : { number, index };
 }

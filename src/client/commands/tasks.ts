@@ -91,7 +91,7 @@ export async function listCommand(io: Io, client: RequestClient, options: ListOp
         ? "no tasks; try: claw run -- uname -a"
         : "no such tasks",
   });
-  if (more && mode === "table") io.err(`more than ${limit} tasks: --limit shows more\n`);
+  if (more && mode === "table") io.err(`more than ${plural(limit, "task")}: --limit shows more\n`);
   return 0;
 }
 
@@ -292,6 +292,7 @@ async function cancelTargets(
     io.err("claw: no such tasks\n");
     return undefined;
   }
-  const agreed = await confirmed(io, selected, "cancel", options.yes === true);
+  const count = selected.reduce((sum, one) => sum + one.count, 0);
+  const agreed = await confirmed(io, count, "cancel", options.yes === true);
   return agreed ? selected.map((one) => target(one.number, one.index)) : undefined;
 }
