@@ -1,6 +1,7 @@
 // The options that several commands share, and what they mean as settings.
 
 import { type Command, Option } from "commander";
+import { STRATEGIES } from "../common/models.ts";
 
 export interface RoleOptions {
   role: "coordinator" | "worker" | "all";
@@ -71,7 +72,12 @@ export function taskOptions(command: Command): Command {
     .option("--gpu <count>", "graphics processors")
     .option("--resource <name=count>", "something a node counts, as its worker.yaml names it", collect)
     .option("--tag <tag>", "only on nodes with this tag", collect)
+    .option("--where <condition>", "only where an attribute is so: zone=eu, zone!=eu, 'zone in eu,us', zone", collect)
+    .option("--prefer <condition>", "rather where an attribute is so", collect)
+    .option("--spread <by>", "no two on one node, or where this attribute is the same: node, rack")
+    .option("--exclusive", "on a node of its own: nothing else runs there meanwhile")
     .option("--node <node>", "only on this node, by name or id")
+    .option("--strategy <strategy>", `how the node is chosen: ${STRATEGIES.join(", ")}`)
     .option("--cwd <folder>", "in this folder; nodes that lack it fail the task")
     .option("--env <name=value>", "a variable for the task", collect)
     .option("--label <name=value>", "a label, to list by", collect)

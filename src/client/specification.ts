@@ -11,6 +11,7 @@ import {
   PRIORITIES,
   type Priority,
   Specification,
+  STRATEGIES,
   TASK_TYPES,
   type TaskType,
   TYPE_PRESETS,
@@ -18,6 +19,7 @@ import {
 import { parseSize } from "../common/units.ts";
 import { isReserved } from "../common/variables.ts";
 import type { FileStore } from "../communication/files.ts";
+import { parseCondition } from "../core/conditions.ts";
 import { type LifeOptions, lifeOf } from "./life.ts";
 import { number, oneOf, pairs, quantity } from "./values.ts";
 
@@ -30,6 +32,11 @@ export interface TaskOptions extends LifeOptions {
   gpu?: string;
   resource?: string[];
   tag?: string[];
+  where?: string[];
+  prefer?: string[];
+  spread?: string;
+  exclusive?: boolean;
+  strategy?: string;
   node?: string;
   cwd?: string;
   env?: string[];
@@ -65,8 +72,7 @@ export async function specificationOf(
     memory_mib: options.memory === undefined ? 0 : Math.ceil(quantity("--memory", options.memory, parseSize) / MIB),
     gpus: options.gpu === undefined ? 0 : number("--gpu", options.gpu, 1024, true),
     ...optional("resources", amounts(options.resource)),
-    ...optional("tags", options.tag),
-    ...optional("node", options.node),
+    ...whereOf(options),
     ...optional("folder", options.cwd === undefined ? undefined : resolve(typed.cwd, options.cwd)),
   };
   const base = {
@@ -106,6 +112,21 @@ function checked(given: Specification): Specification {
   const issues = parsed.error.issues.map((issue) => ({ ...issue, path: [optionOf(issue.path)] }));
   const [problem] = problemsOf({ issues }, [], ([field]) => ({ file: String(field), line: 0, column: 0 }));
   throw new ClawError("usage", problem?.message ?? "wrong", problem === undefined ? {} : { field: problem.file });
+}
+
+/** What it asks of the node beside room. */
+function whereOf({ tag, where, prefer, spread, exclusive, strategy, node }: TaskOptions): Partial<Needs> {
+  const conditions = (option: string, given: string[] | undefined): Needs["where"] =>
+    given?.map((text) => parseCondition(option, text));
+  return {
+    ...optional("tags", tag),
+    ...optional("where", conditions("--where", where)),
+    ...optional("prefer", conditions("--prefer", prefer)),
+    ...optional("spread", spread === undefined ? undefined : { by: spread }),
+    ...(exclusive === true ? { exclusive } : {}),
+    ...optional("strategy", strategy === undefined ? undefined : oneOf("--strategy", strategy, STRATEGIES)),
+    ...optional("node", node),
+  };
 }
 
 function keyOf(key: string | undefined, each: boolean): string | undefined {

@@ -3,7 +3,7 @@
 
 import { z } from "zod";
 import { ClawError } from "./errors.ts";
-import { EXECUTORS } from "./models.ts";
+import { EXECUTORS, STRATEGIES } from "./models.ts";
 import { parseNatsUrls } from "./nats-url.ts";
 import { formatDuration, formatSize, parseDuration, parseSize } from "./units.ts";
 
@@ -46,6 +46,7 @@ function quantity({ parse, format, say }: Quantity, least: number, most: number)
 const duration = (least_ms: number, most_ms: number) => quantity(DURATION, least_ms, most_ms);
 const size = (least_bytes: number) => quantity(SIZE, least_bytes, Number.MAX_SAFE_INTEGER);
 const port = z.int().min(1).max(65_535);
+const weight = z.number().min(0).max(1000);
 const text = z.string().min(1).max(4096);
 const natsUrl = text.refine((url) => parseNatsUrls(url) !== undefined, "must look like nats://HOST:4222");
 /** It is part of subjects and of streams' names. */
@@ -93,6 +94,21 @@ const CoordinatorFile = z.strictObject({
       tasks: z.int().min(1).max(1_000_000_000).default(1_000_000),
     })
     .prefault({}),
+  placement: z
+    .strictObject({
+      strategy: z.enum(STRATEGIES).default("best_fit"),
+      weights: z
+        .strictObject({
+          cpu: weight.default(0.3),
+          memory: weight.default(0.3),
+          tasks: weight.default(0.2),
+          affinity: weight.default(0.2),
+        })
+        .prefault({}),
+      aging: duration(1_000, 3650 * DAY_MS).prefault("10m"),
+      reserve_after: duration(0, 3650 * DAY_MS).prefault("30s"),
+    })
+    .prefault({}),
   snapshot: z
     .strictObject({
       size: size(MIB).prefault("64M"),
@@ -132,13 +148,19 @@ export type ConfigRole = "coordinator" | "worker";
 export const SCHEMAS = { coordinator: CoordinatorFile, worker: WorkerFile } as const;
 
 export function coordinatorConfig(file: z.output<typeof CoordinatorFile>) {
-  const { heartbeat, lease, output, retention, snapshot, ...rest } = file;
+  const { heartbeat, lease, output, retention, placement, snapshot, ...rest } = file;
   return {
     ...rest,
     lease_ms: lease,
     heartbeat: { interval_ms: heartbeat.interval, missed: heartbeat.missed, lost_after_ms: heartbeat.lost_after },
     output: { total_bytes: output.total_size, max_age_ms: output.max_age },
     retention: { age_ms: retention.age, tasks: retention.tasks },
+    placement: {
+      strategy: placement.strategy,
+      weights: placement.weights,
+      aging_ms: placement.aging,
+      reserve_after_ms: placement.reserve_after,
+    },
     snapshot: {
       every_bytes: snapshot.size,
       every_batches: snapshot.batches,

@@ -45,6 +45,7 @@ export const LIMITS = {
   attempts_kept: 100, // of one task's history; a daemon's has no end
   deferred_messages: 65_536,
   deferred_bytes: 64 * MiB,
+  measured_kinds: 10_000, // of tasks, by what they need, whose running time the leader knows
   progress_tasks: 10_000, // running tasks whose output so far the leader knows
   // Output
   tail_bytes: 1024,

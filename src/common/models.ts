@@ -38,6 +38,33 @@ export type Priority = (typeof PRIORITIES)[number];
 export const EXECUTORS = ["command", "shell", "script", "noop"] as const;
 export type ExecutorKind = (typeof EXECUTORS)[number];
 
+/** How a node is chosen among those that fit (core/strategies.ts). */
+export const STRATEGIES = ["best_fit", "least_tasks", "round_robin", "pack", "random", "affinity"] as const;
+export type Strategy = (typeof STRATEGIES)[number];
+
+const VALUES = { "=": "one value", "!=": "one value", in: "at least one value", exists: "no value" } as const;
+
+/** Something that a node's attribute has to be. `os`, `arch`, `name` and `version` are attributes of every node. */
+export const Condition = z
+  .strictObject({
+    attribute: label,
+    op: z.enum(["=", "!=", "in", "exists"]),
+    values: z.array(z.string().max(LIMITS.label_chars)).max(LIMITS.label_count),
+  })
+  .superRefine(({ op, values }, context) => {
+    const right = op === "exists" ? values.length === 0 : op === "in" ? values.length > 0 : values.length === 1;
+    if (!right) context.addIssue({ code: "custom", path: ["values"], message: `'${op}' takes ${VALUES[op]}` });
+  });
+export type Condition = z.infer<typeof Condition>;
+
+/** Tasks that keep away from each other: no two of them on one node, or on nodes of which an attribute says the same. */
+const Spread = z.strictObject({
+  /** `node`, or an attribute's name. */
+  by: label,
+  /** Tasks that say the same keep apart; absent: those with the same name, without one those of the same submission. */
+  among: label.optional(),
+});
+
 /** What a task needs of a node. Absent means none; `node` is an id or a name. */
 export const Needs = z.strictObject({
   cpu_millis: count.max(10_000_000),
@@ -45,6 +72,15 @@ export const Needs = z.strictObject({
   gpus: count.max(1024),
   resources: z.record(z.string().min(1).max(64), count.max(2 ** 31)).optional(),
   tags: z.array(label).max(LIMITS.label_count).optional(),
+  /** Each has to hold. */
+  where: z.array(Condition).max(LIMITS.label_count).optional(),
+  /** Better where more of these hold: what `best_fit` and `affinity` go by. */
+  prefer: z.array(Condition).max(LIMITS.label_count).optional(),
+  spread: Spread.optional(),
+  /** Nothing else runs on its node while it does. */
+  exclusive: z.boolean().optional(),
+  /** Absent: the cluster's. */
+  strategy: z.enum(STRATEGIES).optional(),
   node: z.string().min(1).max(LIMITS.name_chars).optional(),
   executor: z.enum(EXECUTORS),
   /** A folder that must exist on the node (`--cwd`). */

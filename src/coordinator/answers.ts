@@ -6,9 +6,9 @@ import { LIMITS } from "../common/limits.ts";
 import { type AttemptView, isTerminal, type NodeView, type TaskStatus, type TaskView } from "../common/models.ts";
 import { isoTime } from "../common/runtime.ts";
 import type { QueryAnswers, QueryRequest, ResolvedRef, ResultRow } from "../communication/queries.ts";
+import { obstacle } from "../core/fit.ts";
 import { formatTaskId, parseTaskRef } from "../core/ids.ts";
 import { Members, type Range } from "../core/members.ts";
-import { obstacle } from "../core/place.ts";
 import { isReady, piecesOf, type Segment } from "../core/segments.ts";
 import { memberId } from "../core/state.ts";
 import {
@@ -271,11 +271,12 @@ export class Answers {
       const why = failures > 0 ? "for its next attempt" : "to be started";
       return { summary: `${why}, not before ${isoTime(not_before)}`, nodes: [] };
     }
-    const { needs } = record.specification;
+    const live = leader.state.submissions.get(record.number);
+    const needs = live === undefined ? record.specification.needs : leader.state.needsOf(live);
     const loads = leader.scheduler.loads((node) => node.status === "online").slice(0, LIMITS.list_rows);
     const nodes = loads.map((load) => ({
       node: load.info.name,
-      reason: obstacle(needs, load) ?? "has room: it is about to be placed",
+      reason: obstacle(needs, load, loads) ?? "has room: it is about to be placed",
     }));
     if (nodes.length === 0) return { summary: "no worker has joined yet", nodes };
     const silent = loads.every(({ open, closed }) => !open && closed === undefined);

@@ -186,6 +186,7 @@ export class Coordinator implements Service {
         missed_heartbeats: heartbeat.missed,
         lost_after_ms: heartbeat.lost_after_ms,
         retention: config.retention,
+        placement: config.placement,
       },
     );
     this.#bus = bus;

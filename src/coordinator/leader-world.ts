@@ -4,6 +4,7 @@ import type { ClawError } from "../common/errors.ts";
 import type { DownMessage } from "../communication/messages.ts";
 import type { FindKey } from "../core/decide.ts";
 import type { PastView } from "../core/decide-retry.ts";
+import type { PlacementSettings } from "../core/place.ts";
 import type { FindPrunable, Retention } from "../core/prune.ts";
 import type { Material } from "./assign.ts";
 import type { Committed, OutgoingBatch } from "./committer.ts";
@@ -34,6 +35,7 @@ export interface LeaderOptions {
   lost_after_ms: number | undefined;
   abandoned_after_ms: number;
   retention: Retention;
+  placement: PlacementSettings;
   /** From 0 up to 1: spreads retries over time. */
   chance: () => number;
 }

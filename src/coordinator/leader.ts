@@ -73,7 +73,7 @@ export class Leader {
     this.#world = world;
     this.#options = options;
     this.#started_ms = now.monotonic_ms;
-    this.scheduler = new Scheduler(state);
+    this.scheduler = new Scheduler(state, options.placement, options.chance);
     this.#alarms = new Alarms(state);
     const epoch = state.epoch + 1;
     this.#committer = new Committer(

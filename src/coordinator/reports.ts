@@ -76,7 +76,7 @@ function plainEvents(
       const last = runs.at(-1);
       if (last?.[0] === number && last[2] === start && last[3] === attempt && last[4] === started_at) last[2] = end;
       else runs.push([number, start, end, attempt, started_at, ended_at]);
-      scheduler.measured(node, submission, end - start, ended_at - started_at);
+      scheduler.measured(node, submission, end - start, ended_at - started_at, true);
     }
   }
   const events: Event[] = runs.length > 0 ? [{ t: "succeeded", node, runs }] : [];
@@ -102,7 +102,8 @@ function resultEvents(
     const submission = state.submissions.get(number);
     if (seen.has(key) || piece === undefined || submission === undefined) continue;
     seen.add(key);
-    scheduler.measured(node, submission, 1, Math.max(0, outcome.ended_at - outcome.started_at));
+    const took_ms = Math.max(0, outcome.ended_at - outcome.started_at);
+    scheduler.measured(node, submission, 1, took_ms, outcome.status === "completed");
     const verdict = verdictOf(submission.policy, piece, outcome, chance());
     if (verdict.kind === "over") results.push({ task, outcome: verdict.outcome });
     else if (verdict.kind === "drained") drained.push([number, index, index + 1, attempt]);

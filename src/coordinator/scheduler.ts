@@ -1,33 +1,78 @@
 // From the ready lanes and the nodes to assignments: asks `core/place`, and remembers what only the leader needs to
-// know (how long tasks of a kind take, which node gave work back). Nothing of this is in the log; its choices are.
+// know (how long tasks of a kind take, which node ran them, which gave work back, whose turn it is in a round). Nothing of
+// this is in the log; its choices are.
 
+import { LIMITS } from "../common/limits.ts";
 import { takeWaiting } from "../core/decide.ts";
 import type { Event, EventRun } from "../core/event.ts";
-import { type NodeLoad, place } from "../core/place.ts";
+import type { NodeLoad } from "../core/fit.ts";
+import {
+  type Placement,
+  type PlacementSettings,
+  place,
+  turnOf,
+  type Waiting,
+  type WaitingLane,
+} from "../core/place.ts";
 import type { Lane } from "../core/ready.ts";
 import type { Node, State, Submission } from "../core/state.ts";
 
 /** How quickly the mean running time follows what is measured. */
 const MEAN_WEIGHT = 0.2;
 
+/** What is known of tasks that need the same. */
+interface Kind {
+  mean_ms: number;
+  /** Nodes that ran one to a good end. */
+  warm: Set<string>;
+}
+
 export class Scheduler {
   readonly #state: State;
-  readonly #mean_ms = new Map<string, number>();
+  readonly #settings: PlacementSettings;
+  readonly #chance: () => number;
+  readonly #kinds = new Map<string, Kind>();
   /** Nodes that gave tasks back unstarted, until their next result. */
   readonly #full = new Set<string>();
+  /** Who was given something last has the highest. */
+  readonly #turns = new Map<string, number>();
+  /** Log time at which something of a lane was placed last. */
+  #served = new Map<string, number>();
+  #reserved: { node: string; group: string } | undefined;
 
-  constructor(state: State) {
+  constructor(state: State, settings: PlacementSettings, chance: () => number) {
     this.#state = state;
+    this.#settings = settings;
+    this.#chance = chance;
+  }
+
+  get settings(): PlacementSettings {
+    return this.#settings;
+  }
+
+  /** The node that is being emptied for a task that nothing else has room for, as of the last turn. */
+  get reserved(): { node: string; group: string } | undefined {
+    return this.#reserved;
   }
 
   /** `count` tasks of a submission took `total_ms` one after the other on a node. */
-  measured(node: string, submission: Submission, count: number, total_ms: number): void {
+  measured(node: string, submission: Submission, count: number, total_ms: number, worked: boolean): void {
     this.#full.delete(node);
     const mean_ms = total_ms / count;
-    const before = this.#mean_ms.get(submission.group);
-    const next = before === undefined ? mean_ms : before + (mean_ms - before) * MEAN_WEIGHT;
+    const kind = this.#kinds.get(submission.group) ?? this.#newKind(submission.group, mean_ms);
+    const next = kind.mean_ms + (mean_ms - kind.mean_ms) * MEAN_WEIGHT;
     // One slow task says at once that its kind is not short.
-    this.#mean_ms.set(submission.group, mean_ms > 100 ? Math.max(next, mean_ms) : next);
+    kind.mean_ms = mean_ms > 100 ? Math.max(next, mean_ms) : next;
+    if (worked) kind.warm.add(node);
+    else kind.warm.delete(node);
+  }
+
+  #newKind(group: string, mean_ms: number): Kind {
+    const [oldest] = this.#kinds.keys();
+    if (oldest !== undefined && this.#kinds.size >= LIMITS.measured_kinds) this.#kinds.delete(oldest);
+    const kind: Kind = { mean_ms, warm: new Set() };
+    this.#kinds.set(group, kind);
+    return kind;
   }
 
   gaveBack(node: string): void {
@@ -43,43 +88,76 @@ export class Scheduler {
       used: node.used,
       held: node.held.count,
       full: this.#full.has(node.id),
+      turn: this.#turns.get(node.id) ?? 0,
     }));
   }
 
   /** The assignments that can be made now, an event a node. */
   assignments(reachable: (node: Node) => boolean, at: number): Event[] {
+    this.#reserved = undefined;
     const lanes = this.#state.ready.lanes();
     if (lanes.length === 0) return [];
-    const loads = this.loads(reachable).filter((load) => load.open);
-    if (loads.length === 0) return [];
-    const waiting = lanes.map((lane) => ({
-      needs: this.#needs(lane),
-      waiting: lane.waiting,
-      mean_ms: this.#mean_ms.get(lane.group),
-    }));
+    const loads = this.loads(reachable);
+    if (!loads.some((load) => load.open)) return [];
+    const waiting = lanes.map((lane) => this.#waitingLane(lane));
+    const settings = this.#settings;
+    const chosen = ({ needs }: WaitingLane): boolean => (needs.strategy ?? settings.strategy) === "random";
+    const seed = waiting.some(chosen) ? Math.floor(this.#chance() * 2 ** 32) : 0;
+    const { placements, reserved } = place(waiting, loads, { at, seed, settings });
+    const group = reserved === undefined ? undefined : lanes[reserved.lane]?.group;
+    if (reserved !== undefined && group !== undefined) this.#reserved = { node: reserved.node, group };
+    return this.#events(lanes, placements, at);
+  }
+
+  #events(lanes: readonly Lane[], placements: readonly Placement[], at: number): Event[] {
+    const totals = new Map<Lane, number>();
+    for (const { lane: position, node, count, turn } of placements) {
+      const lane = lanes[position];
+      if (lane !== undefined) totals.set(lane, (totals.get(lane) ?? 0) + count);
+      this.#turns.set(node, Math.max(turn, this.#turns.get(node) ?? 0));
+    }
+    const taken_of = new Map<Lane, EventRun[]>();
+    for (const [lane, total] of totals) taken_of.set(lane, takeWaiting(this.#submissions(lane), total));
     const runs_of = new Map<string, EventRun[]>();
-    const cursors = new Map<Lane, EventRun[]>();
-    const placements = place(waiting, loads);
     for (const { lane: position, node, count } of placements) {
       const lane = lanes[position];
       if (lane === undefined) continue;
-      const total = placements.reduce((sum, other) => sum + (other.lane === position ? other.count : 0), 0);
-      let taken = cursors.get(lane);
-      if (taken === undefined) {
-        taken = takeWaiting(this.#submissions(lane), total);
-        cursors.set(lane, taken);
-      }
       const runs = runs_of.get(node) ?? [];
-      runs.push(...split(taken, count));
+      runs.push(...split(taken_of.get(lane) ?? [], count));
       runs_of.set(node, runs);
     }
+    const served = lanes.map((lane): [string, number | undefined] => [
+      keyOf(lane),
+      totals.has(lane) ? at : this.#served.get(keyOf(lane)),
+    ]);
+    this.#served = new Map(served.filter((entry): entry is [string, number] => entry[1] !== undefined));
     return [...runs_of].map(([node, runs]) => ({ t: "assigned", node, runs, at }));
   }
 
-  #needs(lane: Lane) {
+  #waitingLane(lane: Lane): WaitingLane {
     const needs = this.#state.groups.get(lane.group);
     if (needs === undefined) throw new Error("a lane without a group");
-    return needs;
+    const kind = this.#kinds.get(lane.group);
+    const [oldest] = this.#submissions(lane);
+    return {
+      needs,
+      waiting: lane.waiting,
+      queue: this.#queue(lane),
+      since: Math.max(oldest === undefined ? 0 : readyAt(oldest), this.#served.get(keyOf(lane)) ?? 0),
+      mean_ms: kind?.mean_ms,
+      warm: kind?.warm,
+    };
+  }
+
+  *#queue(lane: Lane): Iterable<Waiting> {
+    for (const submission of this.#submissions(lane)) {
+      const turn = this.turnOf(submission);
+      yield { turn, number: submission.number, count: submission.ready };
+    }
+  }
+
+  turnOf(submission: Submission): number {
+    return turnOf(readyAt(submission), submission.priority, this.#settings.aging_ms);
   }
 
   *#submissions(lane: Lane): Iterable<Submission> {
@@ -88,6 +166,15 @@ export class Scheduler {
       if (submission !== undefined) yield submission;
     }
   }
+}
+
+function keyOf({ group, priority }: Lane): string {
+  return `${priority} ${group}`;
+}
+
+/** When its wait for a node began. */
+function readyAt({ at, start_at }: Submission): number {
+  return start_at ?? at;
 }
 
 /** Cuts `count` tasks off the front of `runs`. */

@@ -10,6 +10,7 @@ import type { CoordinatorBus, Request } from "../communication/bus.ts";
 import type { AppendResult, Log } from "../communication/log.ts";
 import type { CommandType, UpMessage } from "../communication/messages.ts";
 import { planted } from "../core/canary.ts";
+import type { PlacementSettings } from "../core/place.ts";
 import type { Retention } from "../core/prune.ts";
 import { Queries } from "../storage/queries.ts";
 import type { View } from "../storage/view.ts";
@@ -27,6 +28,7 @@ export interface TermOptions {
   missed_heartbeats: number;
   lost_after_ms: number | undefined;
   retention: Retention;
+  placement: PlacementSettings;
 }
 
 export interface TermsWorld {

@@ -162,7 +162,7 @@ function applySubmitted(state: State, event: EventOf<"submitted">, touched: Touc
     at: event.at,
     array: event.array,
     ids: event.ids,
-    ...termsOf(state, event.spec, event.at),
+    ...termsOf(state, event.spec, event.ids, event.at),
     count: 0,
     open: event.open ?? false,
     extended_at: event.at,

@@ -1,30 +1,48 @@
-// Which node gets how many of which waiting tasks: a pure function of lanes (waiting tasks grouped by what they need)
-// and nodes. It fills free capacity first, the oldest and most urgent lane first, and then prefetches short tasks, so
-// that no worker waits a round trip between two of them.
+// Which node gets how many of which waiting tasks: a pure function of lanes (waiting tasks grouped by what they need),
+// nodes and the moment. Whose turn it is comes first; who finds no room is passed by, and the oldest of these that is too
+// large for the gaps has a node emptied for it. Then short tasks are prefetched, so that no worker waits a round trip.
 
 import { LIMITS } from "../common/limits.ts";
-import type { Capacity, Needs, NodeInfo } from "../common/models.ts";
-import type { Used } from "./state.ts";
+import type { Needs, Priority, Strategy } from "../common/models.ts";
+import { PRIORITIES } from "../common/models.ts";
+import { distance, fits, largerThanUsual, type NodeLoad, roomOf, suits } from "./fit.ts";
+import { addUse, copyUsed } from "./state.ts";
+import { type Choice, giveOut, type Weights } from "./strategies.ts";
+
+/** Tasks of one submission that wait. The lower the turn the sooner; of the same turn the lower number. */
+export interface Waiting {
+  turn: number;
+  number: number;
+  count: number;
+}
 
 export interface WaitingLane {
   needs: Needs;
   waiting: number;
+  /** What waits in the order in which it is taken; read no further than it is placed. */
+  queue: Iterable<Waiting>;
+  /** Since when nothing of it was placed, in log time. */
+  since: number;
   /** Measured running time of its tasks; absent until one ended. */
   mean_ms?: number | undefined;
+  /** Nodes that ran its tasks last. */
+  warm?: ReadonlySet<string> | undefined;
 }
 
-export interface NodeLoad {
-  id: string;
-  info: NodeInfo;
-  /** Accepts new work: online and not cordoned. */
-  open: boolean;
-  /** Why it is not, where somebody wanted it so. */
-  closed?: string;
-  used: Used;
-  /** Attempts it holds, running or prefetched. */
-  held: number;
-  /** It gave tasks back unstarted: until its next result no prefetching, and the others first. */
-  full: boolean;
+export interface PlacementSettings {
+  strategy: Strategy;
+  weights: Weights;
+  /** Waiting so long is worth one step of priority. */
+  aging_ms: number;
+  /** A task that the gaps are too small for has a node emptied for it when it waited so long. */
+  reserve_after_ms: number;
+}
+
+export interface PlaceNow {
+  /** Log time. */
+  at: number;
+  seed: number;
+  settings: PlacementSettings;
 }
 
 export interface Placement {
@@ -32,164 +50,235 @@ export interface Placement {
   lane: number;
   node: string;
   count: number;
+  /** Its place in the round, among all placements of this turn: who was given something last has the highest. */
+  turn: number;
+}
+
+export interface Placed {
+  placements: Placement[];
+  /** The node that is being emptied, and the lane whose first task it is for. */
+  reserved?: { node: string; lane: number };
 }
 
 /** Work that a node is given ahead, in milliseconds of its own speed. */
 const PREFETCH_MS = 30;
+/** Even what would fit the gaps left by one task has a node emptied for it when it waited so many times longer. */
+const AT_LAST = 10;
 
-/** Why a node can never take a task with these needs as it is now; undefined where it could, were it idle. */
-function misfit(needs: Needs, node: Pick<NodeLoad, "id" | "info">): string | undefined {
-  const { info } = node;
-  if (needs.node !== undefined && needs.node !== node.id && needs.node !== info.name) return `is not ${needs.node}`;
-  if (!info.executors.includes(needs.executor)) return `does not run ${needs.executor} tasks`;
-  const tag = needs.tags?.find((name) => !info.tags.includes(name));
-  if (tag !== undefined) return `lacks the tag ${tag}`;
-  return shortage(needs, info.capacity, "has");
-}
-
-function shortage(needs: Needs, free: Capacity, verb: string): string | undefined {
-  if (needs.cpu_millis > free.cpu_millis) {
-    return `needs ${needs.cpu_millis / 1000} cpu, ${verb} ${Math.max(0, free.cpu_millis) / 1000}`;
-  }
-  if (needs.memory_mib > free.memory_mib) {
-    return `needs ${needs.memory_mib} MiB of memory, ${verb} ${Math.max(0, free.memory_mib)}`;
-  }
-  if (needs.gpus > free.gpus) return `needs ${needs.gpus} gpus, ${verb} ${Math.max(0, free.gpus)}`;
-  for (const [name, amount] of Object.entries(needs.resources ?? {})) {
-    const there = free.resources[name] ?? 0;
-    if (amount > there) return `needs ${amount} ${name}, ${verb} ${Math.max(0, there)}`;
-  }
-  return undefined;
-}
-
-function freeOf(info: NodeInfo, used: Used): Capacity {
-  const { capacity } = info;
-  const resources: Record<string, number> = {};
-  for (const [name, amount] of Object.entries(capacity.resources)) {
-    resources[name] = amount - (used.resources[name] ?? 0);
-  }
-  return {
-    cpu_millis: capacity.cpu_millis - used.cpu_millis,
-    memory_mib: capacity.memory_mib - used.memory_mib,
-    gpus: capacity.gpus - used.gpus,
-    resources,
-  };
-}
-
-/** What keeps a task from this node just now, in words; undefined when it could start. */
-export function obstacle(needs: Needs, node: NodeLoad): string | undefined {
-  return (
-    misfit(needs, node) ??
-    (node.open ? undefined : (node.closed ?? "takes no new work")) ??
-    shortage(needs, freeOf(node.info, node.used), "has free")
-  );
-}
-
-/** How many tasks with these needs fit into `free` side by side. */
-export function fits(needs: Needs, free: Capacity): number {
-  let most: number = LIMITS.prefetch_tasks;
-  const bound = (need: number, there: number): void => {
-    if (need > 0) most = Math.min(most, Math.floor(there / need));
-  };
-  bound(needs.cpu_millis, free.cpu_millis);
-  bound(needs.memory_mib, free.memory_mib);
-  bound(needs.gpus, free.gpus);
-  for (const [name, amount] of Object.entries(needs.resources ?? {})) bound(amount, free.resources[name] ?? 0);
-  return Math.max(0, most);
-}
-
-/**
- * best_fit: the highest score of free cpu .4, free memory .4 and few tasks .2, so that it spreads over unequal nodes. One
- * that gave tasks back comes last: it has less room than it seems, and would give the same ones back again.
- */
-function score(node: NodeLoad): number {
-  const { capacity } = node.info;
-  const part = (free: number, all: number): number => (all > 0 ? free / all : 0);
-  return (
-    0.4 * part(capacity.cpu_millis - node.used.cpu_millis, capacity.cpu_millis) +
-    0.4 * part(capacity.memory_mib - node.used.memory_mib, capacity.memory_mib) +
-    0.2 / (1 + node.held) -
-    (node.full ? 1 : 0)
-  );
+/** When a task's turn is: its submission, put off by its priority. So nothing waits for ever behind what came much later. */
+export function turnOf(at: number, priority: Priority, aging_ms: number): number {
+  return at + PRIORITIES.indexOf(priority) * aging_ms;
 }
 
 /** Places what it can; never more than a lane has waiting, never over a node's capacity but for prefetched tasks. */
-export function place(lanes: readonly WaitingLane[], nodes: readonly NodeLoad[]): Placement[] {
-  const loads = nodes.filter((node) => node.open).map((node) => ({ ...node, used: copyUsed(node.used) }));
-  const placements: Placement[] = [];
-  for (const [position, lane] of lanes.entries()) {
-    let waiting = lane.waiting;
-    const suited = loads.filter((node) => misfit(lane.needs, node) === undefined);
-    waiting -= fill(position, lane.needs, waiting, suited, placements);
-    if (waiting > 0 && lane.mean_ms !== undefined) {
-      prefetch(position, lane.needs, lane.mean_ms, waiting, suited, placements);
+export function place(ready: readonly WaitingLane[], nodes: readonly NodeLoad[], now: PlaceNow): Placed {
+  return new Placing(ready, nodes, now).run();
+}
+
+/** A lane and how far it was read. */
+class Head {
+  readonly position: number;
+  readonly lane: WaitingLane;
+  readonly suited: NodeLoad[];
+  readonly #queue: Iterator<Waiting>;
+  #next: Waiting | undefined;
+  waiting: number;
+
+  constructor(position: number, lane: WaitingLane, suited: NodeLoad[]) {
+    this.position = position;
+    this.lane = lane;
+    this.suited = suited;
+    this.waiting = lane.waiting;
+    this.#queue = lane.queue[Symbol.iterator]();
+    this.#advance();
+  }
+
+  get turn(): Waiting | undefined {
+    return this.#next;
+  }
+
+  #advance(): void {
+    const { done, value } = this.#queue.next();
+    this.#next = done === true ? undefined : { ...value };
+  }
+
+  /** How many of its tasks come before `until`, at most so many. */
+  take(most: number, until: Waiting | undefined): number {
+    let count = 0;
+    while (this.#next !== undefined && count < most && before(this.#next, until)) {
+      const size = Math.min(this.#next.count, most - count);
+      count += size;
+      this.#next.count -= size;
+      if (this.#next.count === 0) this.#advance();
+    }
+    this.waiting -= count;
+    return count;
+  }
+}
+
+function before(one: Waiting, other: Waiting | undefined): boolean {
+  return other === undefined || one.turn < other.turn || (one.turn === other.turn && one.number <= other.number);
+}
+
+class Placing {
+  readonly #loads: NodeLoad[];
+  readonly #now: PlaceNow;
+  readonly #placements: Placement[] = [];
+  readonly #by_pair = new Map<string, Placement>();
+  /** Those whose turn is to come, the last one first. */
+  readonly #heads: Head[];
+  readonly #blocked: { head: Head; first: Waiting }[] = [];
+  readonly #chance: () => number;
+  #turn: number;
+  #reserved: { node: string; lane: number } | undefined;
+
+  constructor(ready: readonly WaitingLane[], nodes: readonly NodeLoad[], now: PlaceNow) {
+    this.#now = now;
+    this.#loads = nodes.map((node) => ({ ...node, used: copyUsed(node.used) }));
+    this.#turn = Math.max(0, ...this.#loads.map(({ turn }) => turn ?? 0));
+    this.#chance = seeded(now.seed);
+    const open = this.#loads.filter((node) => node.open);
+    this.#heads = ready
+      .map((lane, position) => {
+        return new Head(
+          position,
+          lane,
+          open.filter((node) => suits(lane.needs, node)),
+        );
+      })
+      .filter((head) => head.turn !== undefined && head.suited.length > 0)
+      .sort(later);
+  }
+
+  run(): Placed {
+    for (let head = this.#heads.pop(); head !== undefined; head = this.#heads.pop()) this.#serve(head);
+    this.#prefetchAll();
+    const reserved = this.#reserved;
+    return { placements: this.#placements, ...(reserved === undefined ? {} : { reserved }) };
+  }
+
+  #serve(head: Head): void {
+    const { needs } = head.lane;
+    const room = (node: NodeLoad): number => roomOf(needs, node, this.#loads);
+    const open = head.suited.filter((node) => room(node) > 0);
+    if (open.length === 0) {
+      this.#pass(head);
+      return;
+    }
+    const most = open.reduce((sum, node) => sum + room(node), 0);
+    const first = head.turn;
+    const count = head.take(most, this.#heads.at(-1)?.turn);
+    const given = giveOut(needs.strategy ?? this.#now.settings.strategy, this.#choice(head), count, open, {
+      room,
+      give: (node, some) => this.#give(head, node, some),
+    });
+    // Where one node's room is another's, there was less than it seemed.
+    if (given < count) head.waiting += count - given;
+    if (head.turn === undefined && given === count) return;
+    if (given < count && first !== undefined) this.#blocked.push({ head, first });
+    else this.#again(head);
+  }
+
+  #choice({ lane }: Head): Choice {
+    return { needs: lane.needs, weights: this.#now.settings.weights, warm: lane.warm, chance: this.#chance };
+  }
+
+  /** It has more, and its turn comes again behind those that came before what it has left. */
+  #again(head: Head): void {
+    let low = 0;
+    let high = this.#heads.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      const other = this.#heads[middle];
+      if (other !== undefined && later(other, head) < 0) low = middle + 1;
+      else high = middle;
+    }
+    this.#heads.splice(low, 0, head);
+  }
+
+  /** There is no room for it now. The oldest that has waited for long keeps the node that is nearest to having it. */
+  #pass(head: Head): void {
+    const { lane, suited, turn } = head;
+    if (turn === undefined) return;
+    this.#blocked.push({ head, first: turn });
+    if (this.#reserved !== undefined) return;
+    const waited_ms = this.#now.at - lane.since;
+    const { reserve_after_ms } = this.#now.settings;
+    if (waited_ms < reserve_after_ms) return;
+    const [nearest] = suited
+      .filter((node) => distance(lane.needs, node) > 0)
+      .filter((node) => waited_ms >= reserve_after_ms * AT_LAST || largerThanUsual(lane.needs, node))
+      .map((node) => ({ node, far: distance(lane.needs, node) }))
+      .sort((a, b) => a.far - b.far || (a.node.id < b.node.id ? -1 : 1));
+    if (nearest === undefined) return;
+    this.#reserved = { node: nearest.node.id, lane: head.position };
+    // As if it ran there: the others have what it leaves over.
+    const { spread: _apart, ...needs } = lane.needs;
+    addUse(nearest.node.used, needs, 1);
+  }
+
+  #give(head: Head, load: NodeLoad, count: number): void {
+    addUse(load.used, head.lane.needs, count);
+    load.held += count;
+    this.#turn += 1;
+    load.turn = this.#turn;
+    const key = `${head.position} ${load.id}`;
+    const same = this.#by_pair.get(key);
+    if (same !== undefined) {
+      same.count += count;
+      same.turn = this.#turn;
+      return;
+    }
+    const placement: Placement = { lane: head.position, node: load.id, count, turn: this.#turn };
+    this.#by_pair.set(key, placement);
+    this.#placements.push(placement);
+  }
+
+  /** In the order of their turn, and only what nobody waits in front of: work given ahead takes the room of others. */
+  #prefetchAll(): void {
+    const waited_for = new Set<NodeLoad>();
+    for (const [position, { head }] of this.#blocked.entries()) {
+      const free = head.suited.filter((node) => !waited_for.has(node));
+      for (const node of head.suited) waited_for.add(node);
+      const { mean_ms, needs } = head.lane;
+      if (mean_ms === undefined || needs.exclusive === true || needs.spread !== undefined) continue;
+      const next = this.#blocked
+        .slice(position + 1)
+        .find((other) => other.head.suited.some((node) => free.includes(node)));
+      this.#prefetch(head, mean_ms, free, next?.first);
     }
   }
-  return placements;
-}
 
-function copyUsed(used: Used): Used {
-  return { ...used, resources: { ...used.resources } };
-}
-
-function give(load: NodeLoad, needs: Needs, count: number): void {
-  load.used.cpu_millis += needs.cpu_millis * count;
-  load.used.memory_mib += needs.memory_mib * count;
-  load.used.gpus += needs.gpus * count;
-  for (const [name, amount] of Object.entries(needs.resources ?? {})) {
-    load.used.resources[name] = (load.used.resources[name] ?? 0) + amount * count;
-  }
-  load.held += count;
-}
-
-/** How many more may run there: by what they need, and by the number of processes, for tasks that need next to nothing. */
-function roomOf(needs: Needs, node: NodeLoad): number {
-  return Math.max(0, Math.min(fits(needs, freeOf(node.info, node.used)), LIMITS.node_processes - node.held));
-}
-
-/** Free capacity, in even shares: each round gives the best node its share of what waits. */
-function fill(lane: number, needs: Needs, most: number, suited: NodeLoad[], placements: Placement[]): number {
-  let given = 0;
-  const open = new Set(suited.filter((node) => roomOf(needs, node) > 0));
-  while (given < most && open.size > 0) {
-    let best: NodeLoad | undefined;
-    for (const node of open) if (best === undefined || score(node) > score(best)) best = node;
-    if (best === undefined) break;
-    const room = roomOf(needs, best);
-    const count = Math.min(room, Math.max(1, Math.ceil((most - given) / (open.size * 2))), most - given);
-    if (room <= count) open.delete(best);
-    if (count === 0) continue;
-    give(best, needs, count);
-    record(placements, lane, best.id, count);
-    given += count;
-  }
-  return given;
-}
-
-function prefetch(
-  lane: number,
-  needs: Needs,
-  mean_ms: number,
-  most: number,
-  suited: NodeLoad[],
-  placements: Placement[],
-): void {
-  let left = most;
-  for (const [position, node] of suited.entries()) {
-    if (node.full || left === 0) continue;
-    const abreast = Math.max(1, Math.min(fits(needs, node.info.capacity), LIMITS.node_processes));
-    const ahead = Math.min(LIMITS.prefetch_tasks, Math.floor((abreast * PREFETCH_MS) / Math.max(mean_ms, 0.005)));
-    const count = Math.min(abreast + ahead - node.held, Math.ceil(left / (suited.length - position)));
-    // A half-empty reserve is filled in one go: many small assignments cost more than one large one.
-    if (count <= 0 || (count < ahead / 2 && node.held > abreast)) continue;
-    give(node, needs, count);
-    record(placements, lane, node.id, count);
-    left -= count;
+  #prefetch(head: Head, mean_ms: number, nodes: readonly NodeLoad[], until: Waiting | undefined): void {
+    const { needs } = head.lane;
+    for (const [position, node] of nodes.entries()) {
+      if (node.full || node.used.exclusive > 0 || node.id === this.#reserved?.node) continue;
+      const abreast = Math.max(1, Math.min(fits(needs, node.info.capacity), LIMITS.node_processes));
+      const ahead = Math.min(LIMITS.prefetch_tasks, Math.floor((abreast * PREFETCH_MS) / Math.max(mean_ms, 0.005)));
+      const wanted = Math.min(abreast + ahead - node.held, Math.ceil(head.waiting / (nodes.length - position)));
+      // A half-empty reserve is filled in one go: many small assignments cost more than one large one.
+      if (wanted <= 0 || (wanted < ahead / 2 && node.held > abreast)) continue;
+      const count = head.take(wanted, until);
+      if (count === 0) return;
+      this.#give(head, node, count);
+    }
   }
 }
 
-function record(placements: Placement[], lane: number, node: string, count: number): void {
-  const same = placements.find((placement) => placement.lane === lane && placement.node === node);
-  if (same === undefined) placements.push({ lane, node, count });
-  else same.count += count;
+/** The last turn first. */
+function later(a: Head, b: Head): number {
+  const [one, other] = [a.turn, b.turn];
+  if (one === undefined || other === undefined) return 0;
+  return other.turn - one.turn || other.number - one.number || b.position - a.position;
+}
+
+/** From 0 up to 1, the same row for the same seed (mulberry32). */
+function seeded(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
 }

@@ -14,6 +14,7 @@ import {
 } from "../common/models.ts";
 import { Rows } from "./fold.ts";
 import type { Held } from "./held.ts";
+import { formatTaskId } from "./ids.ts";
 import { Ready } from "./ready.ts";
 import type { Segment } from "./segments.ts";
 
@@ -58,6 +59,10 @@ export interface Used {
   memory_mib: number;
   gpus: number;
   resources: Record<string, number>;
+  /** Attempts that want the node for themselves. */
+  exclusive: number;
+  /** Attempts of tasks that keep apart, by what they say that they have in common. */
+  spread: Record<string, number>;
 }
 
 /** A node that takes no new work, and why. */
@@ -110,9 +115,12 @@ export class State {
   readonly #policies = new Map<string, Policy>();
 
   /** Interns what a specification needs; tasks of one group can go to the same nodes. */
-  groupOf(specification: Specification): string {
-    const key = JSON.stringify(specification.needs);
-    if (!this.groups.has(key)) this.groups.set(key, specification.needs);
+  groupOf({ name, needs: asked }: Specification, id: number): string {
+    const { spread } = asked;
+    const among = spread?.among ?? name ?? formatTaskId(id);
+    const needs = spread === undefined ? asked : { ...asked, spread: { ...spread, among } };
+    const key = JSON.stringify(needs);
+    if (!this.groups.has(key)) this.groups.set(key, needs);
     return key;
   }
 
@@ -140,12 +148,12 @@ export class State {
 }
 
 /** What of a submission's specification the fold needs. */
-export function termsOf(state: State, spec: Specification, at: number) {
+export function termsOf(state: State, spec: Specification, ids: readonly number[], at: number) {
   const { start_after_ms, start_at, deadline_ms } = spec;
   const start = Math.max(start_after_ms === undefined ? 0 : at + start_after_ms, start_at ?? 0);
   return {
     priority: spec.priority,
-    group: state.groupOf(spec),
+    group: state.groupOf(spec, ids[0] ?? 0),
     policy: state.policyOf(spec),
     deadline_at: deadline_ms === undefined ? undefined : at + deadline_ms,
     start_at: start > at ? start : undefined,
@@ -157,7 +165,7 @@ export function emptyCounts(): TaskCounts {
 }
 
 export function emptyUsed(): Used {
-  return { cpu_millis: 0, memory_mib: 0, gpus: 0, resources: {} };
+  return { cpu_millis: 0, memory_mib: 0, gpus: 0, resources: {}, exclusive: 0, spread: {} };
 }
 
 export function isOver(submission: Submission): boolean {
@@ -172,6 +180,16 @@ export function addUse(used: Used, needs: Needs, count: number): void {
   for (const [name, amount] of Object.entries(needs.resources ?? {})) {
     used.resources[name] = (used.resources[name] ?? 0) + amount * count;
   }
+  if (needs.exclusive === true) used.exclusive += count;
+  const among = needs.spread?.among;
+  if (among === undefined) return;
+  const apart = (used.spread[among] ?? 0) + count;
+  if (apart === 0) delete used.spread[among];
+  else used.spread[among] = apart;
+}
+
+export function copyUsed(used: Used): Used {
+  return { ...used, resources: { ...used.resources }, spread: { ...used.spread } };
 }
 
 /** Id and index by which people know a member. */

@@ -57,14 +57,15 @@ function restoreNodes(database: Database, state: State): void {
 function restoreSubmission(state: State, row: Row): void {
   const specification = JSON.parse(row.specification) as Specification;
   const { pending, scheduled, running, completed, failed, cancelled, timeout, count: total } = row;
+  const ids = JSON.parse(row.ids) as number[];
   const submission: Submission = {
     number: row.number,
     nonce: row.nonce,
     by: row.by,
     at: row.at,
     array: row.is_array === 1,
-    ids: JSON.parse(row.ids) as number[],
-    ...termsOf(state, specification, row.at),
+    ids,
+    ...termsOf(state, specification, ids, row.at),
     count: row.count,
     open: row.open === 1,
     extended_at: row.extended_at,

@@ -2,10 +2,10 @@
 // through four methods, so the simulator runs it as it is. It trusts nothing that it was told twice.
 
 import { LIMITS } from "../common/limits.ts";
-import type { Capacity, Needs, NodeInfo, Outcome } from "../common/models.ts";
+import type { Needs, NodeInfo, Outcome } from "../common/models.ts";
 import type { DownMessage, Run, UpMessage } from "../communication/messages.ts";
 import { planted } from "../core/canary.ts";
-import { fits } from "../core/place.ts";
+import { fits, freeOf } from "../core/fit.ts";
 import { uncovered } from "../core/runs.ts";
 import { addUse, emptyUsed } from "../core/state.ts";
 import { Holding } from "./holding.ts";
@@ -269,8 +269,7 @@ export class Agent {
         const at = now.wall_ms;
         this.#reporter.plain([next.number, next.from, next.to, next.attempt, at, at]);
       } else {
-        const room = fits(needs, this.#free()) > 0 || planted("capacity_ignored");
-        if (this.#running.size >= LIMITS.node_processes || !room) break;
+        if (!this.#hasRoom(needs)) break;
         this.#begin(firstJob(next), needs, now);
         next.from += 1;
         if (next.from === next.to) this.#queue.shift();
@@ -279,18 +278,11 @@ export class Agent {
     }
   }
 
-  #free(): Capacity {
-    const { capacity } = this.#options.info;
-    const resources: Record<string, number> = {};
-    for (const [name, amount] of Object.entries(capacity.resources)) {
-      resources[name] = amount - (this.#used.resources[name] ?? 0);
-    }
-    return {
-      cpu_millis: capacity.cpu_millis - this.#used.cpu_millis,
-      memory_mib: capacity.memory_mib - this.#used.memory_mib,
-      gpus: capacity.gpus - this.#used.gpus,
-      resources,
-    };
+  #hasRoom(needs: Needs): boolean {
+    const running = this.#running.size;
+    if (running >= LIMITS.node_processes || this.#used.exclusive > 0) return false;
+    if (needs.exclusive === true && running > 0) return false;
+    return fits(needs, freeOf(this.#options.info.capacity, this.#used)) > 0 || planted("capacity_ignored");
   }
 
   #begin(job: Job, needs: Needs, now: AgentNow): void {

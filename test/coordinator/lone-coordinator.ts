@@ -6,6 +6,7 @@ import { systemRuntime } from "../../src/common/runtime.ts";
 import { COMMANDS, type CommandType, type DownMessage, type UpMessage } from "../../src/communication/messages.ts";
 import { Terms } from "../../src/coordinator/term.ts";
 import { View } from "../../src/storage/view.ts";
+import { DEFAULT_PLACEMENT } from "../core/placing-model.ts";
 import { TestRuntime } from "../runtime.ts";
 import { canonical } from "../sim/canonical.ts";
 import { until } from "../until.ts";
@@ -48,6 +49,7 @@ export class Coordinator {
         missed_heartbeats: 3,
         lost_after_ms: undefined,
         retention: { age_ms: 7 * 86_400_000, tasks: 1_000_000 },
+        placement: DEFAULT_PLACEMENT,
       },
     );
   }

@@ -110,7 +110,7 @@ describe("a task that cannot run says why, node by node", () => {
     await cluster.addWorker({ "resources.cpus": 2, "resources.memory": "1G", executors: ["command"] });
     const cases: [needs: object, small: string, large: string][] = [
       [{ cpu_millis: 8000 }, "needs 8 cpu, has 1", "needs 8 cpu, has 2"],
-      [{ tags: ["disk", "fast"] }, "lacks the tag fast", "lacks the tag disk"],
+      [{ tags: ["disk", "fast"] }, "lacks the tag fast", "lacks the tags disk, fast"],
       [{ node: "worker-2", gpus: 1 }, "is not worker-2", "needs 1 gpus, has 0"],
       [{ executor: "noop", resources: { licence: 2 } }, "needs 2 licence, has 0", "does not run noop tasks"],
       [{ tags: ["disk"], memory_mib: 2 ** 30 }, "of memory, has", "lacks the tag disk"],

@@ -29,6 +29,7 @@ import { isOver, State } from "../../src/core/state.ts";
 import { Chance } from "../sim/chance.ts";
 import { AT, INFO, specificationOf } from "./cluster.ts";
 import { isBookOver, isTaskOver, OneByOne } from "./one-by-one.ts";
+import { DEFAULT_PLACEMENT } from "./placing-model.ts";
 
 const NODES = ["n1", "n2", "n3"];
 /** Of whatever life: what reports become does not ask. */
@@ -69,7 +70,7 @@ export class History {
   /** What happened, a line an event. */
   readonly told: string[] = [];
   readonly #touched = new Touched();
-  readonly #scheduler = new Scheduler(this.state);
+  readonly #scheduler = new Scheduler(this.state, DEFAULT_PLACEMENT, () => 0);
   readonly #ids = new Map<number, KnownId>();
   readonly #fold: (state: State, event: Event, touched: Touched) => void;
   #chance = new Chance(0);

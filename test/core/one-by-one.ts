@@ -254,7 +254,8 @@ export class OneByOne {
           for (const [name, amount] of amounts(event.spec.needs)) used[name] = (used[name] ?? 0) + amount;
         }
       }
-      const { resources, ...plain } = node.used;
+      const { resources, spread, ...plain } = node.used;
+      expect(spread).toEqual({});
       const theirs = Object.entries({ ...plain, ...resources }).filter(([, amount]) => amount !== 0);
       expect(Object.fromEntries(theirs)).toEqual(
         Object.fromEntries(Object.entries(used).filter(([, amount]) => amount !== 0)),

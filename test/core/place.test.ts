@@ -2,40 +2,37 @@
 
 import { describe, expect, test } from "bun:test";
 import { LIMITS } from "../../src/common/limits.ts";
-import type { Capacity, Needs } from "../../src/common/models.ts";
-import { fits, type NodeLoad, obstacle, type Placement, place, type WaitingLane } from "../../src/core/place.ts";
+import type { Needs, Strategy } from "../../src/common/models.ts";
+import { fits, type NodeLoad, obstacle } from "../../src/core/fit.ts";
+import { type Placement, place as placeAll, type WaitingLane } from "../../src/core/place.ts";
 import { addUse, emptyUsed } from "../../src/core/state.ts";
 import type { Chance } from "../sim/chance.ts";
+import { DEFAULT_PLACEMENT, needsOf, nodeOf } from "./placing-model.ts";
 import { forSeeds } from "./seeds.ts";
 
-function needsOf(more: Partial<Needs> = {}): Needs {
-  return { cpu_millis: 1_000, memory_mib: 0, gpus: 0, executor: "command", ...more };
+interface Lane {
+  needs: Needs;
+  waiting: number;
+  mean_ms?: number;
+  warm?: ReadonlySet<string>;
 }
 
-function nodeOf(id: string, capacity: Partial<Capacity> = {}, more: Partial<NodeLoad> = {}): NodeLoad {
-  return {
-    id,
-    info: {
-      name: `name-${id}`,
-      machine: id,
-      os: "linux",
-      arch: "x64",
-      version: "0",
-      pid: 1,
-      capacity: { cpu_millis: 4_000, memory_mib: 8_192, gpus: 0, resources: {}, ...capacity },
-      tags: ["ssd"],
-      attributes: {},
-      executors: ["command", "noop"],
-    },
-    open: true,
-    used: emptyUsed(),
-    held: 0,
-    full: false,
-    ...more,
-  };
+/** Each lane came as a whole, one after the other. */
+function place(
+  lanes: readonly Lane[],
+  nodes: readonly NodeLoad[],
+  strategy: Strategy = "best_fit",
+): Omit<Placement, "turn">[] {
+  const ready: WaitingLane[] = lanes.map((lane, number) => ({
+    ...lane,
+    queue: [{ turn: number, number, count: lane.waiting }],
+    since: 0,
+  }));
+  const { placements } = placeAll(ready, nodes, { at: 0, seed: 1, settings: { ...DEFAULT_PLACEMENT, strategy } });
+  return placements.map(({ turn: _turn, ...placement }) => placement);
 }
 
-const countOn = (placements: readonly Placement[], node: string, lane?: number): number =>
+const countOn = (placements: readonly Omit<Placement, "turn">[], node: string, lane?: number): number =>
   placements
     .filter((placement) => placement.node === node && (lane === undefined || placement.lane === lane))
     .reduce((sum, { count }) => sum + count, 0);
@@ -70,7 +67,7 @@ function randomNode(chance: Chance, id: string): NodeLoad {
 describe("whatever is asked", () => {
   test("no node gets more than it has free, none that does not fit, none that takes no work, no lane more than it has", () => {
     forSeeds(400, (chance) => {
-      const lanes: WaitingLane[] = Array.from({ length: chance.between(1, 6) }, () => ({
+      const lanes: Lane[] = Array.from({ length: chance.between(1, 6) }, () => ({
         needs: randomNeeds(chance),
         waiting: chance.between(1, 60),
       }));
@@ -172,8 +169,57 @@ describe("best_fit", () => {
   });
 });
 
+describe("the other strategies", () => {
+  const small = (waiting: number, more: Partial<Needs> = {}): Lane => ({
+    needs: needsOf({ cpu_millis: 250, ...more }),
+    waiting,
+  });
+  const on = (lane: Lane, nodes: readonly NodeLoad[], strategy: Strategy): number[] => {
+    const placements = place([lane], nodes, strategy);
+    return nodes.map(({ id }) => countOn(placements, id));
+  };
+  const [big, middle, little] = [nodeOf("a", { cpu_millis: 8_000 }), nodeOf("b"), nodeOf("c", { cpu_millis: 1_000 })];
+  const some = nodeOf("d", {}, { held: 3, used: { ...emptyUsed(), cpu_millis: 300 } });
+
+  test("least_tasks: as many here as there, however large they are", () => {
+    expect(on(small(9), [big, middle, little], "least_tasks")).toEqual([3, 3, 3]);
+    expect(on(small(5), [middle, some], "least_tasks")).toEqual([4, 1]);
+    expect(on(small(20), [big, little], "least_tasks")).toEqual([16, 4]);
+  });
+
+  test("pack: the fullest first, and to the brim", () => {
+    expect(on(small(10), [middle, some], "pack")).toEqual([0, 10]);
+    expect(on(small(20), [middle, some], "pack")).toEqual([6, 14]);
+    expect(on(small(3), [middle, { ...some, full: true }], "pack")).toEqual([3, 0]);
+  });
+
+  test("random: somewhere", () => {
+    const counts = on(small(30), [big, middle, little], "random");
+    expect(counts.reduce((sum, count) => sum + count)).toBe(30);
+    expect(counts[2]).toBeLessThanOrEqual(4);
+  });
+
+  test("affinity: where most of what it prefers is, else where its like ran last", () => {
+    const rack = nodeOf("e", {}, { attributes: { rack: "7" } });
+    const both = nodeOf("f", { cpu_millis: 1_000 }, { attributes: { rack: "7", disk: "fast" } });
+    const prefer = [
+      { attribute: "rack", op: "=" as const, values: ["7"] },
+      { attribute: "disk", op: "exists" as const, values: [] },
+    ];
+    expect(on(small(10, { prefer }), [big, rack, both], "affinity")).toEqual([0, 6, 4]);
+    expect(on(small(1, { prefer }), [middle, rack], "best_fit")).toEqual([0, 1]);
+    const lane = { ...small(4), warm: new Set(["b"]) };
+    expect(on(lane, [big, middle], "affinity")).toEqual([0, 4]);
+    expect(on({ ...lane, waiting: 1 }, [nodeOf("a"), middle], "best_fit")).toEqual([0, 1]);
+  });
+
+  test("a task's own wins over the cluster's", () => {
+    expect(on(small(6, { strategy: "pack" }), [middle, some], "least_tasks")).toEqual([0, 6]);
+  });
+});
+
 describe("prefetching", () => {
-  const lane = (mean_ms: number, waiting = 100_000): WaitingLane => ({ needs: needsOf(), waiting, mean_ms });
+  const lane = (mean_ms: number, waiting = 100_000): Lane => ({ needs: needsOf(), waiting, mean_ms });
   const extra = (mean_ms: number, more: Partial<NodeLoad> = {}): number =>
     countOn(place([lane(mean_ms)], [nodeOf("a", {}, more)]), "a") - 4;
 
@@ -191,6 +237,17 @@ describe("prefetching", () => {
     expect(countOn(place([lane(1)], [loaded(50)]), "a")).toBe(74);
   });
 
+  test("takes nobody's room who has waited longer, and no node from what wants one for itself", () => {
+    const older = { needs: needsOf({ cpu_millis: 3_000 }), waiting: 2 };
+    expect(countOn(place([older, lane(1)], [nodeOf("a")]), "a", 1)).toBe(1);
+    expect(countOn(place([lane(1), older], [nodeOf("a")]), "a", 0)).toBe(124);
+    const elsewhere = { needs: needsOf({ cpu_millis: 3_000, node: "b" }), waiting: 2 };
+    const placements = place([elsewhere, lane(1)], [nodeOf("a"), nodeOf("b")]);
+    expect([countOn(placements, "a", 1), countOn(placements, "b", 1)]).toEqual([124, 1]);
+    const alone = { needs: needsOf({ exclusive: true }), waiting: 5, mean_ms: 1 };
+    expect(countOn(place([alone], [nodeOf("a")]), "a")).toBe(1);
+  });
+
   test("is shared among the machines when there is little", () => {
     const placements = place([lane(1, 8 + 10)], [nodeOf("a"), nodeOf("b")]);
     expect([countOn(placements, "a"), countOn(placements, "b")]).toEqual([9, 9]);
@@ -202,6 +259,7 @@ describe("what is in the way", () => {
     ["another node", { node: "b" }, "is not b"],
     ["the executor", { executor: "shell" }, "does not run shell tasks"],
     ["a tag", { tags: ["ssd", "gpu"] }, "lacks the tag gpu"],
+    ["two tags", { tags: ["big", "gpu"] }, "lacks the tags big, gpu"],
     ["processors", { cpu_millis: 4_500 }, "needs 4.5 cpu, has 4"],
     ["memory", { memory_mib: 9_000 }, "needs 9000 MiB of memory, has 8192"],
     ["graphics", { gpus: 1 }, "needs 1 gpus, has 0"],
@@ -210,12 +268,35 @@ describe("what is in the way", () => {
   test.each(cases)("%s", (_, needs, words) => expect(obstacle(needsOf(needs), nodeOf("a"))).toBe(words));
 
   test("just now, or for good", () => {
-    const used = { cpu_millis: 3_500, memory_mib: 9_000, gpus: 0, resources: {} };
+    const used = { ...emptyUsed(), cpu_millis: 3_500, memory_mib: 9_000 };
     expect(obstacle(needsOf(), nodeOf("a", {}, { used }))).toBe("needs 1 cpu, has free 0.5");
     expect(obstacle(needsOf({ cpu_millis: 0, memory_mib: 1 }), nodeOf("a", {}, { used }))).toContain("has free 0");
     expect(obstacle(needsOf(), nodeOf("a", {}, { open: false }))).toBe("takes no new work");
     expect(obstacle(needsOf({ cpu_millis: 9_000 }), nodeOf("a", {}, { open: false }))).toContain("has 4");
     expect(obstacle(needsOf({ node: "name-a", tags: ["ssd"] }), nodeOf("a"))).toBeUndefined();
+  });
+
+  test("attributes, what keeps apart, and what takes a node whole", () => {
+    const zoned = (id: string, zone: string, spread: Record<string, number> = {}): NodeLoad =>
+      nodeOf(id, {}, { attributes: { zone }, used: { ...emptyUsed(), spread } });
+    const where = [{ attribute: "zone", op: "in" as const, values: ["eu", "us"] }];
+    expect(obstacle(needsOf({ where }), zoned("a", "asia"))).toBe("has zone=asia, not zone in eu,us");
+    expect(obstacle(needsOf({ where }), nodeOf("a"))).toBe("has no zone, not zone in eu,us");
+    expect(obstacle(needsOf({ where }), zoned("a", "us"))).toBeUndefined();
+    const spread = { by: "zone", among: "web" };
+    const nodes = [zoned("a", "eu", { web: 1 }), zoned("b", "eu"), zoned("c", "us", { other: 1 }), nodeOf("d")];
+    expect(nodes.map((node) => obstacle(needsOf({ spread }), node, nodes))).toEqual([
+      "has a task in zone=eu already that it keeps away from",
+      "has a task in zone=eu already that it keeps away from",
+      undefined,
+      "has no zone to spread by",
+    ]);
+    const by_node = needsOf({ spread: { by: "node", among: "web" } });
+    expect(nodes.map((node) => obstacle(by_node, node, nodes) === undefined)).toEqual([false, true, true, true]);
+    const busy = nodeOf("a", {}, { held: 1 });
+    expect(obstacle(needsOf({ exclusive: true }), busy)).toBe("has to be empty, holds 1 task");
+    const whole = nodeOf("a", {}, { held: 1, used: { ...emptyUsed(), exclusive: 1 } });
+    expect(obstacle(needsOf({ cpu_millis: 0 }), whole)).toBe("is taken whole by another task");
   });
 
   test("what fits side by side is bounded by the scarcest", () => {

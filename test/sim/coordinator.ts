@@ -15,6 +15,7 @@ import { Terms } from "../../src/coordinator/term.ts";
 import { Queries } from "../../src/storage/queries.ts";
 import { removeDatabase } from "../../src/storage/snapshot.ts";
 import type { View } from "../../src/storage/view.ts";
+import { DEFAULT_PLACEMENT } from "../core/placing-model.ts";
 import { Heard } from "./nodes.ts";
 import { Crash, SimProcess } from "./process.ts";
 import { watchRows } from "./rows.ts";
@@ -169,6 +170,7 @@ export class SimCoordinator {
         missed_heartbeats: 3,
         lost_after_ms: 8_000,
         retention: world.retention,
+        placement: { ...DEFAULT_PLACEMENT, reserve_after_ms: 2_000 },
       },
     );
   }

@@ -1,0 +1,176 @@
+// Whether a task may go to a node, how many side by side, and in words what is in the way: what the node lacks for good,
+// and what others have taken of it just now.
+
+import { LIMITS } from "../common/limits.ts";
+import type { Capacity, Needs, NodeInfo } from "../common/models.ts";
+import { attributeOf, conditionText, holds } from "./conditions.ts";
+import type { Used } from "./state.ts";
+
+export interface NodeLoad {
+  id: string;
+  info: NodeInfo;
+  /** Accepts new work: online and not cordoned. */
+  open: boolean;
+  /** Why it is not, where somebody wanted it so. */
+  closed?: string;
+  used: Used;
+  /** Attempts it holds, running or prefetched. */
+  held: number;
+  /** It gave tasks back unstarted: until its next result no prefetching, and the others first. */
+  full: boolean;
+  /** Its place in the round: the lower, the longer ago it was given anything. */
+  turn?: number;
+}
+
+/** What a node lacks for such a task as it is now, were it idle. */
+function lacks(needs: Needs, node: Pick<NodeLoad, "id" | "info">): string[] {
+  const { info } = node;
+  const found: string[] = [];
+  if (needs.node !== undefined && needs.node !== node.id && needs.node !== info.name) return [`is not ${needs.node}`];
+  if (!info.executors.includes(needs.executor)) found.push(`does not run ${needs.executor} tasks`);
+  const tags = (needs.tags ?? []).filter((name) => !info.tags.includes(name));
+  if (tags.length > 0) found.push(`lacks the tag${tags.length > 1 ? "s" : ""} ${tags.join(", ")}`);
+  for (const condition of needs.where ?? []) {
+    if (holds(info, condition)) continue;
+    const value = attributeOf(info, condition.attribute);
+    const there = value === undefined ? `has no ${condition.attribute}` : `has ${condition.attribute}=${value}`;
+    found.push(`${there}, not ${conditionText(condition)}`);
+  }
+  const { spread } = needs;
+  if (spread !== undefined && placeOf(node, spread.by) === undefined) found.push(`has no ${spread.by} to spread by`);
+  found.push(...shortages(needs, info.capacity, "has"));
+  return found;
+}
+
+/** `lacks` without the words: asked for every lane and node in every turn. */
+export function suits(needs: Needs, node: Pick<NodeLoad, "id" | "info">): boolean {
+  const { info } = node;
+  const { capacity } = info;
+  if (needs.cpu_millis > capacity.cpu_millis || needs.memory_mib > capacity.memory_mib) return false;
+  if (needs.gpus > capacity.gpus || !info.executors.includes(needs.executor)) return false;
+  if (needs.node !== undefined && needs.node !== node.id && needs.node !== info.name) return false;
+  if (needs.tags?.some((name) => !info.tags.includes(name)) === true) return false;
+  if (needs.where?.some((condition) => !holds(info, condition)) === true) return false;
+  if (needs.spread !== undefined && placeOf(node, needs.spread.by) === undefined) return false;
+  if (needs.resources === undefined) return true;
+  return Object.entries(needs.resources).every(([name, amount]) => amount <= (capacity.resources[name] ?? 0));
+}
+
+function shortages(needs: Needs, free: Capacity, verb: string): string[] {
+  const found: string[] = [];
+  const compare = (need: number, there: number, say: (amount: number) => string, unit: string): void => {
+    if (need > 0 && need > there) found.push(`needs ${say(need)} ${unit}, ${verb} ${say(Math.max(0, there))}`);
+  };
+  compare(needs.cpu_millis, free.cpu_millis, (amount) => String(amount / 1000), "cpu");
+  compare(needs.memory_mib, free.memory_mib, String, "MiB of memory");
+  compare(needs.gpus, free.gpus, String, "gpus");
+  for (const [name, amount] of Object.entries(needs.resources ?? {})) {
+    compare(amount, free.resources[name] ?? 0, String, name);
+  }
+  return found;
+}
+
+export function freeOf(capacity: Capacity, used: Used): Capacity {
+  const resources: Record<string, number> = {};
+  for (const [name, amount] of Object.entries(capacity.resources)) {
+    resources[name] = amount - (used.resources[name] ?? 0);
+  }
+  return {
+    cpu_millis: capacity.cpu_millis - used.cpu_millis,
+    memory_mib: capacity.memory_mib - used.memory_mib,
+    gpus: capacity.gpus - used.gpus,
+    resources,
+  };
+}
+
+/** What is in the way just now on a node that suits. */
+function taken(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[]): string[] {
+  const found: string[] = [];
+  if (!node.open) found.push(node.closed ?? "takes no new work");
+  if (node.used.exclusive > 0) found.push("is taken whole by another task");
+  else if (needs.exclusive === true && node.held > 0) {
+    found.push(`has to be empty, holds ${node.held} ${node.held === 1 ? "task" : "tasks"}`);
+  }
+  const { spread } = needs;
+  if (spread !== undefined && neighbours(needs, node, nodes) > 0) {
+    const where = spread.by === "node" ? "" : ` in ${spread.by}=${placeOf(node, spread.by)}`;
+    found.push(`has a task${where} already that it keeps away from`);
+  }
+  found.push(...shortages(needs, freeOf(node.info.capacity, node.used), "has free"));
+  return found;
+}
+
+/** What keeps a task from this node just now, in words; undefined when it could start. */
+export function obstacle(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[] = [node]): string | undefined {
+  const lasting = lacks(needs, node);
+  const found = lasting.length > 0 ? lasting : taken(needs, node, nodes);
+  return found.length === 0 ? undefined : found.join("; ");
+}
+
+/** Where a node stands for tasks that keep apart. */
+function placeOf({ id, info }: Pick<NodeLoad, "id" | "info">, by: string): string | undefined {
+  return by === "node" ? id : attributeOf(info, by);
+}
+
+/** Tasks on the nodes of its place that this one keeps away from; what a lost node held may still run. */
+function neighbours(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[]): number {
+  const { by = "node", among = "" } = needs.spread ?? {};
+  if (by === "node") return node.used.spread[among] ?? 0;
+  const here = placeOf(node, by);
+  return nodes.reduce((sum, one) => sum + (placeOf(one, by) === here ? (one.used.spread[among] ?? 0) : 0), 0);
+}
+
+/** How many tasks with these needs fit into `free` side by side. */
+export function fits(needs: Needs, free: Capacity): number {
+  let most: number = LIMITS.prefetch_tasks;
+  const bound = (need: number, there: number): void => {
+    if (need > 0) most = Math.min(most, Math.floor(there / need));
+  };
+  bound(needs.cpu_millis, free.cpu_millis);
+  bound(needs.memory_mib, free.memory_mib);
+  bound(needs.gpus, free.gpus);
+  for (const [name, amount] of Object.entries(needs.resources ?? {})) bound(amount, free.resources[name] ?? 0);
+  return Math.max(0, most);
+}
+
+/** How many more may run on a node that suits: by what they need, by what keeps apart, and by the number of processes. */
+export function roomOf(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[]): number {
+  if (node.used.exclusive > 0) return 0;
+  const room = Math.min(
+    fits(needs, freeOf(node.info.capacity, node.used)),
+    Math.max(0, LIMITS.node_processes - node.held),
+  );
+  if (needs.exclusive === true && node.held > 0) return 0;
+  if (needs.spread !== undefined && neighbours(needs, node, nodes) > 0) return 0;
+  return needs.exclusive === true || needs.spread !== undefined ? Math.min(room, 1) : room;
+}
+
+/** How far a node that suits is from having room, from 0 up: what it is short of, as a share of what it has. */
+export function distance(needs: Needs, node: NodeLoad): number {
+  const { capacity } = node.info;
+  const free = freeOf(capacity, node.used);
+  const short = (need: number, there: number, all: number): number =>
+    need > 0 && need > there ? (need - there) / all : 0;
+  return Math.max(
+    short(needs.cpu_millis, free.cpu_millis, capacity.cpu_millis),
+    short(needs.memory_mib, free.memory_mib, capacity.memory_mib),
+    short(needs.gpus, free.gpus, capacity.gpus),
+    ...Object.entries(needs.resources ?? {}).map(([name, amount]) =>
+      short(amount, free.resources[name] ?? 0, capacity.resources[name] ?? 0),
+    ),
+    needs.exclusive === true ? node.held : node.used.exclusive,
+  );
+}
+
+/** Whether it is larger than what runs there: then whatever ends leaves a gap for others, and never one for this. */
+export function largerThanUsual(needs: Needs, node: NodeLoad): boolean {
+  if (needs.exclusive === true) return true;
+  const { capacity } = node.info;
+  const share = (of: Pick<Capacity, "cpu_millis" | "memory_mib" | "gpus">): number =>
+    Math.max(
+      of.cpu_millis / (capacity.cpu_millis || 1),
+      of.memory_mib / (capacity.memory_mib || 1),
+      of.gpus / (capacity.gpus || 1),
+    );
+  return share(needs) > share(node.used) / Math.max(1, node.held);
+}
