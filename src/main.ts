@@ -18,6 +18,8 @@ interface Running {
   services: Service[];
   logger: Logger;
   ended: Promise<number>;
+  /** As it was asked to. */
+  end: () => void;
   fail: (error: unknown) => void;
 }
 
@@ -47,7 +49,7 @@ function watch(logger: Logger): Running {
   process.on("SIGHUP", () => resolve(0));
   process.on("uncaughtException", fail);
   process.on("unhandledRejection", fail);
-  return { services: [], logger, ended: promise, fail };
+  return { services: [], logger, ended: promise, end: () => resolve(0), fail };
 }
 
 async function startRole(options: RoleOptions): Promise<number> {
@@ -130,6 +132,12 @@ async function startWorker(
     creds: target.creds,
     domain: config.nats.domain,
     onFailed: running.fail,
+    onShutdown: (message) => {
+      running.logger.info(`the worker ends: ${message}`);
+      // The coordinator of `claw up` goes on.
+      if (local === undefined) running.end();
+      else void worker.stop().catch(running.fail);
+    },
   });
   running.services.push(worker);
   await worker.start();

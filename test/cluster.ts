@@ -175,6 +175,7 @@ export class Cluster {
       creds: await this.#credentials(paths),
       domain: config.nats.domain,
       onFailed: (error) => this.#failures.push(error),
+      onShutdown: () => void worker.stop(),
     });
     this.workers.push(worker);
     await within(worker.start(), `the start of ${name}`);

@@ -378,6 +378,7 @@ function eventsCommand(program: Command, on: On): void {
 const NODE_COMMANDS = {
   cordon: "give them no new work; what runs there goes on",
   drain: "give them no new work; what waits there runs elsewhere, what runs may end, until --deadline",
+  shutdown: "drain them and end their workers, which stay ended until somebody starts them again",
   resume: "give them work again",
   rm: "forget nodes that are offline",
 } as const;
@@ -393,9 +394,11 @@ function nodeCommands(nodes: Command, on: On): void {
   );
   for (const [name, description] of Object.entries(NODE_COMMANDS)) {
     const command = make(`${name} <nodes...>`, description).option("--json", "JSON").option("--quiet", "say nothing");
-    if (name === "drain") command.option("--deadline <duration>", "stop what still runs then; it runs elsewhere");
-    if (name === "cordon" || name === "drain") command.option("--reason <text>", "why, for those who wonder");
-    const action = name === "rm" ? "remove" : (name as "cordon" | "drain" | "resume");
+    if (name === "drain" || name === "shutdown")
+      command.option("--deadline <duration>", "stop what still runs then; it runs elsewhere");
+    if (name !== "resume" && name !== "rm") command.option("--reason <text>", "why, for those who wonder");
+    if (name === "shutdown") command.option("-y, --yes", "do not ask");
+    const action = name === "rm" ? "remove" : (name as "cordon" | "drain" | "shutdown" | "resume");
     on(command, async (io, client, words, options) =>
       (await import("./commands/nodes.ts")).manageCommand(io, client, action, words, options),
     );

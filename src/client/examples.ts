@@ -51,6 +51,7 @@ export const EXAMPLES: Record<string, string> = {
   claw nodes show gpu-1
   claw nodes drain gpu-1 --deadline 10m --reason 'new disk'
   claw nodes resume gpu-1
+  claw nodes shutdown gpu-1 --deadline 10m       it ends by itself; start its worker to have it back
 `),
   events: text(`  claw events -f
   claw events --type task.failed,task.retried,node

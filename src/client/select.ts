@@ -74,16 +74,17 @@ function membersIn({ counts, status }: TaskView, wanted: ReadonlySet<TaskStatus>
   return [...wanted].reduce((sum, one) => sum + counts[one], 0);
 }
 
-/** Asks on a terminal; elsewhere `--yes` has to be there. False when the answer is no. */
 export async function confirmed(io: Io, count: number, verb: string, yes: boolean): Promise<boolean> {
-  if (yes || count === 0) return true;
+  return count === 0 || (await agreed(io, `${verb} ${plural(count, "task")}`, yes));
+}
+
+/** Asks on a terminal; elsewhere `--yes` has to be there. False when the answer is no. */
+export async function agreed(io: Io, what: string, yes: boolean): Promise<boolean> {
+  if (yes) return true;
   if (!io.terminal.in || !io.terminal.err) {
-    throw new ClawError("usage", `this would ${verb} ${plural(count, "task")}`, {
-      hint: "add --yes",
-      field: "--yes",
-    });
+    throw new ClawError("usage", `this would ${what}`, { hint: "add --yes", field: "--yes" });
   }
-  io.err(`${verb} ${plural(count, "task")}? [y/N] `);
+  io.err(`${what}? [y/N] `);
   for await (const [line = ""] of readLines(io.input(), false)) return /^y(es)?$/i.test(line.trim());
   return false;
 }

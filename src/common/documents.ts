@@ -144,9 +144,17 @@ export const NodeDocument = z.strictObject({
   status: z.enum(NODE_STATUSES),
   reason: z.string().optional().describe("why it is offline or out of service"),
   cordon: z
-    .strictObject({ reason: z.string(), by: z.string(), at: time, drain_at: time.optional() })
+    .strictObject({
+      reason: z.string(),
+      by: z.string(),
+      at: time,
+      drain_at: time.optional(),
+      shutdown: z.boolean().optional(),
+    })
     .optional()
-    .describe("who took it out of service; what still runs there is stopped at drain_at"),
+    .describe(
+      "who took it out of service; what still runs there is stopped at drain_at; with shutdown its worker ends",
+    ),
   incarnation: z.string(),
   registered_at: time,
   last_heartbeat_ms_ago: count.optional(),
@@ -168,8 +176,8 @@ export function nodeDocument({ registered_at, cordon, ...node }: NodeView): Node
   };
 }
 
-function cordonDocument({ reason, by, at, drain_at }: NonNullable<NodeView["cordon"]>): NodeDocument["cordon"] {
-  return { reason, by, at: isoTime(at), ...(drain_at === undefined ? {} : { drain_at: isoTime(drain_at) }) };
+function cordonDocument({ at, drain_at, ...cordon }: NonNullable<NodeView["cordon"]>): NodeDocument["cordon"] {
+  return { ...cordon, at: isoTime(at), ...(drain_at === undefined ? {} : { drain_at: isoTime(drain_at) }) };
 }
 
 const ClusterDocument = z.strictObject({

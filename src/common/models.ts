@@ -256,8 +256,8 @@ export interface NodeView extends NodeInfo {
   status: NodeStatus;
   /** Why it is offline or out of service. */
   reason?: string;
-  /** Who took it out of service, and when; with `drain_at`, when what still runs there is stopped. */
-  cordon?: { reason: string; by: string; at: number; drain_at?: number | undefined };
+  /** Who took it out of service, and when; with `drain_at`, when what still runs there is stopped; with `shutdown` its worker ends. */
+  cordon?: { reason: string; by: string; at: number; drain_at?: number | undefined; shutdown?: boolean | undefined };
   incarnation: string;
   registered_at: number;
   last_heartbeat_ms_ago?: number;

@@ -201,6 +201,8 @@ const NodeControl = z.strictObject({
     /** `answer`: a heartbeat at once, and not only when it is time. */
     z.strictObject({ kind: z.literal("ping"), answer: z.boolean().optional() }),
     z.strictObject({ kind: z.literal("list"), list: integer }),
+    /** Somebody wants this worker to end, and it holds nothing. */
+    z.strictObject({ kind: z.literal("shutdown"), message: z.string() }),
     /** The leader does not know this life of the node: register again. */
     z.strictObject({ kind: z.literal("register") }),
   ]),
@@ -291,7 +293,7 @@ export type TaskRetry = z.infer<typeof TaskRetry>;
 /** Takes nodes, by their ids, out of service and back. */
 const NodeManage = z.strictObject({
   v: z.literal(WIRE_VERSION),
-  action: z.enum(["cordon", "drain", "resume", "remove"]),
+  action: z.enum(["cordon", "drain", "shutdown", "resume", "remove"]),
   nodes: z.array(z.string().max(64)).min(1).max(LIMITS.list_rows),
   reason: z.string().min(1).max(LIMITS.label_chars).optional(),
   deadline_ms: integer.max(10 ** 13).optional(),

@@ -8,6 +8,7 @@ import type { DownMessage, UpMessage } from "../communication/messages.ts";
 import { heldBy } from "../core/apply.ts";
 import { planted } from "../core/canary.ts";
 import { decideLost } from "../core/decide.ts";
+import { mayEnd } from "../core/decide-nodes.ts";
 import type { Event, EventRun } from "../core/event.ts";
 import { without } from "../core/runs.ts";
 import type { Node, State } from "../core/state.ts";
@@ -68,9 +69,10 @@ export class Liveness {
     return now.monotonic_ms - (this.#host.contacts.get(node.id)?.heard_ms ?? this.#started_ms);
   }
 
-  /** Nodes that fell silent. */
+  /** Nodes that fell silent, and those that may end. */
   tick(now: Now, at: number): void {
     for (const node of this.#host.state.nodes.values()) {
+      if (mayEnd(node)) this.#shutDown(node);
       if (node.status !== "online" || this.reachable(node, now)) continue;
       this.#host.add({ t: "node", node: node.id, status: "offline", reason: "its heartbeats stopped", at });
     }
@@ -81,6 +83,12 @@ export class Liveness {
     for (const node of this.#host.state.nodes.values()) {
       if (node.status !== "offline") this.#control(node.id, node.incarnation, { kind: "register" });
     }
+  }
+
+  /** Told again until it says goodbye; only when all that it held is in the log. */
+  #shutDown({ id, incarnation, cordon }: Node): void {
+    const message = `shut down by ${cordon?.by}: ${cordon?.reason}`;
+    this.#host.afterwards(() => this.#control(id, incarnation, { kind: "shutdown", message }));
   }
 
   #control(node: string, incarnation: string, action: Action): void {
@@ -184,7 +192,9 @@ export class Liveness {
     const node = state.nodes.get(id);
     if (node === undefined || node.incarnation !== incarnation || node.status === "offline") return;
     for (const event of decideLost(state, id, heldBy(state, id), at, "released")) this.#host.add(event);
-    this.#host.add({ t: "node", node: id, status: "offline", reason: `said goodbye: ${reason}`, at });
+    const { shutdown, by, reason: why } = node.cordon ?? {};
+    const told = shutdown === true ? `shut down by ${by}: ${why}` : `said goodbye: ${reason}`;
+    this.#host.add({ t: "node", node: id, status: "offline", reason: told, at });
     contacts.forget(id);
   }
 

@@ -122,8 +122,9 @@ function applyNode(
       node.offline_at = event.status === "offline" ? (node.offline_at ?? event.at) : undefined;
       return;
     case "cordoned": {
-      const { reason, by, at, drain_at } = event;
-      node.cordon = { reason, by, at, ...(drain_at === undefined ? {} : { drain_at }) };
+      const { reason, by, at, drain_at, shutdown } = event;
+      const more = { ...(drain_at === undefined ? {} : { drain_at }), ...(shutdown === true ? { shutdown } : {}) };
+      node.cordon = { reason, by, at, ...more };
       return;
     }
     case "resumed":
@@ -236,6 +237,8 @@ function applyRegistered(state: State, event: EventOf<"registered">): void {
       held: new Held(),
     });
   } else {
+    // Whoever starts a worker again that was shut down wants it to work.
+    if (known.cordon?.shutdown === true && known.incarnation !== event.incarnation) known.cordon = undefined;
     known.incarnation = event.incarnation;
     known.info = event.info;
     known.status = "online";

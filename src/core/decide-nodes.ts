@@ -1,4 +1,4 @@
-// Taking nodes out of service and back: cordon, drain, resume, remove. Each may be said again without harm.
+// Taking nodes out of service and back: cordon, drain, shut down, resume, remove. Each may be said again without harm.
 
 import { ClawError } from "../common/errors.ts";
 import { heldBy } from "./apply.ts";
@@ -8,10 +8,10 @@ import type { Segment } from "./segments.ts";
 import type { Node, State } from "./state.ts";
 
 export interface Manage {
-  action: "cordon" | "drain" | "resume" | "remove";
+  action: "cordon" | "drain" | "shutdown" | "resume" | "remove";
   nodes: readonly string[];
   reason?: string | undefined;
-  /** With `drain`: what still runs after so long is stopped; absent: it may take its time. */
+  /** With `drain` and `shutdown`: what still runs after so long is stopped; absent: it may take its time. */
   deadline_ms?: number | undefined;
 }
 
@@ -29,9 +29,14 @@ export function decideManage(state: State, command: Manage, by: string, now: num
     const node = state.nodes.get(id);
     if (node === undefined) throw new ClawError("not_found", `there is no node ${id}`, { field: id });
     switch (command.action) {
+      case "shutdown":
+        // What is not there has nothing to end; started again it takes work.
+        if (node.status !== "offline")
+          events.push(...takeOut(state, node, { ...command, action: command.action }, by, now, stop));
+        break;
       case "cordon":
       case "drain":
-        events.push(...takeOut(state, node, command, by, now, stop));
+        events.push(...takeOut(state, node, { ...command, action: command.action }, by, now, stop));
         break;
       case "resume":
         if (node.cordon !== undefined) events.push({ t: "resumed", node: id, at: now });
@@ -44,10 +49,12 @@ export function decideManage(state: State, command: Manage, by: string, now: num
   return { events, stop };
 }
 
+const DONE = { cordon: "cordoned", drain: "drained", shutdown: "shut down" };
+
 function takeOut(
   state: State,
   node: Node,
-  { action, reason, deadline_ms }: Manage,
+  { action, reason, deadline_ms }: Manage & { action: keyof typeof DONE },
   by: string,
   now: number,
   stop: Map<string, EventRun[]>,
@@ -57,10 +64,11 @@ function takeOut(
     {
       t: "cordoned",
       node: node.id,
-      reason: reason ?? (action === "drain" ? "drained" : "cordoned"),
+      reason: reason ?? DONE[action],
       by,
       at: now,
       ...(drain_at === undefined ? {} : { drain_at }),
+      ...(action === "shutdown" ? { shutdown: true } : {}),
     },
   ];
   if (action === "cordon") return events;
@@ -80,6 +88,11 @@ export function decideDrains(state: State, now: number): ManageDecision {
     events.push(...stopThere(state, node, now, stop, () => true));
   }
   return { events, stop };
+}
+
+/** Whether nothing keeps a node any more that somebody shut down. */
+export function mayEnd({ status, cordon, held }: Node): boolean {
+  return status !== "offline" && cordon?.shutdown === true && held.count === 0;
 }
 
 function stopThere(

@@ -57,13 +57,17 @@ export const Event = z.discriminatedUnion("t", [
     reason: z.string(),
     at: integer,
   }),
-  /** It takes no new work; with `drain_at`, what still runs there at that log time is stopped and runs elsewhere. */
+  /**
+   * It takes no new work; with `drain_at`, what still runs there at that log time is stopped and runs elsewhere; with
+   * `shutdown` its worker ends when it is empty.
+   */
   z.strictObject({
     t: z.literal("cordoned"),
     node: z.string(),
     reason: z.string(),
     by: z.string(),
     drain_at: integer.optional(),
+    shutdown: z.boolean().optional(),
     at: integer,
   }),
   z.strictObject({ t: z.literal("resumed"), node: z.string(), at: integer }),

@@ -72,6 +72,8 @@ export interface Cordon {
   /** Log times; what still runs at `drain_at` is stopped. */
   readonly at: number;
   readonly drain_at?: number | undefined;
+  /** When it holds nothing any more its worker ends; a worker that is started later takes work again. */
+  readonly shutdown?: boolean | undefined;
 }
 
 export interface Node {

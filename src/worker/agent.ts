@@ -19,6 +19,8 @@ export interface AgentWorld {
   stop(job: Job, reason: "cancelled" | "superseded"): void;
   /** The cluster will not have this node: code and sentence. */
   refused(code: string, message: string): void;
+  /** Somebody wants this worker to end. */
+  shutdown(message: string): void;
   /** Another process is this node, and it is not known yet whether it is dead. */
   waiting(message: string): void;
 }
@@ -179,6 +181,9 @@ export class Agent {
       case "refuse":
         this.#mode = "refused";
         this.#world.refused(action.code, action.message);
+        return;
+      case "shutdown":
+        if (this.#mode === "welcome") this.#world.shutdown(action.message);
         return;
       case "list":
         this.#list(action.list);

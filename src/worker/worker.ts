@@ -35,6 +35,8 @@ export interface WorkerOptions {
   domain?: string | undefined;
   /** Something ended it from inside: the cluster refused it, a full disk, a bug. */
   onFailed: (error: unknown) => void;
+  /** Somebody shut this node down by the cluster: it is to be stopped. Told once. */
+  onShutdown: (message: string) => void;
 }
 
 /** About a heartbeat's interval. */
@@ -63,6 +65,7 @@ export class Worker implements Service {
   #incarnation = "";
   /** That another process has to be waited for. */
   #told = false;
+  #ending = false;
   #welcomed = Promise.withResolvers<void>();
   #stopped = false;
   #lock: Lock | undefined;
@@ -138,6 +141,10 @@ export class Worker implements Service {
         },
         stop: (job, reason) => launcher.stop(job, reason),
         refused: (code, message) => this.#options.onFailed(this.#refusal(code, message)),
+        shutdown: (message) => {
+          if (!this.#ending) this.#options.onShutdown(message);
+          this.#ending = true;
+        },
         waiting: (message) => {
           if (!this.#told) logger.warn(message);
           this.#told = true;

@@ -1,7 +1,7 @@
 // Nodes out of service and back, as decisions: what is refused, what is said again, what becomes of what they hold.
 
 import { describe, expect, test } from "bun:test";
-import { decideDrains, decideManage, type Manage } from "../../src/core/decide-nodes.ts";
+import { decideDrains, decideManage, type Manage, mayEnd } from "../../src/core/decide-nodes.ts";
 import { AT, Cluster } from "./cluster.ts";
 
 function two(): Cluster {
@@ -41,6 +41,41 @@ describe("cordon", () => {
     manage(cluster, { action: "resume" });
     expect(cordonOf(cluster)).toBeUndefined();
     expect(manage(cluster, { action: "resume" }).events).toEqual([]);
+  });
+});
+
+describe("shutdown", () => {
+  test("empties as a drain does, and is over with the next life of the node", () => {
+    const cluster = two();
+    const { stop } = manage(cluster, { action: "shutdown", deadline_ms: 500 });
+    expect([...stop]).toEqual([["n1", [[1, 1, 3, 1]]]]);
+    expect(cordonOf(cluster)).toEqual({
+      reason: "shut down",
+      by: "client_1",
+      at: AT,
+      drain_at: AT + 500,
+      shutdown: true,
+    });
+    const node = cluster.state.nodes.get("n1")!;
+    expect(mayEnd(node)).toBe(false);
+    expect([...decideDrains(cluster.state, AT + 500).stop]).toEqual([["n1", [[1, 0, 1, 1]]]]);
+    cluster.register("n1", "1");
+    expect(cordonOf(cluster)?.shutdown).toBe(true);
+    cluster.add({ t: "node", node: "n1", status: "offline", reason: "goodbye", at: AT });
+    expect(mayEnd(node)).toBe(false);
+    // There is nothing to end.
+    expect(manage(cluster, { action: "shutdown" }).events).toEqual([]);
+    cluster.register("n1", "2");
+    expect(cordonOf(cluster)).toBeUndefined();
+  });
+
+  test("ends only what holds nothing, and not once it is taken back", () => {
+    const cluster = two();
+    manage(cluster, { action: "shutdown", nodes: ["n2"] });
+    const node = cluster.state.nodes.get("n2")!;
+    expect(mayEnd(node)).toBe(true);
+    manage(cluster, { action: "resume", nodes: ["n2"] });
+    expect(mayEnd(node)).toBe(false);
   });
 });
 

@@ -1,4 +1,5 @@
-// One process is a node at a time: a key that was copied to a second machine, and a worker that is started again at once.
+// One process is a node at a time: a key that was copied to a second machine, a worker that is started again at once, and one
+// that the cluster ends.
 
 import { afterEach, expect, test } from "bun:test";
 import { cpSync, existsSync, writeFileSync } from "node:fs";
@@ -72,4 +73,65 @@ test("on another machine, and as a copy of the folder, it takes over when the fi
   // Once it says goodbye nobody has to wait.
   expect(await other.stop()).toBe(0);
   expect((await third.worker([...args, "--name", "third"])).log).not.toContain("waiting to see");
+});
+
+const running = (here: Machine, id: string) =>
+  until(`${id} runs`, async () => {
+    return (await here.json<{ status: string }>(["show", id])).status === "running" ? true : undefined;
+  });
+
+test("shut down by the cluster it empties itself, ends with 0 and is offline by intention; started again it works", async () => {
+  const { here, args } = await cluster();
+  const first = machine();
+  let worker = await first.worker([...args, "--name", "first"]);
+  const line = "until [ -e go ]; do sleep 0.02; done";
+  const submit = (more: string[]) => here.claw(["submit", "--quiet", "--cwd", here.work, ...more]);
+  const id = (await submit(["--", "sh", "-c", line])).out.trim();
+  await running(here, id);
+
+  expect(await here.claw(["nodes", "shutdown", "first"])).toMatchObject({
+    code: 64,
+    err: expect.stringMatching(/this would shut down first, with 1 task there\n +add --yes/),
+  });
+  const asked = await here.claw(["nodes", "shutdown", "first", "--yes", "--reason", "new disk"]);
+  expect(asked).toMatchObject({ code: 0, err: "claw: first is being emptied, then its worker ends\n" });
+  const waits = (await submit(["--", "true"])).out.trim();
+  expect((await here.claw(["nodes"])).err).toContain("first is being shut down: new disk; claw nodes resume first");
+  expect(worker.running).toBe(true);
+  writeFileSync(join(here.work, "go"), "");
+  expect(await worker.exited(10_000)).toBe(0);
+  expect(worker.log).toMatch(/the worker ends: shut down by client_\w+: new disk/);
+  expect(await here.json<object>(["show", id])).toMatchObject({ status: "completed", attempt: 1 });
+  const [node] = await here.json<object[]>(["nodes"]);
+  expect(node).toMatchObject({
+    status: "offline",
+    reason: expect.stringMatching(/^shut down by client_\w+: new disk$/),
+  });
+  expect((await here.claw(["nodes"])).err).toMatch(/first is offline, shut down by .* new disk; start its worker/);
+  expect((await here.claw(["nodes", "shutdown", "first"])).err).toBe("claw: first is offline already\n");
+
+  worker = await first.worker([...args, "--name", "first"]);
+  expect((await here.claw(["wait", "--timeout", "20s", waits])).code).toBe(0);
+  // At once: what runs is stopped and runs elsewhere.
+  const long = (await submit(["--", "sleep", "600"])).out.trim();
+  await running(here, long);
+  await here.claw(["nodes", "shutdown", "first", "--deadline", "0s", "-y", "--quiet"]);
+  expect(await worker.exited(15_000)).toBe(0);
+  expect(await here.json<object>(["show", long])).toMatchObject({
+    status: "pending",
+    attempts: [{ reason: "drained" }],
+  });
+});
+
+test("the worker of `claw up` ends alone: its coordinator goes on", async () => {
+  const here = machine();
+  const up = await here.up();
+  const [node] = await here.json<{ name: string }[]>(["nodes"]);
+  await here.claw(["nodes", "shutdown", node!.name, "--yes"]);
+  await until("it is offline", async () => {
+    const [one] = await here.json<{ status: string }[]>(["nodes"]);
+    return one?.status === "offline" ? true : undefined;
+  });
+  expect(up.running).toBe(true);
+  expect(await up.stop()).toBe(0);
 });

@@ -42,7 +42,7 @@ export class NodeTrouble {
     const { chance } = world;
     const node = world.workers[chance.below(world.workers.length)]?.id ?? "";
     if (world.leader?.state.nodes.has(node) === true && world.befalls("maintain", true)) {
-      const action = (["cordon", "drain", "drain", "resume", "remove"] as const)[chance.below(5)];
+      const action = (["cordon", "drain", "drain", "shutdown", "resume", "remove"] as const)[chance.below(6)];
       const deadline = chance.once(2) ? { deadline_ms: chance.below(5_000) } : {};
       world.wish({ type: "node.manage", payload: { v: 1, action, nodes: [node], ...deadline }, done: () => undefined });
     }

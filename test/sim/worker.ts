@@ -115,6 +115,7 @@ export class SimWorker {
         this.#world.tell(`${this.id}: refused, another process is this node`);
         throw new Crash();
       },
+      shutdown: () => this.#world.clock.after(0, () => (life === this.#life ? this.#leave() : undefined)),
       waiting: () => undefined,
     };
     this.#guard(() => {

@@ -10,6 +10,7 @@ import { formatDuration, formatSize, plural } from "../../common/units.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
 import { type Column, modeOf, printable, printRows, statusColor } from "../output.ts";
+import { agreed } from "../select.ts";
 import { ageOf, commandOf } from "../show.ts";
 import { duration } from "../values.ts";
 
@@ -47,10 +48,14 @@ export async function nodesCommand(
     color: options.color,
   });
   if (mode !== "table") return 0;
-  const out = nodes.filter((node) => node.cordon !== undefined);
-  for (const node of out)
-    io.err(`${node.name} is out of service: ${node.cordon?.reason}; claw nodes resume ${node.name}\n`);
+  for (const node of nodes) if (node.cordon !== undefined) io.err(`${outOfService(node)}\n`);
   return 0;
+}
+
+function outOfService({ name, status, reason, cordon }: NodeView): string {
+  if (cordon?.shutdown !== true) return `${name} is out of service: ${cordon?.reason}; claw nodes resume ${name}`;
+  if (status === "offline") return `${name} is offline, ${reason}; start its worker to have it back`;
+  return `${name} is being shut down: ${cordon.reason}; claw nodes resume ${name}`;
 }
 
 /** By name, by id or by a unique beginning of an id; a name that several have stands for none. */
@@ -145,20 +150,37 @@ function nodeText(node: NodeView, tasks: readonly TaskView[], now: number): stri
 interface ManageOptions {
   reason?: string;
   deadline?: string;
+  yes?: boolean;
   json?: boolean;
   quiet?: boolean;
 }
 
-const SAID = { cordon: "takes no new work", drain: "is being emptied", resume: "is back", remove: "is forgotten" };
+const SAID = {
+  cordon: "takes no new work",
+  drain: "is being emptied",
+  shutdown: "is being emptied, then its worker ends",
+  resume: "is back",
+  remove: "is forgotten",
+};
+
+function said(action: keyof typeof SAID, { status }: NodeView): string {
+  return action === "shutdown" && status === "offline" ? "is offline already" : SAID[action];
+}
 
 export async function manageCommand(
   io: Io,
   client: RequestClient,
   action: keyof typeof SAID,
   words: readonly string[],
-  { reason, deadline, json, quiet }: ManageOptions,
+  { reason, deadline, yes, json, quiet }: ManageOptions,
 ): Promise<number> {
   const nodes = await nodesNamed(client, words);
+  if (action === "shutdown") {
+    const names = nodes.filter(({ status }) => status !== "offline").map(({ name }) => name);
+    const running = nodes.reduce((sum, { held }) => sum + held, 0);
+    const what = `shut down ${names.join(", ")}, with ${plural(running, "task")} there`;
+    if (names.length > 0 && !(await agreed(io, what, yes === true))) return 1;
+  }
   await client.command("node.manage", {
     v: 1,
     action,
@@ -167,6 +189,6 @@ export async function manageCommand(
     ...(deadline === undefined ? {} : { deadline_ms: duration("--deadline", deadline) }),
   });
   if (json === true) await io.out(`${JSON.stringify(nodes.map(({ id, name }) => ({ id, name, action })))}\n`);
-  else if (quiet !== true) for (const { name } of nodes) io.err(`claw: ${name} ${SAID[action]}\n`);
+  else if (quiet !== true) for (const node of nodes) io.err(`claw: ${node.name} ${said(action, node)}\n`);
   return 0;
 }
