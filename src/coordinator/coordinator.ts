@@ -33,10 +33,10 @@ import { coordinatorId, Election } from "./election.ts";
 import { type HttpQuery, type HttpServer, httpApp, serveHttp } from "./http/server.ts";
 import { httpToken } from "./http/token.ts";
 import { Peers } from "./peers.ts";
-import { openView } from "./recovery.ts";
+import { openView, renewView } from "./recovery.ts";
 import { SnapshotRequests } from "./snapshot-requests.ts";
 import { Snapshots } from "./snapshots.ts";
-import { Terms } from "./term.ts";
+import { Terms, type TermsWorld } from "./term.ts";
 import { WitnessKeeper } from "./witness.ts";
 
 export interface CoordinatorOptions {
@@ -73,6 +73,7 @@ export class Coordinator implements Service {
   #client: RequestClient | undefined;
   #removing: Promise<void> = Promise.resolve();
   #started_at = 0;
+  #stopped = false;
 
   constructor(options: CoordinatorOptions) {
     this.#options = options;
@@ -106,11 +107,13 @@ export class Coordinator implements Service {
     const files = {
       view: join(paths.coordinator_dir, "view.sqlite"),
       witness: join(paths.coordinator_dir, "witness.json"),
-      folder: join(paths.coordinator_dir, "snapshot"),
     };
     const common = { log, store, maker: new ThreadedMaker(), logger };
-    this.#view = await openView({ ...files, ...common });
-    const terms = this.#openTerms(this.#connection, log, this.#view);
+    const folder = join(paths.coordinator_dir, "recovery");
+    const recovery = { ...files, ...common, folder, stopped: () => this.#stopped };
+    const view = await openView(recovery);
+    this.#view = view;
+    const terms = this.#openTerms(this.#connection, log, view, (why) => renewView(recovery, view, why));
     await terms.start().catch((error: unknown) => {
       throw explained(error, paths.coordinator_dir);
     });
@@ -136,6 +139,7 @@ export class Coordinator implements Service {
     this.#witness = new WitnessKeeper(runtime, files.witness, this.#view, this.#options.onFailed);
     this.#snapshots = new Snapshots({
       ...{ ...files, ...common, runtime, settings: config.snapshot },
+      folder: join(paths.coordinator_dir, "snapshot"),
       margin_bytes: LIMITS.log_margin_bytes,
       flush: () => terms.flush(),
       leading: () => terms.leader !== undefined,
@@ -160,7 +164,7 @@ export class Coordinator implements Service {
     return { log, store, lease };
   }
 
-  #openTerms(connection: NatsConnection, log: LogUpkeep, view: View): Terms {
+  #openTerms(connection: NatsConnection, log: LogUpkeep, view: View, renew: TermsWorld["renew"]): Terms {
     const { runtime, config, paths, logger, name, onFailed } = this.#options;
     const { cluster, heartbeat } = config;
     const bus = new CoordinatorBus(connection, cluster, (sender, why) => {
@@ -168,7 +172,7 @@ export class Coordinator implements Service {
     });
     const terms = new Terms(
       {
-        ...{ runtime, log, view, bus, logger },
+        ...{ runtime, log, view, bus, logger, renew },
         trusted: () => this.#election?.trusted === true,
         committed: (committed) => this.#committed(committed),
         leads: (leads) => {
@@ -366,6 +370,7 @@ export class Coordinator implements Service {
     await this.#http?.stop();
     // A copy of a large view ends with its statement, seconds later: nobody waits for that to lead, only to close the view.
     const broken_off = this.#snapshots?.stop();
+    this.#stopped = true;
     this.#terms?.stop();
     await broken_off;
     this.#witness?.stop();

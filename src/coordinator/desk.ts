@@ -39,7 +39,7 @@ export class Desk {
 
   constructor(options: DeskOptions) {
     const { runtime, view, terms, log } = options;
-    const queries = new Queries(view.database);
+    const queries = new Queries(view);
     this.#options = options;
     this.#waiters = new Waiters(runtime);
     this.#answers = new Answers(

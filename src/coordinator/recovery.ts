@@ -1,6 +1,7 @@
 // The view that a coordinator starts from. Its own, if it is sound and the log goes on from it; else the newest snapshot of
 // this very log. A view is also the witness of what was acknowledged: one that is damaged or gone is replaced without
-// asking only when another witness (witness.ts) says that the log still has all of it.
+// asking only when another witness (witness.ts) says that the log still has all of it. The same is done in the middle of a
+// coordinator's life, when the log was shortened beyond what it has followed.
 
 import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -26,11 +27,14 @@ export interface RecoveryOptions {
   store: SnapshotStore;
   maker: SnapshotMaker;
   logger: Logger;
+  /** The coordinator is stopping, and has closed its view. */
+  stopped: () => boolean;
 }
 
 /** Opens the view and brings it to where the log can be read on. Throws what keeps it from being trusted. */
 export async function openView(options: RecoveryOptions): Promise<View> {
-  const { log } = options;
+  const { log, folder } = options;
+  rmSync(folder, { recursive: true, force: true }); // what a crash left on the way
   const view = await soundView(options);
   try {
     const { sequence, stream_created } = view.witness();
@@ -38,35 +42,66 @@ export async function openView(options: RecoveryOptions): Promise<View> {
     if (sequence > 0 && stream_created === log.created && sequence + 1 >= first) return view;
     if (sequence > 0 && stream_created !== log.created) {
       const made = await fromSnapshots(options, view, (manifest) => descends(manifest, view));
-      if (made === undefined) await requireSameCluster(log, first, view);
-      return made ?? view; // catching up says what is wrong with it
+      if (!made) await requireSameCluster(log, first, view);
+      return view; // catching up says what is wrong with it
     }
     if (sequence === 0) await requireWitnessed(log, readWitness(options.witness));
-    const made = await fromSnapshots(options, view, () => true);
-    if (made !== undefined || sequence + 1 >= first) return made ?? view;
-    throw new ClawError(
-      "log_lost",
-      `the log begins at ${first}, the view ends at ${sequence}, and no snapshot is there to go on from`,
-    );
+    await goOn(options, view);
+    return view;
   } catch (error) {
     view.close();
     throw error;
   }
 }
 
+/** For a coordinator that runs: the log does not go on from its view any more, or the view is not what was folded. */
+export async function renewView(options: RecoveryOptions, view: View, why: ClawError): Promise<void> {
+  if (why instanceof Damaged) {
+    await requireReplaceable(why, options);
+    requireRunning(options);
+    view.replace(() => putAway(why, options));
+  }
+  await goOn(options, view);
+}
+
+/** The view as some snapshot has it; or as it is, if the log goes on from there. */
+async function goOn(options: RecoveryOptions, view: View): Promise<void> {
+  const { sequence } = view.witness();
+  if (await fromSnapshots(options, view, (manifest) => manifest.sequence > sequence)) return;
+  const { first } = await options.log.extent();
+  if (sequence + 1 >= first) return;
+  throw new ClawError(
+    "log_lost",
+    `the log begins at ${first}, the view ends at ${sequence}, and no snapshot is there to go on from`,
+  );
+}
+
+function requireRunning({ stopped }: RecoveryOptions): void {
+  if (stopped()) throw new ClawError("not_leading", "the coordinator is stopping");
+}
+
 /** The view as it is, or an empty one in the place of a damaged one that can be made again. */
-async function soundView({ view: path, witness, log, logger }: RecoveryOptions): Promise<View> {
+async function soundView(options: RecoveryOptions): Promise<View> {
   try {
-    return openSound(path);
+    return openSound(options.view);
   } catch (error) {
     if (!(error instanceof Damaged)) throw error;
-    const known = readWitness(witness);
-    if (known === undefined) throw undecided(error, `there is no ${witness} to check the log by`);
-    await requireWitnessed(log, known);
-    const kept = setAside(path, "damaged");
-    logger.warn("the view was damaged; the log has all that it had, so it is made again", { why: error.message, kept });
-    return openSound(path);
+    await requireReplaceable(error, options);
+    putAway(error, options);
+    return openSound(options.view);
   }
+}
+
+/** Throws for a damaged view that may have known more than the log does. */
+async function requireReplaceable(error: Damaged, { witness, log }: RecoveryOptions): Promise<void> {
+  const known = readWitness(witness);
+  if (known === undefined) throw undecided(error, `there is no ${witness} to check the log by`);
+  await requireWitnessed(log, known);
+}
+
+function putAway({ message: why, cause }: Damaged, { view, logger }: RecoveryOptions): void {
+  const kept = setAside(view, "damaged");
+  logger.warn("the view was damaged; the log has all that it had, so it is made again", { why, cause, kept });
 }
 
 function openSound(path: string): View {
@@ -140,31 +175,31 @@ async function requireSameCluster(log: LogUpkeep, first: number, view: View): Pr
   }
 }
 
-/** The newest snapshot that the log goes on from, in the view's place; undefined when there is none. */
+/** Puts the newest snapshot that the log goes on from into the view's place; false when there is none. */
 async function fromSnapshots(
   options: RecoveryOptions,
   view: View,
   wanted: (manifest: Manifest) => boolean,
-): Promise<View | undefined> {
+): Promise<boolean> {
   const { log, store } = options;
   const tried = new Set<string>();
   // Who leads meanwhile removes old ones under our hands, once there are newer ones.
   for (;;) {
     const listed = (await store.list()).filter(({ id }) => !tried.has(id));
-    if (listed.length === 0) return undefined;
+    if (listed.length === 0) return false;
     const { first } = await log.extent();
     const made = await restored(
       options,
       view,
       listed.filter((one) => one.stream_created === log.created && one.sequence + 1 >= first && wanted(one)),
     );
-    if (made !== undefined) return made;
+    if (made) return true;
     for (const { id } of listed) tried.add(id);
   }
 }
 
-/** The newest of these that is sound, in the view's place; undefined when there is none. */
-async function restored(options: RecoveryOptions, view: View, from: readonly Manifest[]): Promise<View | undefined> {
+/** The newest of these that is sound, in the view's place; false when there is none. */
+async function restored(options: RecoveryOptions, view: View, from: readonly Manifest[]): Promise<boolean> {
   const { view: path, folder, store, maker, logger } = options;
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -181,15 +216,17 @@ async function restored(options: RecoveryOptions, view: View, from: readonly Man
         logger.warn("a snapshot cannot be used", { id, why: error.message });
         continue;
       }
+      requireRunning(options);
       const fresh = view.witness().sequence === 0;
-      view.close();
-      if (fresh) removeDatabase(path);
-      else setAside(path, "before");
-      renameSync(to, path);
+      view.replace(() => {
+        if (fresh) removeDatabase(path);
+        else setAside(path, "before");
+        renameSync(to, path);
+      });
       logger.info("the view is made from a snapshot", { id, sequence });
-      return new View(path);
+      return true;
     }
-    return undefined;
+    return false;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -12,6 +12,7 @@ import type { CommandType, UpMessage } from "../communication/messages.ts";
 import { planted } from "../core/canary.ts";
 import type { PlacementSettings } from "../core/place.ts";
 import type { Retention } from "../core/prune.ts";
+import { Damaged } from "../storage/database.ts";
 import { Queries } from "../storage/queries.ts";
 import type { View } from "../storage/view.ts";
 import type { Committed } from "./committer.ts";
@@ -42,6 +43,8 @@ export interface TermsWorld {
   committed: (committed: Committed) => void;
   /** A term was opened, and wants to be asked; or it is over. */
   leads: (leads: boolean) => void;
+  /** Makes the view anew: the log does not go on from it any more, or it is not what was folded into it. */
+  renew: (why: ClawError) => Promise<void>;
   /** What waiting does not cure. */
   failed: (error: unknown) => void;
 }
@@ -52,6 +55,13 @@ const TICK_MS = 1_000;
 /** The view may lag behind the log by this much when nobody asks. */
 const FLUSH_MS = 50;
 const AGAIN_MS = 250;
+/** Views that are tried one after the other: while one is fetched the log may be shortened again. */
+const RENEWALS = 3;
+
+/** The log was shortened beyond what was followed. */
+function isBehind(error: unknown): error is ClawError {
+  return error instanceof ClawError && error.code === "behind";
+}
 
 export class Terms {
   readonly #world: TermsWorld;
@@ -78,7 +88,7 @@ export class Terms {
   constructor(world: TermsWorld, options: TermOptions) {
     this.#world = world;
     this.#options = options;
-    this.#queries = new Queries(world.view.database);
+    this.#queries = new Queries(world.view);
   }
 
   /** Who may answer: it serves, and the lease is certain to be its own. */
@@ -115,9 +125,18 @@ export class Terms {
   }
 
   async #catchUp(): Promise<Replica> {
-    const replica = await Replica.open(this.#world.view, this.#world.log);
-    this.#sequence = replica.tail.sequence;
-    return replica;
+    const { view, log, logger } = this.#world;
+    for (let left = RENEWALS; ; left--) {
+      try {
+        const replica = await Replica.open(view, log);
+        this.#sequence = replica.tail.sequence;
+        return replica;
+      } catch (error) {
+        if (left === 0 || !(error instanceof Damaged || isBehind(error))) throw error;
+        logger.warn("begins anew with another view", { why: error.message });
+        await this.#world.renew(error);
+      }
+    }
   }
 
   async #run(): Promise<void> {
@@ -137,11 +156,13 @@ export class Terms {
         }
       } catch (error) {
         if (this.#stopped) return;
-        if (!(error instanceof ClawError) || error.code !== "broker") {
+        if (isBehind(error)) this.#replica = undefined;
+        else if (error instanceof ClawError && error.code === "broker") {
+          this.#world.logger.warn("cannot follow the log yet", { why: error.message });
+        } else {
           this.#world.failed(error);
           return;
         }
-        this.#world.logger.warn("cannot follow the log yet", { why: error.message });
       }
       await this.#pause();
     }

@@ -67,7 +67,8 @@ export class WitnessKeeper {
   }
 
   #write(): void {
-    if (this.#view.flushed === this.#written) return;
+    // A view that was made anew may be behind for a moment: what was known stays known.
+    if (this.#view.flushed <= this.#written) return;
     const { cluster_id } = JSON.parse(this.#view.meta("state") ?? "{}") as { cluster_id?: string };
     writeWitness(this.#path, cluster_id ?? "", this.#view.witness());
     this.#written = this.#view.flushed;

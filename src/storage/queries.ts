@@ -58,10 +58,15 @@ interface RawResult {
 }
 
 export class Queries {
-  readonly #database: Database;
+  readonly #of: { readonly database: Database };
 
-  constructor(database: Database) {
-    this.#database = database;
+  /** A view, whichever file it has by then. */
+  constructor(of: { readonly database: Database }) {
+    this.#of = of;
+  }
+
+  get #database(): Database {
+    return this.#of.database;
   }
 
   #guarded<T>(action: () => T): T {

@@ -119,8 +119,8 @@ interface Enqueued {
 }
 
 export class View {
-  readonly database: Database;
-  readonly #put: Statements;
+  #database: Database;
+  #put: Statements;
   #queue: Enqueued[] = [];
   /** Specifications that the file may not have yet, and the newest beside them: most are assigned soon. */
   readonly #recent = new Map<number, Specification>();
@@ -129,8 +129,25 @@ export class View {
   #flushed = 0;
 
   constructor(path: string) {
-    this.database = openDatabase(path, FORMAT);
-    this.#put = prepare(this.database);
+    this.#database = openDatabase(path, FORMAT);
+    this.#put = prepare(this.#database);
+    this.#flushed = this.witness().sequence;
+  }
+
+  get database(): Database {
+    return this.#database;
+  }
+
+  /** Lets go of its file, and goes on with the one that is there when `swap` is done. What was not flushed is forgotten. */
+  replace(swap: () => void): void {
+    const path = this.#database.filename;
+    this.close();
+    swap();
+    this.#queue = [];
+    this.#recent.clear();
+    this.#sources.clear();
+    this.#database = openDatabase(path, FORMAT);
+    this.#put = prepare(this.#database);
     this.#flushed = this.witness().sequence;
   }
 

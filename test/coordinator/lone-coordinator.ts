@@ -40,6 +40,7 @@ export class Coordinator {
         trusted: () => true,
         committed: () => undefined,
         leads: () => undefined,
+        renew: (why) => Promise.reject(why),
         failed: (error) => void this.failures.push(error),
       },
       {

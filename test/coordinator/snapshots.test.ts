@@ -1,6 +1,7 @@
 // Snapshots in a whole cluster: what counts, what is kept, what is removed from the log, and what a coordinator starts from
 // when its view is old, damaged or gone.
 
+import { Database } from "bun:sqlite";
 import { afterEach, describe, expect, test } from "bun:test";
 import {
   chmodSync,
@@ -246,6 +247,24 @@ describe("a view", () => {
     writeFileSync(witness, kept, { mode: 0o600 });
     await cluster.startCoordinator();
     await cluster.logged("the view was damaged");
+  });
+
+  test("whose rows are not what was folded into it is, too", async () => {
+    const cluster = await open();
+    await cluster.submit(NOWHERE);
+    await cluster.stopCoordinator();
+    const before = tables(cluster);
+    const database = new Database(viewPath(cluster));
+    // Sound to SQLite, and another truth.
+    database.run("UPDATE submissions SET segments = replace(segments, '\"attempt\":0', '\"attempt\":1')");
+    database.close();
+    expect(tables(cluster)).not.toEqual(before);
+    await cluster.startCoordinator();
+    await cluster.logged("its rows are not what batch 2 was folded to");
+    await cluster.stopCoordinator();
+    expect(tables(cluster)).toEqual(before);
+    expect(existsSync(`${viewPath(cluster)}.damaged`)).toBe(true);
+    await cluster.startCoordinator();
   });
 
   test("that is empty or gone is made again, unless the log lacks what was acknowledged", async () => {

@@ -1,8 +1,14 @@
-// Coordinators that follow, and cannot: one that folds the log otherwise than who leads.
+// Coordinators that follow, and cannot: one that folds the log otherwise than who leads, and one that slept too long.
 
 import { afterEach, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { connectClient } from "../../src/client/connect.ts";
+import { systemRuntime } from "../../src/common/runtime.ts";
+import { openConnection } from "../../src/communication/connection.ts";
+import { openLog } from "../../src/communication/log.ts";
+import { testIo } from "../cli.ts";
+import { submission } from "../cluster.ts";
 import { closeMachines, machine, ownNats, until } from "./binary.ts";
 
 afterEach(closeMachines);
@@ -48,4 +54,36 @@ test("one that folds a batch otherwise ends with a dump, and says what to do; th
     return coordinators.length === 2 && coordinators[1]?.behind === 0 ? true : undefined;
   });
   expect((await third.claw(["cancel", id], { env })).code).toBe(0);
+}, 60_000);
+
+/** More batches than the broker has sent ahead to somebody who sleeps. */
+const MANY = 600;
+
+test("one that slept while the log was shortened begins anew with a snapshot, in the same process, and may lead", async () => {
+  const { url, machine: here } = await ownNats();
+  const env = { CLAW_NATS_URL: url };
+  const leader = await machine().start('"message":"leads"', ["--role", "coordinator", "--nats", url]);
+  await leader.says("coordinator is up");
+  const sleeper = await machine().start("follows the log", ["--role", "coordinator", "--nats", url]);
+  await sleeper.says("coordinator is up");
+  process.kill(sleeper.pid, "SIGSTOP");
+  const connection = await openConnection({ url, name: "test", timeout_ms: 5_000 });
+  const client = await connectClient(testIo({ env: here.env(env) }), {});
+  let number = 0;
+  for (let at = 0; at < MANY; at++) {
+    const { request } = submission({ needs: { tags: ["nowhere"] } });
+    number = (await client.command("task.submit", request)).number;
+  }
+  expect((await here.claw(["snapshot", "save", join(here.folder, "saved")], { env })).code).toBe(0);
+  const [saved] = (await client.query("snapshot.list", {})).snapshots;
+  await (await openLog(connection, systemRuntime, client.cluster, 1)).truncate(saved!.sequence);
+  await client.command("task.submit", submission({ needs: { tags: ["nowhere"] } }).request);
+  process.kill(sleeper.pid, "SIGCONT");
+  await sleeper.says("the view is made from a snapshot");
+  expect(sleeper.log).toContain("begins anew with another view");
+  await leader.kill();
+  await sleeper.says('"message":"leads"');
+  expect((await client.query("task.show", { number })).task.status).toBe("pending");
+  await client.close();
+  await connection.close();
 }, 60_000);

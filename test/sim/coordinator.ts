@@ -9,9 +9,9 @@ import type { Lease } from "../../src/communication/lease.ts";
 import type { CommandType, UpMessage } from "../../src/communication/messages.ts";
 import { Election } from "../../src/coordinator/election.ts";
 import type { Leader } from "../../src/coordinator/leader.ts";
-import { openView } from "../../src/coordinator/recovery.ts";
+import { openView, renewView } from "../../src/coordinator/recovery.ts";
 import { Snapshots } from "../../src/coordinator/snapshots.ts";
-import { Terms } from "../../src/coordinator/term.ts";
+import { Terms, type TermsWorld } from "../../src/coordinator/term.ts";
 import { Queries } from "../../src/storage/queries.ts";
 import { removeDatabase } from "../../src/storage/snapshot.ts";
 import type { View } from "../../src/storage/view.ts";
@@ -97,14 +97,22 @@ export class SimCoordinator {
       view: this.#path,
       folder: join(dirname(this.#path), `${this.id}-snapshot-${life}`),
     };
-    const view = await openView({ ...common, witness: `${this.#path}.witness` });
+    const recovery = {
+      ...{ ...common, witness: `${this.#path}.witness`, folder: `${common.folder}-recovery` },
+      stopped: () => life !== process.life,
+    };
+    const view = await openView(recovery);
     if (life !== process.life) {
       view.close();
       return;
     }
     this.#view = view;
     watchRows(view, (sequence, sum) => world.checkView(this.id, sequence, sum));
-    this.#terms = this.#openTerms(runtime, log, view);
+    this.#terms = this.#openTerms(runtime, log, view, async (why) => {
+      world.tell(`${this.id}: begins anew, ${why.message}`);
+      world.renewals += 1;
+      await renewView(recovery, view, why);
+    });
     await this.#terms.start();
     this.#election = new Election({
       ...{ runtime, id: this.id, name: this.id, lease_ms: LEASE_MS, beat: world.chance.u32(), alone: false },
@@ -141,11 +149,11 @@ export class SimCoordinator {
     };
   }
 
-  #openTerms(runtime: Runtime, log: World["log"], view: View): Terms {
+  #openTerms(runtime: Runtime, log: World["log"], view: View, renew: TermsWorld["renew"]): Terms {
     const world = this.#world;
     return new Terms(
       {
-        ...{ runtime, log, view, logger: silent },
+        ...{ runtime, log, view, logger: silent, renew },
         bus: {
           send: (node, message) => {
             if (world.crashNow()) throw new Crash();
@@ -176,9 +184,8 @@ export class SimCoordinator {
   }
 
   #failed(error: unknown): void {
-    // Who is too far behind the log ends, and begins again with a snapshot: so does its supervisor.
-    if (error instanceof Crash || (error instanceof ClawError && ["behind", "broker"].includes(error.code)))
-      this.crash();
+    // At a start the broker may be away: its supervisor starts it again.
+    if (error instanceof Crash || (error instanceof ClawError && error.code === "broker")) this.crash();
     else this.#world.failed(error);
   }
 
@@ -218,7 +225,7 @@ export class SimCoordinator {
     this.#hear(() => {
       if (this.#terms?.leader === undefined || this.#view === undefined) return;
       this.#terms.flush();
-      const queries = new Queries(this.#view.database);
+      const queries = new Queries(this.#view);
       reply(queries.submission(number) !== undefined || queries.wasPruned(number));
     });
   }

@@ -33,7 +33,7 @@ export class Reference {
   private constructor(view: View, replica: Replica) {
     this.view = view;
     this.#replica = replica;
-    this.#queries = new Queries(view.database);
+    this.#queries = new Queries(view);
     watchRows(view, (sequence, sum) => {
       this.#sums[sequence] = sum;
     });

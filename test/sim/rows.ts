@@ -71,12 +71,20 @@ class RowSum {
 
 /** Tells what the view has, now and after each flush. */
 export function watchRows(view: View, tell: (sequence: number, sum: bigint) => void): void {
-  const sum = new RowSum(view.database);
+  let of = view.database;
+  let sum = new RowSum(of);
+  const settle = (): void => {
+    if (view.database !== of) {
+      of = view.database; // it began anew with a snapshot
+      sum = new RowSum(of);
+    }
+    tell(view.flushed, sum.settle());
+  };
   const flush = view.flush.bind(view);
   view.flush = () => {
     if (view.queued === 0) return;
     flush();
-    tell(view.flushed, sum.settle());
+    settle();
   };
-  tell(view.flushed, sum.settle());
+  settle();
 }

@@ -37,6 +37,8 @@ export interface Outcome {
   tasks: number;
   executions: number;
   crashes: number;
+  /** Coordinators that began anew with a snapshot because the log was shortened meanwhile. */
+  renewals: number;
   batches: number;
   /** How many snapshots counted, and where the log began in the end. */
   snapshots: number;
@@ -64,6 +66,7 @@ export class World {
   readonly coordinators: SimCoordinator[];
   readonly workers: SimWorker[];
   crashes = 0;
+  renewals = 0;
   executions = 0;
   readonly acknowledged = new Map<number, number>();
   /** Submissions that somebody asked to cancel. */
@@ -440,6 +443,7 @@ export class World {
       tasks: this.#tasks,
       executions: this.executions,
       crashes: this.crashes,
+      renewals: this.renewals,
       batches: this.log.entries.length,
       snapshots: this.snapshots.confirmed,
       log_begin: (await this.log.extent()).first,

@@ -15,7 +15,7 @@ let queries: Queries;
 beforeEach(() => {
   view = new View(":memory:");
   fold = new Fold();
-  queries = new Queries(view.database);
+  queries = new Queries(view);
   fold.found(view);
 });
 

@@ -142,7 +142,7 @@ describe("one transaction", () => {
     view.database.run("PRAGMA max_page_count = 100000");
     view.flush();
     expect([view.flushed, view.witness().sequence]).toEqual([2, 2]);
-    expect(new Queries(view.database).submission(1)?.specification.argv[0]).toHaveLength(100_000);
+    expect(new Queries(view).submission(1)?.specification.argv[0]).toHaveLength(100_000);
   });
 
   test("that another process keeps away says so", () => {
