@@ -2,7 +2,7 @@
 
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
-import type { OnLost, Retry, Specification, TaskType } from "../common/models.ts";
+import { type OnLost, RETRY_BACKOFF, type Retry, type Specification, type TaskType } from "../common/models.ts";
 import { parseIsoTime } from "../common/runtime.ts";
 import { duration, number, oneOf } from "./values.ts";
 
@@ -21,8 +21,6 @@ type Life = Pick<
   Specification,
   "timeout_ms" | "grace_ms" | "deadline_ms" | "start_after_ms" | "start_at" | "retry" | "on_lost"
 >;
-
-const BACKOFF = "1s..5m";
 
 export function lifeOf(options: LifeOptions, type: TaskType): Life {
   const { timeout, grace, deadline, startAfter, onLost } = options;
@@ -77,7 +75,7 @@ function retryOf({ retries, backoff, retryOn }: LifeOptions, type: TaskType): Re
   }
   if (daemon && backoff === undefined) return undefined;
   const on = daemon ? undefined : reasonsOf(retryOn);
-  const waits = backoffOf(backoff ?? BACKOFF);
+  const waits = backoff === undefined ? RETRY_BACKOFF : backoffOf(backoff);
   return { limit: daemon ? LIMITS.retries : limit, ...waits, ...(on === undefined ? {} : { on }) };
 }
 

@@ -180,7 +180,7 @@ function cordonDocument({ at, drain_at, ...cordon }: NonNullable<NodeView["cordo
   return { ...cordon, at: isoTime(at), ...(drain_at === undefined ? {} : { drain_at: isoTime(drain_at) }) };
 }
 
-const ClusterDocument = z.strictObject({
+export const ClusterDocument = z.strictObject({
   cluster: z.string(),
   cluster_id: z.string(),
   name: z.string().describe("the machine of whoever answers"),

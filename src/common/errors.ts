@@ -18,6 +18,7 @@ export const ERRORS = {
     exit: 78,
     hint: "`claw config check` names every problem at once",
   },
+  wrong_method: { http: 405, exit: 64 },
   not_found: {
     http: 404,
     exit: 66,

@@ -82,5 +82,6 @@ export const LIMITS = {
   recent_specifications: 4096, // kept in memory beside the view
   list_rows: 1000,
   watchers: 4096,
+  http_streams: 256, // answers over HTTP that follow something
   wait_ms: 20_000,
 } as const;

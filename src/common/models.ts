@@ -122,6 +122,9 @@ export const Retry = z.strictObject({
 });
 export type Retry = z.infer<typeof Retry>;
 
+/** The waits of one who asked for retries and said nothing of them. */
+export const RETRY_BACKOFF = { backoff_ms: 1_000, backoff_max_ms: 300_000 } as const;
+
 /** When the node of an attempt is lost: run it elsewhere, or leave it, so that it never runs twice. */
 const ON_LOST = ["retry", "fail"] as const;
 export type OnLost = (typeof ON_LOST)[number];

@@ -20,7 +20,7 @@ import { openLease } from "../communication/lease.ts";
 import { type LogUpkeep, openLog } from "../communication/log.ts";
 import type { CommandAnswers, CommandType } from "../communication/messages.ts";
 import type { Role } from "../communication/permissions.ts";
-import type { QueryAnswers, QueryRequest } from "../communication/queries.ts";
+import type { QueryAnswers, QueryRequest, QueryType } from "../communication/queries.ts";
 import { RequestClient } from "../communication/request.ts";
 import { openSnapshots } from "../communication/snapshots.ts";
 import { openStores, removeOutput } from "../communication/stores.ts";
@@ -30,8 +30,10 @@ import type { Committed } from "./committer.ts";
 import { Desk } from "./desk.ts";
 import { explained } from "./differing.ts";
 import { coordinatorId, Election } from "./election.ts";
-import { type HttpQuery, type HttpServer, httpApp, serveHttp } from "./http/server.ts";
+import type { HttpSource } from "./http/api.ts";
+import type { HttpServer } from "./http/server.ts";
 import { httpToken } from "./http/token.ts";
+import { Metrics } from "./metrics.ts";
 import { Peers } from "./peers.ts";
 import { openView, renewView } from "./recovery.ts";
 import { SnapshotRequests } from "./snapshot-requests.ts";
@@ -58,6 +60,7 @@ const SETTLE_MS = 1_000;
 export class Coordinator implements Service {
   readonly name = "coordinator";
   readonly #options: CoordinatorOptions;
+  readonly #metrics = new Metrics();
   #broker: Broker | undefined;
   #connection: NatsConnection | undefined;
   #bus: CoordinatorBus | undefined;
@@ -146,7 +149,7 @@ export class Coordinator implements Service {
     });
     this.#snapshot_requests = new SnapshotRequests(runtime, this.#snapshots);
     await this.#snapshots.start();
-    this.#serveHttp();
+    await this.#serveHttp();
     this.#writeEndpoint();
   }
 
@@ -183,6 +186,8 @@ export class Coordinator implements Service {
           }
         },
         failed: (error) => onFailed(explained(error, paths.coordinator_dir)),
+        decided: (event, state) => this.#metrics.decided(event, state),
+        appended: (ms) => this.#metrics.appended(ms),
       },
       {
         ...{ cluster, name },
@@ -212,24 +217,42 @@ export class Coordinator implements Service {
     });
   }
 
-  #serveHttp(): void {
+  async #serveHttp(): Promise<void> {
     const { config, paths, logger, runtime } = this.#options;
     if (!config.http.enabled) return;
     const token = httpToken(join(paths.coordinator_dir, "http-token"), runtime);
-    const source = {
+    // What it is made of takes its time to load: whoever does without it does not wait for it.
+    const { serveHttp } = await import("./http/server.ts");
+    this.#http = serveHttp(this.#httpSource(), token, config.http.host, config.http.port);
+    logger.debug("HTTP endpoint", { url: this.#http.url });
+  }
+
+  #httpSource(): HttpSource {
+    const { runtime, onFailed: failed } = this.#options;
+    return {
+      runtime,
       failing: () => {
         const leads = this.#terms?.leader !== undefined || this.#election?.holder !== undefined;
         return leads ? [] : ["nobody leads"];
       },
-      ask: <T extends HttpQuery>(type: T, request: Omit<QueryRequest<T>, "seen">) => this.#ask(type, request),
-      failed: this.#options.onFailed,
+      query: (type, request) => this.#ask(type, request),
+      client: () => this.#asClient(),
+      metrics: () => {
+        const terms = this.#required(this.#terms);
+        return this.#metrics.text({
+          leading: terms.leader,
+          sequence: terms.sequence,
+          started_at: this.#started_at,
+          wall_ms: runtime.wall_ms(),
+          monotonic_ms: runtime.monotonic_ms(),
+        });
+      },
+      failed,
     };
-    this.#http = serveHttp(httpApp(source, token, config.http.host), config.http.host, config.http.port);
-    logger.debug("HTTP endpoint", { url: this.#http.url });
   }
 
   /** Answered here by who leads; a follower asks the leader, as any client does. */
-  #ask<T extends HttpQuery>(type: T, request: Omit<QueryRequest<T>, "seen">): Promise<QueryAnswers[T]> {
+  #ask<T extends QueryType>(type: T, request: Omit<QueryRequest<T>, "seen">): Promise<QueryAnswers[T]> {
     if (this.#terms?.leader === undefined) return this.#asClient().query(type, request);
     const { promise, resolve, reject } = Promise.withResolvers<QueryAnswers[T]>();
     this.#required(this.#desk).query(type, request, {

@@ -4,8 +4,10 @@ import type { ClawError } from "../common/errors.ts";
 import type { DownMessage } from "../communication/messages.ts";
 import type { FindKey } from "../core/decide.ts";
 import type { PastView } from "../core/decide-retry.ts";
+import type { Event } from "../core/event.ts";
 import type { PlacementSettings } from "../core/place.ts";
 import type { FindPrunable, Retention } from "../core/prune.ts";
+import type { State } from "../core/state.ts";
 import type { Material } from "./assign.ts";
 import type { Committed, OutgoingBatch } from "./committer.ts";
 
@@ -36,6 +38,8 @@ export interface LeaderOptions {
   abandoned_after_ms: number;
   retention: Retention;
   placement: PlacementSettings;
+  /** Told of each event as it is decided: for figures, nothing rests on it. */
+  decided?: (event: Event, state: State) => void;
   /** From 0 up to 1: spreads retries over time. */
   chance: () => number;
 }

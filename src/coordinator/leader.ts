@@ -82,7 +82,10 @@ export class Leader {
       epoch,
       (batch) => world.append(batch),
       (committed) => this.#onCommitted(committed),
-      (event) => this.#alarms.noted(state, event),
+      (event) => {
+        this.#alarms.noted(state, event);
+        options.decided?.(event, state);
+      },
     );
     this.#admission = new Admission((bytes) => this.#committer.fits(bytes));
     this.#liveness = this.#watchNodes(now);

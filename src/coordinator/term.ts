@@ -18,7 +18,7 @@ import type { View } from "../storage/view.ts";
 import type { Committed } from "./committer.ts";
 import { Leader } from "./leader.ts";
 import { leaderView } from "./leader-view.ts";
-import type { Anchor, Now } from "./leader-world.ts";
+import type { Anchor, LeaderOptions, Now } from "./leader-world.ts";
 import { Replica } from "./replica.ts";
 
 export interface TermOptions {
@@ -45,6 +45,9 @@ export interface TermsWorld {
   leads: (leads: boolean) => void;
   /** Makes the view anew: the log does not go on from it any more, or it is not what was folded into it. */
   renew: (why: ClawError) => Promise<void>;
+  /** Told of what a leader decides, and of how long each append took, for figures. */
+  decided?: LeaderOptions["decided"];
+  appended?: (ms: number) => void;
   /** What waiting does not cure. */
   failed: (error: unknown) => void;
 }
@@ -226,6 +229,7 @@ export class Terms {
           fresh_cluster_id: randomHex(runtime, 16),
           abandoned_after_ms: ABANDONED_AFTER_MS,
           chance: () => randomUnit(runtime),
+          ...(this.#world.decided === undefined ? {} : { decided: this.#world.decided }),
         },
         this.#now(),
         this.#anchor,
@@ -249,10 +253,15 @@ export class Terms {
   }
 
   #append(term: number, nonce: string, sequence: number, payload: Uint8Array): void {
-    const appended = this.#world.log.append(sequence, nonce, payload);
+    const { runtime, log } = this.#world;
+    const begun_ms = runtime.monotonic_ms();
+    const appended = log.append(sequence, nonce, payload);
     // In the order of the appends: an acknowledgement that was lost and looked up comes after a later one's.
     this.#appended = Promise.all([appended, this.#appended]).then(
-      ([result]) => this.#guard(() => this.#onAppended(term, sequence, result)),
+      ([result]) => {
+        if (result === "stored") this.#world.appended?.(runtime.monotonic_ms() - begun_ms);
+        this.#guard(() => this.#onAppended(term, sequence, result));
+      },
       (error: unknown) => this.#world.failed(error),
     );
   }

@@ -110,12 +110,24 @@ test("a follower answers over HTTP what the leader says", async () => {
   const headers = { authorization: `Bearer ${readFileSync(token_file, "utf8").trim()}` };
   const ready = await fetch(`${http_url}/readyz`);
   expect([ready.status, await ready.json()]).toEqual([200, { ready: true, failing: [] }]);
-  const status = (await (await fetch(`${http_url}/api/v1/status`, { headers })).json()) as Status;
+  const status = (await (await fetch(`${http_url}/api/v1/cluster`, { headers })).json()) as Status;
   expect(status.coordinators.map(({ leads }) => leads)).toEqual([true, false]);
   const { tasks } = (await (await fetch(`${http_url}/api/v1/tasks`, { headers })).json()) as {
     tasks: { name: string }[];
   };
   expect(tasks.map(({ name }) => name)).toEqual(["seen"]);
+  // What is written there is written by who leads, too.
+  const submitted = await fetch(`${http_url}/api/v1/tasks`, {
+    method: "POST",
+    headers: { ...headers, "content-type": "application/json" },
+    body: JSON.stringify({ noop: true, name: "through a follower" }),
+  });
+  const { ids } = (await submitted.json()) as { ids: string[] };
+  expect([submitted.status, ids.length]).toEqual([201, 1]);
+  const task = await fetch(`${http_url}/api/v1/tasks/${ids[0]}`, { headers });
+  expect(await task.json()).toMatchObject({ name: "through a follower" });
+  const figures = await (await fetch(`${http_url}/metrics`, { headers })).text();
+  expect(figures).toContain("claw_leader 0\n");
 }, 60_000);
 
 test("one follows a coordinator with a NATS of its own, and goes on from its view when that machine is gone", async () => {

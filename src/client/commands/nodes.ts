@@ -1,10 +1,9 @@
 // `nodes`: list them, look at one, take them out of service and back.
 
 import { nodeDocument } from "../../common/documents.ts";
-import { ClawError } from "../../common/errors.ts";
+import { findNodes } from "../../common/find-nodes.ts";
 import { LIMITS } from "../../common/limits.ts";
 import type { NodeView, TaskView } from "../../common/models.ts";
-import { nearest } from "../../common/nearest.ts";
 import { isoTime } from "../../common/runtime.ts";
 import { formatDuration, formatSize, plural } from "../../common/units.ts";
 import type { RequestClient } from "../../communication/request.ts";
@@ -58,28 +57,8 @@ function outOfService({ name, status, reason, cordon }: NodeView): string {
   return `${name} is being shut down: ${cordon.reason}; claw nodes resume ${name}`;
 }
 
-/** By name, by id or by a unique beginning of an id; a name that several have stands for none. */
 export async function nodesNamed(client: RequestClient, words: readonly string[]): Promise<NodeView[]> {
-  const { nodes } = await client.query("node.list", {});
-  return words.map((word) => {
-    const exact = nodes.filter(({ id, name }) => id === word || name === word);
-    const found =
-      exact.length > 0 ? exact : nodes.filter(({ id }) => id.startsWith(word) || id.startsWith(`node_${word}`));
-    const [node] = found;
-    if (node === undefined) {
-      const near = nearest(
-        word,
-        nodes.flatMap(({ id, name }) => [id, name]),
-      );
-      throw new ClawError("not_found", `there is no node ${word}`, {
-        hint: near === undefined ? "`claw nodes` lists them" : `did you mean ${near}?`,
-        field: word,
-      });
-    }
-    if (found.length === 1) return node;
-    const names = found.map(({ id }) => id).join(", ");
-    throw new ClawError("ambiguous", `${word} may be ${names}`, { hint: "type the id", field: word });
-  });
+  return findNodes((await client.query("node.list", {})).nodes, words);
 }
 
 export async function showNodesCommand(

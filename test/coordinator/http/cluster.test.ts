@@ -1,10 +1,14 @@
-// The HTTP endpoint of a coordinator that leads a cluster: what it tells is what the command line tells.
+// The HTTP endpoint of a coordinator that leads a cluster: what it tells is what the command line tells, and what it
+// changes is changed for everybody. Each answer is held to the description in /openapi.json.
 
-import { afterAll, beforeAll, expect, test } from "bun:test";
-import { readFileSync, statSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { ClusterState, NodeView, TaskView } from "../../../src/common/models.ts";
+import { EventDocument, NodeDocument, TaskDocument } from "../../../src/common/documents.ts";
+import { LIMITS } from "../../../src/common/limits.ts";
+import { readEndpoint } from "../../../src/communication/endpoint.ts";
 import { type Cluster, openCluster } from "../../cluster.ts";
+import { until } from "../../until.ts";
 
 let cluster: Cluster;
 
@@ -14,55 +18,234 @@ beforeAll(async () => {
 
 afterAll(() => cluster.close());
 
-async function get<T>(path: string): Promise<T> {
-  const response = await cluster.http(path);
-  expect([path, response.status]).toEqual([path, 200]);
-  return (await response.json()) as T;
+function request(path: string, init: RequestInit = {}): Promise<Response> {
+  const { http_url, token_file } = readEndpoint(cluster.paths.data_dir)!;
+  const token = readFileSync(token_file!, "utf8").trim();
+  return fetch(`${http_url}${path}`, { ...init, headers: { authorization: `Bearer ${token}`, ...init.headers } });
 }
 
-test("status, nodes and tasks, with a list that is filtered and goes on where it ended", async () => {
-  const noop = { argv: [], needs: { executor: "noop" as const } };
-  const ids: string[] = [];
-  for (const label of ["a", "b", "a"]) {
-    const { number } = await cluster.submit({ ...noop, name: `task ${label}`, labels: { label } });
-    ids.unshift((await cluster.finished(number)).id);
+function send(path: string, body?: unknown, method = "POST"): Promise<Response> {
+  const json = { headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+  return request(path, { method, ...(body === undefined ? {} : json) });
+}
+
+async function ok<T>(response: Promise<Response>, status = 200): Promise<T> {
+  const answered = await response;
+  const document = await answered.json();
+  expect([answered.status, document]).toEqual([status, document]);
+  return document as T;
+}
+
+async function refused(response: Promise<Response>): Promise<{ status: number; code: string; field?: string }> {
+  const answered = await response;
+  const { error } = (await answered.json()) as { error: { code: string; message: string; field?: string } };
+  expect(error.message.length).toBeGreaterThan(5);
+  return { status: answered.status, code: error.code, ...(error.field === undefined ? {} : { field: error.field }) };
+}
+
+const submit = async (body: object): Promise<string> => {
+  const { ids } = await ok<{ ids: string[] }>(send("/api/v1/tasks", body), 201);
+  return ids[0]!;
+};
+
+const finished = (id: string): Promise<Task> => ok<Task>(request(`/api/v1/tasks/${id}?wait_ms=${LIMITS.wait_ms}`));
+
+type Task = ReturnType<typeof TaskDocument.parse>;
+type List = { tasks: Task[]; cursor?: string };
+
+describe("tasks", () => {
+  test("are submitted, waited for, shown and listed", async () => {
+    const ids: string[] = [];
+    for (const label of ["a", "b", "a"]) {
+      const id = await submit({ command: ["echo", label], name: `task ${label}`, labels: { label } });
+      const task = TaskDocument.parse(await finished(id));
+      expect(task).toMatchObject({ id, status: "completed", exit_code: 0, stdout_tail: `${label}\n` });
+      ids.unshift(id);
+    }
+    const first = await ok<List>(request("/api/v1/tasks?limit=2"));
+    const second = await ok<List>(request(`/api/v1/tasks?limit=2&cursor=${first.cursor}`));
+    expect([...first.tasks, ...second.tasks].map(({ id }) => id)).toEqual(ids);
+    expect(second.cursor).toBeUndefined();
+    const labelled = await ok<List>(request("/api/v1/tasks?label=label%3Da&status=completed"));
+    expect(labelled.tasks.map(({ id }) => id)).toEqual([ids[0]!, ids[2]!]);
+    expect((await ok<List>(request("/api/v1/tasks?name=task%20b"))).tasks.map(({ id }) => id)).toEqual([ids[1]!]);
+    expect((await ok<List>(request("/api/v1/tasks?status=running&status=pending"))).tasks).toEqual([]);
+    const { stdout } = await cluster.runCli(["show", ids[0]!, "--json"]);
+    expect(await ok<object>(request(`/api/v1/tasks/${ids[0]}`))).toEqual(JSON.parse(stdout) as object);
+  });
+
+  test("an array is one task; its members are listed by it", async () => {
+    const id = await submit({ shell: "echo got {}", inputs: ["x y", "z"] });
+    expect(await finished(id)).toMatchObject({ array: true, counts: { total: 2, completed: 2 } });
+    const { tasks } = await ok<List>(request(`/api/v1/tasks?of=${id}`));
+    expect(tasks.map((task) => [task.id, task.stdout_tail])).toEqual([
+      [`${id}.0`, "got x y\n"],
+      [`${id}.1`, "got z\n"],
+    ]);
+    const counted = await submit({ noop: true, array: 1000 });
+    expect(await finished(counted)).toMatchObject({ counts: { completed: 1000 } });
+  });
+
+  test("several at once are all of them or none", async () => {
+    const { ids } = await ok<{ ids: string[] }>(
+      send("/api/v1/tasks/batch", { tasks: [{ command: ["true"] }, { command: ["false"] }] }),
+      201,
+    );
+    expect(await Promise.all(ids.map(async (id) => (await finished(id)).status))).toEqual(["completed", "failed"]);
+    const before = (await ok<List>(request("/api/v1/tasks?limit=1000"))).tasks.length;
+    const wrong = { tasks: [{ command: ["true"] }, { shell: "x", env: { LD_PRELOAD: "x" } }] };
+    expect(await refused(send("/api/v1/tasks/batch", wrong))).toMatchObject({ field: "tasks.1.env.LD_PRELOAD" });
+    expect((await ok<List>(request("/api/v1/tasks?limit=1000"))).tasks.length).toBe(before);
+  });
+
+  test("whatever the command line can ask of a node can be asked here", async () => {
+    const wanted = {
+      ...{ cpu_millis: 250, memory_mib: 1, tags: [], strategy: "pack" as const, exclusive: true },
+      where: [{ attribute: "os", op: "=" as const, values: [process.platform] }],
+    };
+    const id = await submit({ noop: true, ...wanted });
+    expect((await finished(id)).specification.needs).toMatchObject(wanted);
+  });
+
+  test("a key makes one task of two requests, and no other of it", async () => {
+    const task = { command: ["true"], key: "nightly" };
+    const made = await ok<{ ids: string[]; existing: boolean }>(send("/api/v1/tasks", task), 201);
+    const again = await ok<{ ids: string[]; existing: boolean }>(send("/api/v1/tasks", task), 200);
+    expect([made.existing, again]).toEqual([false, { ids: made.ids, existing: true }]);
+    expect(await refused(send("/api/v1/tasks", { command: ["false"], key: "nightly" }))).toMatchObject({ status: 409 });
+  });
+
+  test("are cancelled, and what is over runs again as another one", async () => {
+    const id = await submit({ command: ["sleep", "600"], grace_ms: 100 });
+    await cluster.started((await cluster.client.query("task.resolve", { refs: [id] })).refs[0]!.number);
+    expect(await ok<object>(send(`/api/v1/tasks/${id}/cancel`))).toEqual({ cancelled: 0, stopping: 1, finished: 0 });
+    expect(await finished(id)).toMatchObject({ status: "cancelled" });
+    const failed = await submit({ command: ["false"], retry: { limit: 1, backoff_ms: 1 } });
+    expect((await finished(failed)).attempts).toMatchObject([{ attempt: 1, exit_code: 1 }]);
+    const again = await ok<{ id: string; count: number }>(send(`/api/v1/tasks/${failed}/retry`), 201);
+    expect(await finished(again.id)).toMatchObject({ retry_of: failed, status: "failed" });
+    const none = send(`/api/v1/tasks/${failed}/retry`, { statuses: ["completed"] });
+    expect(await refused(none)).toEqual({ status: 409, code: "conflict", field: "statuses" });
+  });
+
+  test("their output is followed as it comes, and read afterwards", async () => {
+    // A fifo: the task goes on when the test has seen what it wrote.
+    const fifo = join(cluster.cwd, "go");
+    expect(Bun.spawnSync(["mkfifo", fifo]).exitCode).toBe(0);
+    const id = await submit({ shell: "echo one; echo two >&2; read line < go; echo three", cwd: cluster.cwd });
+    const live = await request(`/api/v1/tasks/${id}/logs?follow=true&stream=stdout`);
+    expect(live.headers.get("content-type")).toBe("text/plain; charset=utf-8");
+    let text = "";
+    const reading = (async () => {
+      for await (const part of live.body!) text += Buffer.from(part).toString();
+    })();
+    await until(() => text.includes("one") || undefined, "the first line");
+    writeFileSync(fifo, "\n");
+    await reading;
+    expect(text).toBe("one\nthree\n");
+    expect(await (await request(`/api/v1/tasks/${id}/logs?stream=stderr`)).text()).toBe("two\n");
+    expect(await refused(request(`/api/v1/tasks/${await submit({ noop: true, array: 2 })}/logs`))).toMatchObject({
+      status: 400,
+      field: "id",
+    });
+  });
+});
+
+test("nodes are shown, taken out of service and back; one that is there is not removed", async () => {
+  const { nodes } = await ok<{ nodes: object[] }>(request("/api/v1/nodes"));
+  expect(nodes.map((node) => NodeDocument.parse(node))).toMatchObject([{ name: "worker-1", status: "online" }]);
+  const drained = await ok<object>(send("/api/v1/nodes/worker-1/drain", { reason: "new disk", deadline_ms: 60_000 }));
+  expect(drained).toMatchObject({ status: "maintenance", cordon: { reason: "new disk" } });
+  expect(await ok<object>(send("/api/v1/nodes/worker-1/resume"))).toMatchObject({ status: "online" });
+  expect(await refused(send("/api/v1/nodes/worker-1", undefined, "DELETE"))).toMatchObject({ status: 409 });
+  expect(await refused(request("/api/v1/nodes/worker-2"))).toMatchObject({ status: 404 });
+});
+
+describe("events", () => {
+  /** Reads a stream until it has said so many events of a kind. */
+  async function stream(path: string, count: number, headers: Record<string, string> = {}): Promise<EventDocument[]> {
+    const stop = new AbortController();
+    const response = await request(path, { headers: { accept: "text/event-stream", ...headers }, signal: stop.signal });
+    expect(response.headers.get("content-type")).toContain("text/event-stream");
+    let text = "";
+    const found: EventDocument[] = [];
+    for await (const part of response.body!) {
+      text += Buffer.from(part).toString();
+      const messages = text.split("\n\n");
+      text = messages.pop() ?? "";
+      for (const message of messages) {
+        const fields = new Map(message.split("\n").map((line) => line.split(/: (.*)/s) as [string, string]));
+        if (!fields.has("id")) continue;
+        const event = EventDocument.parse(JSON.parse(fields.get("data")!));
+        expect([fields.get("id"), fields.get("event")]).toEqual([event.id, event.type]);
+        found.push(event);
+      }
+      if (found.length >= count) break;
+    }
+    stop.abort();
+    return found;
   }
-  const status = await get<ClusterState>("/api/v1/status");
-  expect(status).toMatchObject({ nodes: { total: 1, online: 1 }, http_url: cluster.coordinator.http_url! });
-  expect(status.tasks.completed).toBe(3);
-  const [node] = await get<NodeView[]>("/api/v1/nodes");
-  expect(node).toMatchObject({ name: "worker-1", status: "online", completed: 3 });
-  type List = { tasks: TaskView[]; cursor?: string };
-  const first = await get<List>("/api/v1/tasks?limit=2");
-  const second = await get<List>(`/api/v1/tasks?limit=2&cursor=${first.cursor}`);
-  expect([...first.tasks, ...second.tasks].map(({ id }) => id)).toEqual(ids);
-  expect(second.cursor).toBeUndefined();
-  const labelled = await get<List>("/api/v1/tasks?label=label%3Da&status=completed");
-  expect(labelled.tasks.map(({ id }) => id)).toEqual([ids[0]!, ids[2]!]);
-  expect((await get<List>("/api/v1/tasks?name=task%20b")).tasks.map(({ id }) => id)).toEqual([ids[1]!]);
-  expect((await get<List>("/api/v1/tasks?status=running")).tasks).toEqual([]);
-  const refused = await cluster.http("/api/v1/tasks?cursor=1.-5");
-  expect([refused.status, await refused.json()]).toEqual([
-    400,
-    { error: expect.objectContaining({ field: "cursor" }) },
-  ]);
+  test("come as a page, or as a stream that goes on where another one ended", async () => {
+    const page = await ok<{ events: EventDocument[]; cursor: string }>(request("/api/v1/events?after=0&limit=1000"));
+    const streamed = await stream("/api/v1/events?after=0", page.events.length);
+    expect(streamed.slice(0, page.events.length)).toEqual(page.events);
+    const middle = page.events[3]!.id;
+    const resumed = await stream("/api/v1/events", page.events.length - 4, { "last-event-id": middle });
+    expect(resumed.slice(0, page.events.length - 4)).toEqual(page.events.slice(4));
+  });
+
+  test("are told when they happen", async () => {
+    const { cursor } = await ok<{ cursor: string }>(request("/api/v1/events"));
+    const hearing = stream(`/api/v1/events?after=${cursor}&type=task.completed`, 1);
+    const id = await submit({ noop: true });
+    expect(await hearing).toMatchObject([{ type: "task.completed", task: id }]);
+  });
+
+  test("a place that is none is refused before the stream begins", async () => {
+    const response = request("/api/v1/events", { headers: { accept: "text/event-stream", "last-event-id": "x" } });
+    expect(await refused(response)).toMatchObject({ status: 400, field: "after" });
+    expect(await refused(request("/api/v1/events?task=task_00000000"))).toMatchObject({ status: 404 });
+  });
+});
+
+test("figures are in Prometheus' format", async () => {
+  const text = await (await request("/metrics")).text();
+  for (const line of text.trimEnd().split("\n")) {
+    expect(line).toMatch(/^(# (HELP|TYPE) [a-z_]+ .+|[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? -?[0-9.e+-]+)$/);
+  }
+  const value = (name: string): number => Number(new RegExp(`^${name} (.*)$`, "m").exec(text)?.[1]);
+  expect(value("claw_leader")).toBe(1);
+  expect(value('claw_tasks\\{status="completed"\\}')).toBeGreaterThan(1000);
+  expect(value("claw_log_append_seconds_count")).toBeGreaterThan(5);
+  expect(value('claw_placement_seconds_bucket\\{le="\\+Inf"\\}')).toBe(value("claw_placement_seconds_count"));
+  expect(value('claw_nodes\\{status="online"\\}')).toBe(1);
+});
+
+test("a method that a path has not is 405, and says which it has", async () => {
+  for (const [method, path, allowed] of [
+    ["PUT", "/api/v1/tasks", "GET, POST"],
+    ["DELETE", "/api/v1/cluster", "GET"],
+    ["POST", "/api/v1/nodes/worker-1", "GET, DELETE"],
+  ] as const) {
+    const response = await request(path, { method });
+    expect([path, response.status, response.headers.get("allow")]).toEqual([path, 405, allowed]);
+  }
 });
 
 test("nobody else has the token, and it is the same after a restart", async () => {
   const path = join(cluster.folder, "http-token");
   const token = readFileSync(path, "utf8");
   expect(statSync(path).mode & 0o777).toBe(0o600);
-  const url = `${cluster.coordinator.http_url}/api/v1/status`;
+  const url = `${cluster.coordinator.http_url}/api/v1/cluster`;
   expect((await fetch(url)).status).toBe(401);
   await cluster.stopCoordinator();
-  expect(
-    await fetch(url).then(
-      ({ status }) => status,
-      () => "gone",
-    ),
-  ).toBe("gone");
+  const gone = await fetch(url).then(
+    ({ status }) => status,
+    () => "gone",
+  );
+  expect(gone).toBe("gone");
   await cluster.startCoordinator();
   expect(readFileSync(path, "utf8")).toBe(token);
-  expect((await cluster.http("/readyz")).status).toBe(200);
-  expect((await get<ClusterState>("/api/v1/status")).epoch).toBe(2);
+  expect((await request("/readyz")).status).toBe(200);
+  expect(await ok<{ epoch: number }>(request("/api/v1/cluster"))).toMatchObject({ epoch: 2 });
 });

@@ -3,19 +3,17 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { ClawError } from "../../../src/common/errors.ts";
 import { LIMITS } from "../../../src/common/limits.ts";
+import { systemRuntime } from "../../../src/common/runtime.ts";
 import { VERSION } from "../../../src/common/version.ts";
-import type { QueryRequest } from "../../../src/communication/queries.ts";
-import {
-  type HttpQuery,
-  type HttpServer,
-  type HttpSource,
-  httpApp,
-  serveHttp,
-} from "../../../src/coordinator/http/server.ts";
+import type { QueryRequest, QueryType } from "../../../src/communication/queries.ts";
+import type { HttpSource } from "../../../src/coordinator/http/api.ts";
+import { httpApp } from "../../../src/coordinator/http/app.ts";
+import { type HttpServer, serveHttp } from "../../../src/coordinator/http/server.ts";
+import { Streams } from "../../../src/coordinator/http/streams.ts";
 
 const TOKEN = "t".repeat(43);
 const AUTHORIZED = { authorization: `Bearer ${TOKEN}` };
-const API = ["/api/v1/status", "/api/v1/nodes", "/api/v1/tasks"];
+const API = ["/api/v1/cluster", "/api/v1/nodes", "/api/v1/tasks", "/metrics", "/openapi.json", "/api/v1/no-such"];
 
 interface Answered {
   status: number;
@@ -34,18 +32,20 @@ function endpoint(source: Partial<HttpSource> = {}, host = "127.0.0.1"): Endpoin
   const asked: Endpoint["asked"] = [];
   const bugs: unknown[] = [];
   const answers = {
+    runtime: systemRuntime,
     failing: () => [],
-    ask: async (type: HttpQuery, request: QueryRequest<"task.list">) => {
+    metrics: () => "claw_leader 1",
+    query: async (type: QueryType, request: QueryRequest<"task.list">) => {
       await Promise.resolve();
-      if (type === "cluster.status") return { status: { cluster: "c" } };
-      if (type === "node.list") return { nodes: [{ id: "node_1" }] };
+      if (type === "cluster.status") return { status: { cluster: "c", started_at: 0 } };
+      if (type === "node.list") return { nodes: [2, 1, 3].map((at) => ({ id: `node_${at}`, registered_at: 0 })) };
       asked.push(request);
       return { tasks: [], cursor: "7.0" };
     },
     failed: (error: unknown) => void bugs.push(error),
     ...source,
   } as unknown as HttpSource;
-  const app = httpApp(answers, TOKEN, host);
+  const app = httpApp(answers, TOKEN, host, new Streams());
   const get = async (path: string, headers: Record<string, string> = AUTHORIZED): Promise<Answered> => {
     const response = await app.request(path, { headers: { host: "localhost:7433", ...headers } });
     return { status: response.status, headers: response.headers, body: await response.json() };
@@ -78,7 +78,7 @@ describe("without a token", () => {
     const { get } = endpoint();
     const wrong = ["", "Bearer", "Bearer ", TOKEN, `Basic ${TOKEN}`, `Bearer ${TOKEN}x`, `Bearer ${TOKEN.slice(1)}`];
     for (const authorization of [...wrong, `Bearer ${"u".repeat(43)}`]) {
-      expect([authorization, (await get("/api/v1/status", { authorization })).status]).toEqual([authorization, 401]);
+      expect([authorization, (await get("/api/v1/cluster", { authorization })).status]).toEqual([authorization, 401]);
     }
     expect((await get("/api/v1/no-such", {})).status).toBe(401);
   });
@@ -94,12 +94,15 @@ describe("without a token", () => {
 describe("with the token", () => {
   test("there are the status, the nodes and the tasks", async () => {
     const { get, asked } = endpoint();
-    const answers = await Promise.all(API.map((path) => get(path)));
+    const answers = await Promise.all(API.slice(0, 3).map((path) => get(path)));
+    const [one, two, three] = [1, 2, 3].map((at) => ({ id: `node_${at}`, registered_at: "1970-01-01T00:00:00.000Z" }));
     expect(answers.map(({ status, body }) => [status, body])).toEqual([
-      [200, { cluster: "c" }],
-      [200, [{ id: "node_1" }]],
+      [200, { cluster: "c", started_at: "1970-01-01T00:00:00.000Z" }],
+      [200, { nodes: [one, two, three] }],
       [200, { tasks: [], cursor: "7.0" }],
     ]);
+    expect((await get("/api/v1/nodes?limit=2")).body).toEqual({ nodes: [one, two], cursor: "node_2" });
+    expect((await get("/api/v1/nodes?limit=2&cursor=node_2")).body).toEqual({ nodes: [three] });
     expect(answers.every(({ headers }) => headers.get("cache-control") === "no-store")).toBe(true);
     expect(asked).toEqual([{ limit: 100 }]);
   });
@@ -138,6 +141,8 @@ describe("with the token", () => {
       [`cursor=${"1".repeat(65)}`, "cursor"],
       ["statu=running", "statu"],
       ["number=1", "number"],
+      ["of=&of=x", "of"],
+      ["priority=high&priority=low", "priority"],
     ];
     for (const [query, field] of wrong) {
       const answer = await get(`/api/v1/tasks?${query}`);
@@ -146,17 +151,20 @@ describe("with the token", () => {
     }
     expect(errorOf(await get("/api/v1/tasks?statu=running")).hint).toContain("status");
     expect(errorOf(await get("/api/v1/tasks?zzzzzzzz=1")).hint).toContain("limit, cursor");
+    for (const path of ["/api/v1/cluster", "/api/v1/nodes/n", "/api/v1/tasks/1", "/metrics"]) {
+      expect([path, errorOf(await get(`${path}?limt=1`)).field]).toEqual([path, "limt"]);
+    }
     expect(asked).toEqual([]);
   });
 
   test("one that does not lead says so, and a refusal keeps its status", async () => {
     const { get, bugs } = endpoint({
-      ask: (type) => {
+      query: (type) => {
         if (type === "cluster.status") throw new ClawError("not_leading", "this coordinator is not leading");
         return Promise.reject(new ClawError("bad_request", "no such cursor", { field: "cursor" }));
       },
     });
-    const status = await get("/api/v1/status");
+    const status = await get("/api/v1/cluster");
     expect([status.status, errorOf(status)]).toEqual([
       503,
       { code: "not_leading", message: "this coordinator is not leading", hint: expect.any(String) },
@@ -167,7 +175,7 @@ describe("with the token", () => {
   test("a bug is answered, and told to whoever runs the coordinator", async () => {
     const bug = new Error("a bug");
     const { get, bugs } = endpoint({
-      ask: () => Promise.reject(bug),
+      query: () => Promise.reject(bug),
     });
     expect([(await get("/api/v1/nodes")).status, bugs]).toEqual([500, [bug]]);
   });
@@ -198,7 +206,7 @@ describe("the name that it is called by", () => {
       const { get } = endpoint({}, host);
       for (const name of OWN) expect([name, (await get("/health", { host: name })).status]).toEqual([name, 200]);
       for (const name of FOREIGN) {
-        const answer = await get("/api/v1/status", { ...AUTHORIZED, host: name });
+        const answer = await get("/api/v1/cluster", { ...AUTHORIZED, host: name });
         expect([name, answer.status, errorOf(answer).field]).toEqual([name, 403, "host"]);
         expect((await get("/health", { host: name })).status).toBe(403);
       }
@@ -209,8 +217,8 @@ describe("the name that it is called by", () => {
     for (const host of ["0.0.0.0", "10.0.0.5", "claw.example"]) {
       const { get } = endpoint({}, host);
       for (const name of ["claw.example:7433", "10.0.0.5", "localhost"]) {
-        expect((await get("/api/v1/status", { ...AUTHORIZED, host: name })).status).toBe(200);
-        expect((await get("/api/v1/status", { host: name })).status).toBe(401);
+        expect((await get("/api/v1/cluster", { ...AUTHORIZED, host: name })).status).toBe(200);
+        expect((await get("/api/v1/cluster", { host: name })).status).toBe(401);
       }
     }
   });
@@ -224,7 +232,7 @@ describe("a server", () => {
 
   function serve(host: string, port: number): HttpServer {
     const source = { failing: () => [] } as unknown as HttpSource;
-    const server = serveHttp(httpApp(source, TOKEN, host), host, port);
+    const server = serveHttp(source, TOKEN, host, port);
     servers.push(server);
     return server;
   }

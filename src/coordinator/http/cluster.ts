@@ -1,0 +1,169 @@
+// The cluster over HTTP: what it is, what happened in it, and its figures for Prometheus.
+
+import { streamSSE } from "hono/streaming";
+import { ClusterDocument, clusterDocument, EventDocument } from "../../common/documents.ts";
+import { ClawError } from "../../common/errors.ts";
+import { findNodes } from "../../common/find-nodes.ts";
+import { LIMITS } from "../../common/limits.ts";
+import type { QueryAnswers, QueryRequest } from "../../communication/queries.ts";
+import {
+  createRoute,
+  type HttpSource,
+  json,
+  limitParameter,
+  NO_QUERY,
+  type OpenAPIHono,
+  problems,
+  SECURED,
+  severalOf,
+  waitParameter,
+  z,
+} from "./api.ts";
+import type { Streams } from "./streams.ts";
+
+const ROWS = 100;
+/** A stream that says nothing for longer looks dead to what stands between. */
+const PING_MS = 15_000;
+
+const clusterRoute = createRoute({
+  method: "get",
+  path: "/api/v1/cluster",
+  summary: "The cluster: who leads, who follows, how many nodes and tasks there are",
+  security: SECURED,
+  request: { query: NO_QUERY },
+  responses: { 200: json(ClusterDocument.meta({ id: "Cluster" }), "The cluster as it is"), ...problems() },
+});
+
+const Events = z
+  .strictObject({
+    events: z.array(EventDocument.meta({ id: "Event" })),
+    cursor: z.string(),
+    more: z.boolean().openapi({ description: "there may be others behind the cursor already" }),
+    missed: z.boolean().optional().openapi({ description: "some behind `after` are not in the log any more" }),
+  })
+  .openapi("Events");
+
+const eventsRoute = createRoute({
+  method: "get",
+  path: "/api/v1/events",
+  summary: "What happened: a page of it, or with `Accept: text/event-stream` all of it as it happens",
+  description:
+    "A stream goes on behind `Last-Event-ID` (or `after`), with whichever coordinator answers. An event `missed` says that " +
+    "some are not in the log any more. Without either it begins with the newest `tail`, or now.",
+  security: SECURED,
+  request: {
+    query: z.strictObject({
+      after: z.string().max(64).optional().openapi({ description: "an event's id, or the cursor of the page before" }),
+      tail: limitParameter(LIMITS.list_rows),
+      limit: limitParameter(LIMITS.list_rows).openapi({ description: "of a page" }),
+      wait_ms: waitParameter.openapi({ description: "wait so long for a first one" }),
+      type: severalOf(z.string().max(64)).openapi({ description: "task.failed, or all of a kind: task, node" }),
+      task: z.string().max(64).optional(),
+      node: z.string().max(LIMITS.name_chars).optional(),
+    }),
+  },
+  responses: {
+    200: {
+      description: "Events in the order of the log",
+      content: { "application/json": { schema: Events }, "text/event-stream": { schema: z.string() } },
+    },
+    ...problems(404, 409),
+  },
+});
+
+const metricsRoute = createRoute({
+  method: "get",
+  path: "/metrics",
+  summary: "Figures in Prometheus' text format",
+  security: SECURED,
+  request: { query: NO_QUERY },
+  responses: {
+    200: { description: "Figures", content: { "text/plain": { schema: z.string() } } },
+    ...problems(),
+  },
+});
+
+type EventQuery = Omit<QueryRequest<"event.list">, "seen">;
+
+export function clusterRoutes(app: OpenAPIHono, source: HttpSource, streams: Streams): void {
+  app.openapi(clusterRoute, async (context) => {
+    return context.json(clusterDocument((await source.query("cluster.status", {})).status), 200);
+  });
+  app.openapi(metricsRoute, (context) => {
+    return context.text(source.metrics(), 200, { "Content-Type": "text/plain; version=0.0.4; charset=utf-8" });
+  });
+  app.openapi(eventsRoute, async (context) => {
+    const { limit = ROWS, wait_ms = 0, after, tail, type, task, node } = context.req.valid("query");
+    const filter = await filterOf(source, task, node);
+    const types = type === undefined ? {} : { types: type };
+    const query: EventQuery = { ...filter, ...types, after, tail, limit, wait_ms };
+    if (context.req.header("accept")?.includes("text/event-stream") !== true) {
+      return context.json(await source.query("event.list", query), 200);
+    }
+    const last = context.req.header("last-event-id");
+    const first: EventQuery = { ...query, limit: LIMITS.list_rows, wait_ms: 0, after: last ?? after };
+    // What is refused is refused before the stream begins.
+    const page = await source.query("event.list", first);
+    const open = streams.open(context.req.raw.signal);
+    return streamSSE(context, async (out) => {
+      out.onAbort(open.end);
+      try {
+        await follow(source, first, page, open.signal, (message) => (out.aborted ? gone() : out.writeSSE(message)));
+      } catch (error) {
+        if (!(error instanceof ClawError) && !(error instanceof Gone)) source.failed(error);
+      } finally {
+        open.end();
+      }
+    }) as never;
+  });
+}
+
+/** Whoever asked has left. */
+class Gone extends Error {}
+
+function gone(): never {
+  throw new Gone();
+}
+
+interface Message {
+  id?: string;
+  event?: string;
+  data: string;
+}
+
+async function follow(
+  source: HttpSource,
+  query: EventQuery,
+  first: QueryAnswers["event.list"],
+  ended: AbortSignal,
+  write: (message: Message) => Promise<void>,
+): Promise<void> {
+  const { tail: _tail, ...rest } = query;
+  let page = first;
+  // Headers go out with the first bytes: who opened the stream knows that it is there.
+  await write({ event: "open", data: JSON.stringify({ cursor: page.cursor }) });
+  while (!ended.aborted) {
+    if (page.missed === true) await write({ event: "missed", data: JSON.stringify({ after: query.after }) });
+    for (const event of page.events) {
+      if (ended.aborted) return;
+      await write({ id: event.id, event: event.type, data: JSON.stringify(event) });
+    }
+    if (page.events.length === 0 && !page.more)
+      await write({ event: "ping", data: JSON.stringify({ cursor: page.cursor }) });
+    page = await source.query("event.list", { ...rest, after: page.cursor, wait_ms: page.more ? 0 : PING_MS });
+  }
+}
+
+async function filterOf(
+  source: HttpSource,
+  task: string | undefined,
+  node: string | undefined,
+): Promise<Pick<EventQuery, "number" | "index" | "node">> {
+  const [ref] = task === undefined ? [] : (await source.query("task.resolve", { refs: [task] })).refs;
+  const [one] = node === undefined ? [] : findNodes((await source.query("node.list", {})).nodes, [node]);
+  return {
+    ...(ref === undefined ? {} : { number: ref.number }),
+    ...(ref?.index === undefined ? {} : { index: ref.index }),
+    ...(one === undefined ? {} : { node: one.id }),
+  };
+}

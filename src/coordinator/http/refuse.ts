@@ -1,0 +1,52 @@
+// What is wrong with a request, by the name of the parameter or field, and with the name that was meant.
+
+import type { OpenAPIHono, z } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import { ClawError } from "../../common/errors.ts";
+import { nearest } from "../../common/nearest.ts";
+
+export type Target = "query" | "json" | "param" | "header" | "cookie" | "form";
+
+/** Throws the first thing that is wrong. */
+export function refuse(app: OpenAPIHono, context: Context, target: Target, error: z.core.$ZodError): never {
+  const issue = deepest(error.issues);
+  // A parameter that was given several times is still one parameter.
+  const path = target === "query" ? issue.path.slice(0, 1) : issue.path;
+  const place = path.join(".");
+  if (issue.code !== "unrecognized_keys") {
+    const said = place === "" ? issue.message : `${place}: ${issue.message}`;
+    throw new ClawError("bad_request", said, place === "" ? {} : { field: place });
+  }
+  const [name = ""] = issue.keys;
+  const field = place === "" ? name : `${place}.${name}`;
+  const known = place === "" ? knownNames(app, context, target) : [];
+  const meant = nearest(name, known);
+  const valid = known.length === 0 ? {} : { hint: `there are ${known.join(", ")}` };
+  throw new ClawError("bad_request", `there is no ${target === "query" ? "parameter" : "field"} '${field}'`, {
+    field,
+    ...(meant === undefined ? valid : { hint: `did you mean ${meant}?` }),
+  });
+}
+
+/** Of a choice between shapes the one that came nearest. */
+function deepest(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue {
+  const [issue] = issues;
+  if (issue === undefined) throw new Error("an error without an issue");
+  if (issue.code !== "invalid_union" || issue.errors.length === 0) return issue;
+  const [inner] = issue.errors.map(deepest).sort((one, other) => other.path.length - one.path.length);
+  return inner === undefined ? issue : { ...inner, path: [...issue.path, ...inner.path] };
+}
+
+/** What the route declares. */
+function knownNames(app: OpenAPIHono, context: Context, target: Target): string[] {
+  const { method, routePath } = context.req;
+  for (const definition of app.openAPIRegistry.definitions) {
+    if (definition.type !== "route") continue;
+    const { route } = definition;
+    if (route.method !== method.toLowerCase() || route.path.replaceAll(/\{(\w+)\}/g, ":$1") !== routePath) continue;
+    const body = route.request?.body?.content["application/json"] as { schema?: unknown } | undefined;
+    const schema = (target === "query" ? route.request?.query : body?.schema) as { shape?: object } | undefined;
+    return Object.keys(schema?.shape ?? {});
+  }
+  return [];
+}
