@@ -20,6 +20,9 @@ export const LIMITS = {
   label_chars: 256,
   name_chars: 128,
   script_bytes: 32 * MiB,
+  script_unused_ms: 3_600_000, // a script that no task needs stays so long: its task may be on the way
+  script_cached_ms: 7 * 86_400_000, // on a node that does not run it
+  scripts_look_ms: 600_000, // between two looks for such scripts
   file_chunk_bytes: 128 * KiB,
   argument_bytes: 131_071, // Linux refuses a longer single argument (MAX_ARG_STRLEN)
   // The log

@@ -14,6 +14,7 @@ import {
 } from "nats";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
+import { parseIsoTime } from "../common/runtime.ts";
 import { ensureStream } from "./streams.ts";
 import { subjects } from "./subjects.ts";
 
@@ -21,6 +22,8 @@ const TIMEOUT_MS = 10_000;
 /** On the first chunk: how many there are. */
 const CHUNKS = "Claw-Chunks";
 const NOT_FOUND = 404;
+/** The server's own, on what it reads. */
+const STORED_AT = "Nats-Time-Stamp";
 /** The code of this refusal is the one of every store that fails; only its words tell it from a full disk. */
 const STORED_ALREADY = /per subject/;
 
@@ -100,6 +103,35 @@ export class FileStore {
     } catch (error) {
       throw new ClawError("broker", `cannot read the file ${sha256}: ${messageOf(error)}`, { cause: error });
     }
+  }
+
+  /** The hashes of those that are stored. */
+  async list(): Promise<string[]> {
+    const manager = await this.#connection.jetstreamManager(this.#options);
+    const subjects_filter = subjects.fileChunk(this.#cluster, "*", 0);
+    const { state } = await manager.streams.info(subjects.fileStream(this.#cluster), { subjects_filter });
+    return Object.keys(state.subjects ?? {}).map((subject) => subject.split(".")[3] ?? "");
+  }
+
+  /** When it was stored; undefined when it is not there. */
+  async storedAt(sha256: string): Promise<number | undefined> {
+    const first = await this.#chunk(sha256, 0);
+    return first === undefined ? undefined : parseIsoTime(first.headers?.get(STORED_AT) ?? "");
+  }
+
+  /**
+   * Removes a file, for who may purge. Whoever wants it again found it there a moment ago, and does not send it: so it is
+   * looked once more whether somebody does, and then it is put back.
+   */
+  async remove(sha256: string, wanted: () => boolean): Promise<boolean> {
+    const bytes = await this.#read(sha256);
+    const manager = await this.#connection.jetstreamManager(this.#options);
+    await manager.streams.purge(subjects.fileStream(this.#cluster), {
+      filter: subjects.chunksOfFile(this.#cluster, sha256),
+    });
+    if (!wanted()) return true;
+    if (bytes !== undefined) await this.put(bytes);
+    return false;
   }
 
   /** Writes the file with this hash to `path`, whole or not at all. */

@@ -19,6 +19,7 @@ export const subjects = {
   logStream: (c: string) => `CLAW_${c}_LOG`,
   outputStream: (c: string) => `CLAW_${c}_OUT`,
   fileChunk: (c: string, sha256: string, at: number) => `claw.${c}.file.${sha256}.${at}`,
+  chunksOfFile: (c: string, sha256: string) => `claw.${c}.file.${sha256}.>`,
   allFiles: (c: string) => `claw.${c}.file.>`,
   fileStream: (c: string) => `CLAW_${c}_FILES`,
   /** `secret` is known to the stream of snapshots alone, as the log's. */

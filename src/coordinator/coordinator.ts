@@ -16,6 +16,7 @@ import { type Broker, openBroker } from "../communication/broker.ts";
 import { CoordinatorBus, type Request } from "../communication/bus.ts";
 import type { NatsConnection } from "../communication/connection.ts";
 import { removeEndpoint, writeEndpoint } from "../communication/endpoint.ts";
+import { FileStore } from "../communication/files.ts";
 import { openLease } from "../communication/lease.ts";
 import { type LogUpkeep, openLog } from "../communication/log.ts";
 import type { CommandAnswers, CommandType } from "../communication/messages.ts";
@@ -24,6 +25,7 @@ import type { QueryAnswers, QueryRequest, QueryType } from "../communication/que
 import { RequestClient } from "../communication/request.ts";
 import { openSnapshots } from "../communication/snapshots.ts";
 import { openStores, removeOutput } from "../communication/stores.ts";
+import { Queries } from "../storage/queries.ts";
 import { ThreadedMaker } from "../storage/thread.ts";
 import type { View } from "../storage/view.ts";
 import type { Committed } from "./committer.ts";
@@ -36,6 +38,7 @@ import { httpToken } from "./http/token.ts";
 import { Metrics } from "./metrics.ts";
 import { Peers } from "./peers.ts";
 import { openView, renewView } from "./recovery.ts";
+import { Scripts } from "./scripts.ts";
 import { SnapshotRequests } from "./snapshot-requests.ts";
 import { Snapshots } from "./snapshots.ts";
 import { Terms, type TermsWorld } from "./term.ts";
@@ -70,6 +73,7 @@ export class Coordinator implements Service {
   #peers: Peers | undefined;
   #desk: Desk | undefined;
   #snapshots: Snapshots | undefined;
+  #scripts: Scripts | undefined;
   #snapshot_requests: SnapshotRequests | undefined;
   #witness: WitnessKeeper | undefined;
   #http: HttpServer | undefined;
@@ -147,10 +151,25 @@ export class Coordinator implements Service {
       flush: () => terms.flush(),
       leading: () => terms.leader !== undefined,
     });
+    this.#scripts = this.#openScripts(this.#connection, view, terms);
     this.#snapshot_requests = new SnapshotRequests(runtime, this.#snapshots);
     await this.#snapshots.start();
     await this.#serveHttp();
     this.#writeEndpoint();
+  }
+
+  #openScripts(connection: NatsConnection, view: View, terms: Terms): Scripts {
+    const { runtime, config, logger } = this.#options;
+    const queries = new Queries(view);
+    return new Scripts({
+      ...{ runtime, logger },
+      store: new FileStore(connection, config.cluster, config.nats.domain),
+      needed: (sha256) => {
+        terms.flush();
+        return queries.needsScript(sha256);
+      },
+      leading: () => terms.leader !== undefined,
+    });
   }
 
   async #openStreams(connection: NatsConnection) {
@@ -332,6 +351,7 @@ export class Coordinator implements Service {
 
   #committed(committed: Committed): void {
     for (const { numbers } of committed.changes.pruned) this.#removeOutput(numbers);
+    if (committed.changes.pruned.length > 0 && this.#terms?.leader !== undefined) this.#scripts?.forgotten();
     this.#desk?.committed(committed);
   }
 
@@ -397,6 +417,7 @@ export class Coordinator implements Service {
     this.#terms?.stop();
     await broken_off;
     this.#witness?.stop();
+    this.#scripts?.stop();
     this.#view?.close();
     removeEndpoint(paths.data_dir, process.pid);
     if (this.#connection !== undefined && !this.#connection.isClosed()) await this.#connection.close();

@@ -40,6 +40,9 @@ export const VIEW_MIGRATIONS: readonly Migration[] = [
    );
    CREATE INDEX pruned_at ON pruned (at);
    CREATE TABLE garbage (number INTEGER PRIMARY KEY);`,
+  // 6: scripts that nobody needs any more are found.
+  `CREATE INDEX submissions_script ON submissions (specification ->> '$.script.sha256')
+     WHERE specification ->> '$.script.sha256' IS NOT NULL`,
 ];
 
 export const OUTBOX_MIGRATIONS: readonly Migration[] = [];

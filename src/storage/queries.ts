@@ -110,6 +110,14 @@ export class Queries {
     return this.#guarded(() => query.all(root, after).map(({ members }) => members));
   }
 
+  /** Whether a submission that is kept runs this script. */
+  needsScript(sha256: string): boolean {
+    const query = this.#database.query<{ number: number }, [string]>(
+      "SELECT number FROM submissions WHERE specification ->> '$.script.sha256' = ? LIMIT 1",
+    );
+    return this.#guarded(() => query.get(sha256) !== null);
+  }
+
   wasPruned(number: number): boolean {
     const query = this.#database.query<{ at: number }, [number]>("SELECT at FROM pruned WHERE number = ? LIMIT 1");
     return this.#guarded(() => query.get(number) !== null);

@@ -39,6 +39,8 @@ CREATE INDEX submissions_live ON submissions (number) WHERE live = 1;
 CREATE INDEX submissions_name ON submissions (name) WHERE name IS NOT NULL;
 CREATE UNIQUE INDEX submissions_key ON submissions (specification ->> '$.key') WHERE specification ->> '$.key' IS NOT NULL;
 CREATE INDEX submissions_source ON submissions (source ->> '$.number') WHERE source IS NOT NULL;
+CREATE INDEX submissions_script ON submissions (specification ->> '$.script.sha256')
+  WHERE specification ->> '$.script.sha256' IS NOT NULL;
 CREATE INDEX submissions_over ON submissions (over_at) WHERE over_at IS NOT NULL;
 CREATE TABLE pruned (
   id INTEGER PRIMARY KEY, number INTEGER NOT NULL, nonce TEXT NOT NULL, count INTEGER NOT NULL, at INTEGER NOT NULL

@@ -1,12 +1,9 @@
 // Between the agent, which decides, and the executors, which run: folders, output, stopping, and the end of every job.
 
-import { existsSync, mkdirSync } from "node:fs";
-import { join } from "node:path";
-import { ClawError, messageOf } from "../common/errors.ts";
+import { ClawError } from "../common/errors.ts";
 import type { Logger } from "../common/logging.ts";
 import type { ExecutorKind, Outcome } from "../common/models.ts";
 import type { Runtime } from "../common/runtime.ts";
-import type { FileStore } from "../communication/files.ts";
 import type { OutputPublisher } from "../communication/output.ts";
 import { keyOf } from "./agent.ts";
 import { commandExecutor } from "./executors/command.ts";
@@ -17,6 +14,7 @@ import { shellExecutor } from "./executors/shell.ts";
 import type { TaskFolderPool, TaskFolders } from "./folders.ts";
 import { DEFAULT_OUTPUT_CAPS, type OutputCaps } from "./output.ts";
 import type { Job } from "./queue.ts";
+import type { ScriptCache } from "./scripts.ts";
 
 export interface LauncherOptions {
   runtime: Runtime;
@@ -27,8 +25,7 @@ export interface LauncherOptions {
   default_grace_ms: number;
   task_bytes: number;
   folders: TaskFolderPool;
-  files: FileStore;
-  files_dir: string;
+  scripts: ScriptCache;
   output: OutputPublisher;
   onStarted: (job: Job, started_at: number) => void;
   onEnded: (job: Job, outcome: Outcome) => void;
@@ -47,8 +44,6 @@ export class Launcher {
   readonly #options: LauncherOptions;
   readonly #caps: OutputCaps;
   readonly #executors: Record<ExecutorKind, Executor>;
-  /** Scripts on their way, by hash. */
-  readonly #fetching = new Map<string, Promise<void>>();
   readonly #running = new Map<string, Running>();
 
   constructor(options: LauncherOptions) {
@@ -57,7 +52,7 @@ export class Launcher {
     this.#executors = {
       command: commandExecutor,
       shell: shellExecutor,
-      script: scriptExecutor((sha256) => this.#script(sha256)),
+      script: scriptExecutor((sha256) => options.scripts.path(sha256)),
       noop: noopExecutor,
     };
   }
@@ -138,29 +133,5 @@ export class Launcher {
     const timer = this.#options.runtime.after(deadline_ms, late.resolve);
     await Promise.race([all, late.promise]);
     timer.cancel();
-  }
-
-  /** The bundle's path, fetched once, however many tasks ask for it at a time. */
-  async #script(sha256: string): Promise<string> {
-    const path = join(this.#options.files_dir, `${sha256}.js`);
-    const under_way = this.#fetching.get(sha256);
-    if (under_way !== undefined) await under_way;
-    else if (!existsSync(path)) {
-      const fetching = this.#fetch(sha256, path).finally(() => this.#fetching.delete(sha256));
-      this.#fetching.set(sha256, fetching);
-      await fetching;
-    }
-    return path;
-  }
-
-  async #fetch(sha256: string, path: string): Promise<void> {
-    const { files, files_dir, logger } = this.#options;
-    try {
-      mkdirSync(files_dir, { recursive: true, mode: 0o700 });
-      await files.fetch(sha256, path);
-    } catch (error) {
-      logger.warn("cannot fetch a script", { sha256, why: messageOf(error) });
-      throw error;
-    }
   }
 }

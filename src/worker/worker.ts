@@ -22,6 +22,7 @@ import { TaskFolderPool } from "./folders.ts";
 import { Launcher } from "./launcher.ts";
 import { noteLife, placeOf } from "./lives.ts";
 import { type Load, LoadMeter } from "./metrics.ts";
+import { ScriptCache } from "./scripts.ts";
 import { sweepEarlierLives } from "./tree.ts";
 
 export interface WorkerOptions {
@@ -124,8 +125,7 @@ export class Worker implements Service {
       default_grace_ms: config.stop.grace_ms,
       task_bytes: config.output.task_bytes,
       folders: new TaskFolderPool(join(folder, "tasks"), info.machine),
-      files,
-      files_dir: join(folder, "files"),
+      scripts: new ScriptCache(runtime, logger, files, join(folder, "files")),
       output: new OutputPublisher(this.#connection, config.cluster, this.#id, { runtime, domain }),
       onStarted: (job, started_at) => this.#agent?.started(job, started_at),
       onEnded: (job, outcome) => this.#guard(() => this.#agent?.ended(job, outcome, this.#now())),

@@ -242,6 +242,27 @@ describe("what passes through the streams", () => {
     }
   });
 
+  test("a file that nobody needs is removed, and put back when somebody does after all", async () => {
+    const store = new FileStore(coordinator, CLUSTER);
+    const bytes = Buffer.concat(Array.from({ length: 5 }, () => crypto.getRandomValues(new Uint8Array(60_000))));
+    const sha256 = await new FileStore(client.connection, CLUSTER).put(bytes);
+    expect(await store.list()).toContain(sha256);
+    const age_ms = systemRuntime.wall_ms() - (await store.storedAt(sha256))!;
+    expect(age_ms).toBeWithin(-1_000, 60_000);
+    const path = joinPath(tmpdir(), `claw-file-${sha256}`);
+    try {
+      expect(await store.remove(sha256, () => true)).toBe(false);
+      await new FileStore(worker.connection, CLUSTER).fetch(sha256, path);
+      expect(Buffer.compare(readFileSync(path), bytes)).toBe(0);
+    } finally {
+      rmSync(path, { force: true });
+    }
+    const before = await store.list();
+    expect(await store.remove(sha256, () => false)).toBe(true);
+    expect(new Set(await store.list())).toEqual(new Set(before.filter((name) => name !== sha256)));
+    expect(await store.storedAt(sha256)).toBeUndefined();
+  });
+
   test("a file that is larger than any script is not sent", async () => {
     const sending = new FileStore(client.connection, CLUSTER).put(new Uint8Array(LIMITS.script_bytes + 1));
     expect(await sending.catch((error: { code: string }) => error.code)).toBe("too_large");

@@ -1,7 +1,10 @@
 // What is over is forgotten: with its results and output, its ids taken for another day, and what a retry stands on not.
 
 import { afterEach, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { LIMITS } from "../../src/common/limits.ts";
+import { FileStore } from "../../src/communication/files.ts";
 import { formatTaskId } from "../../src/core/ids.ts";
 import { View } from "../../src/storage/view.ts";
 import { type Cluster, openCluster, submission } from "../cluster.ts";
@@ -94,4 +97,27 @@ test("what a retry stands on stays until the retry is forgotten", async () => {
   for (let more = 0; more < 2; more++) expect((await on.runCli(["run", "--noop"])).code).toBe(0);
   await until(async () => (await there(on)).length === 1, "one that is left");
   expect(await there(on)).not.toContain(id);
+});
+
+test("a script goes when no task needs it any more, but for one that was just sent", async () => {
+  const on = await openCluster({ coordinator: { "retention.tasks": 1 } });
+  cluster = on;
+  const hashes: string[] = [];
+  for (const word of ["first", "second"]) {
+    writeFileSync(join(on.cwd, `${word}.ts`), `console.log(${JSON.stringify(word)});\n`);
+    const { code, stdout } = await on.runCli(["run", "--json", `${word}.ts`]);
+    expect(code).toBe(0);
+    hashes.push((JSON.parse(stdout) as { specification: { script: { sha256: string } } }).specification.script.sha256);
+  }
+  const store = new FileStore(on.client.connection, on.client.cluster);
+  await until(async () => (await there(on)).length === 1, "the first to be forgotten");
+  expect(await store.storedAt(hashes[0]!)).toBeNumber();
+  on.runtime.skip(LIMITS.script_unused_ms + 1_000);
+  // A clock that jumps costs the lease for a moment, so it may be the next prune that finds it.
+  await until(async () => {
+    await on.runCli(["run", "second.ts"]);
+    return (await store.storedAt(hashes[0]!)) === undefined;
+  }, "its script to go");
+  expect(await store.storedAt(hashes[1]!)).toBeNumber();
+  expect((await on.runCli(["run", "first.ts"])).stdout).toBe("first\n");
 });

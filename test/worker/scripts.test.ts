@@ -1,0 +1,59 @@
+// Scripts that a node keeps: fetched once, let go when nobody ran them for long, asked for again when they were just away.
+
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ClawError } from "../../src/common/errors.ts";
+import { LIMITS } from "../../src/common/limits.ts";
+import { createLogger } from "../../src/common/logging.ts";
+import { ScriptCache } from "../../src/worker/scripts.ts";
+import { TestRuntime } from "../runtime.ts";
+
+let folder: string;
+let runtime: TestRuntime;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "claw-scripts-"));
+  runtime = new TestRuntime();
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+/** A store that has a script after so many times that somebody asked in vain. */
+function cacheOf(missing = 0): { cache: ScriptCache; asked: string[] } {
+  const asked: string[] = [];
+  const fetch = async (sha256: string, path: string): Promise<void> => {
+    asked.push(sha256);
+    if (asked.length <= missing) throw new ClawError("not_found", `the file ${sha256} is not in the cluster's store`);
+    await Bun.sleep(1);
+    writeFileSync(path, sha256);
+  };
+  const logger = createLogger({ role: "test", level: "error", format: "json", runtime, write: () => undefined });
+  return { cache: new ScriptCache(runtime, logger, { fetch }, folder), asked };
+}
+
+test("one is fetched once, however many ask for it at once and later", async () => {
+  const { cache, asked } = cacheOf();
+  const paths = await Promise.all(Array.from({ length: 8 }, () => cache.path("a")));
+  expect(new Set([...paths, await cache.path("a")])).toEqual(new Set([join(folder, "a.js")]));
+  expect(asked).toEqual(["a"]);
+});
+
+test("what nobody ran for long goes when another one comes; what was run stays", async () => {
+  const { cache, asked } = cacheOf();
+  for (const name of ["old", "used"]) await cache.path(name);
+  runtime.skip(LIMITS.script_cached_ms - 1_000);
+  await cache.path("used");
+  expect(statSync(join(folder, "used.js")).mtimeMs).toBeGreaterThan(runtime.wall_ms() - 60_000);
+  runtime.skip(10_000);
+  await cache.path("new");
+  expect(["old", "used", "new"].map((name) => existsSync(join(folder, `${name}.js`)))).toEqual([false, true, true]);
+  expect(asked).toEqual(["old", "used", "new"]);
+});
+
+test("one that is put back just now is waited for; one that stays away fails", async () => {
+  const { cache } = cacheOf(2);
+  expect(existsSync(await cache.path("late"))).toBe(true);
+  const { cache: poor, asked } = cacheOf(100);
+  expect(await poor.path("never").catch((error: ClawError) => error.code)).toBe("not_found");
+  expect(asked).toHaveLength(5);
+});
