@@ -152,6 +152,7 @@ function buildProgram(io: Io, options: CliOptions, state: State, argv: readonly 
   });
   const on = connected(io, program, state, argv);
   runCommands(program, on);
+  planCommand(program, on);
   taskCommands(program, on);
   clusterCommands(program, on, state);
   const snapshot = noted(program.command("snapshot"), state);
@@ -255,6 +256,16 @@ function runCommands(program: Command, on: On): void {
     const { submitCommand } = await import("./commands/run.ts");
     return await submitCommand(io, client, words, options);
   });
+}
+
+function planCommand(program: Command, on: On): void {
+  const plan = taskOptions(program.command("plan [words...]"))
+    .description("where a task would go now, and why: nothing is run")
+    .passThroughOptions()
+    .addHelpText("before", EXAMPLES["plan"] ?? "");
+  on(plan, async (io, client, words, options) =>
+    (await import("./commands/plan.ts")).planCommand(io, client, words, options),
+  );
 }
 
 const RUN_NOTES = `

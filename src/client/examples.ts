@@ -24,6 +24,9 @@ export const EXAMPLES: Record<string, string> = {
   claw submit --start-after 2h --deadline 6h -- ./nightly.sh
   claw submit --array 100 -- sh -c 'echo $CLAW_TASK_INDEX'
 `),
+  plan: text(`  claw plan --memory 8G -- ./train.sh
+  claw plan --where zone=eu --strategy pack --json -- true
+`),
   ls: text(`  claw ls
   claw ls --status running,pending
   claw ls --status failed --quiet | claw show -

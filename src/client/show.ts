@@ -65,6 +65,7 @@ export function taskText(task: TaskView, now: number): string {
   for (const one of attempts ?? []) lines.push([`attempt ${one.attempt}`, attemptText(one)]);
   if (waiting !== undefined) {
     lines.push(["waits", waiting.summary]);
+    for (const sentence of waiting.change ?? []) lines.push(["would help", sentence]);
     if (waiting.nodes.length > 1) for (const { node, reason } of waiting.nodes) lines.push([`  ${node}`, reason]);
   }
   const width = Math.max(...lines.map(([name]) => name.length));

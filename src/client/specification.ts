@@ -61,7 +61,7 @@ export interface Typed {
 export async function specificationOf(
   options: TaskOptions,
   typed: Typed,
-  files: () => FileStore,
+  files: () => Pick<FileStore, "put">,
 ): Promise<Specification> {
   const type = oneOf<TaskType>("--type", options.type ?? "batch", TASK_TYPES);
   const preset = TYPE_PRESETS[type];
@@ -162,7 +162,10 @@ function kindOf(options: TaskOptions, { words, each, cwd }: Typed): Needs["execu
 }
 
 /** Bundled here, so that the node needs no toolchain and no packages. */
-async function script({ words, cwd }: Typed, files: () => FileStore): Promise<Pick<Specification, "argv" | "script">> {
+async function script(
+  { words, cwd }: Typed,
+  files: () => Pick<FileStore, "put">,
+): Promise<Pick<Specification, "argv" | "script">> {
   const [file, ...argv] = words;
   if (file === undefined) throw new Error("a script without a file");
   const built = await Bun.build({

@@ -12,6 +12,7 @@ import {
   NODE_STATUSES,
   type NodeView,
   type Outcome,
+  PRIORITIES,
   Specification,
   StreamSummary,
   TASK_STATUSES,
@@ -88,6 +89,11 @@ export const TaskDocument = z.strictObject({
     .strictObject({
       summary: z.string(),
       nodes: z.array(z.strictObject({ node: z.string(), reason: z.string() })),
+      ahead: z
+        .strictObject({ tasks: count, first: z.string() })
+        .optional()
+        .describe("tasks that wait for the same nodes and have their turn before"),
+      change: z.array(z.string()).optional().describe("what would change it"),
     })
     .optional()
     .describe("why it is pending"),
@@ -197,11 +203,24 @@ export const ClusterDocument = z.strictObject({
   ),
   nodes: z.strictObject({ total: count, online: count }),
   tasks: Counts,
+  waiting: z
+    .array(
+      z.strictObject({
+        needs: z.string(),
+        priority: z.enum(PRIORITIES),
+        tasks: count,
+        oldest: z.string(),
+        since: time,
+        why: z.string(),
+      }),
+    )
+    .describe("what waits for a node, by what it needs, whose turn is next first"),
   notes: z.array(z.string()).describe("what an operator should know"),
 });
 
-export function clusterDocument({ started_at, ...status }: ClusterState): z.infer<typeof ClusterDocument> {
-  return { ...status, started_at: isoTime(started_at) };
+export function clusterDocument({ started_at, waiting, ...status }: ClusterState): z.infer<typeof ClusterDocument> {
+  const groups = waiting.map(({ since, ...group }) => ({ ...group, since: isoTime(since) }));
+  return { ...status, started_at: isoTime(started_at), waiting: groups };
 }
 
 const EVENT_TYPES = [

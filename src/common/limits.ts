@@ -84,6 +84,8 @@ export const LIMITS = {
   recent_sources: 64, // which members retries stand for, kept in memory beside the view
   recent_specifications: 4096, // kept in memory beside the view
   list_rows: 1000,
+  waiting_groups: 20, // in the status: of what waits, by what it needs
+  ahead_counted: 100_000, // of the tasks whose turn comes before another's
   watchers: 4096,
   http_streams: 256, // answers over HTTP that follow something
   wait_ms: 20_000,

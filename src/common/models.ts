@@ -335,8 +335,47 @@ export interface TaskView {
   not_before?: number;
   /** When it is ended, however far it is. */
   deadline_at?: number;
-  /** For a pending task: why it waits, a line a node. */
-  waiting?: { summary: string; nodes: { node: string; reason: string }[] };
+  /** For a pending task: why it waits. */
+  waiting?: WaitingView;
+}
+
+/** Why something waits: in one line, and a line a node. */
+export interface WaitingView {
+  summary: string;
+  nodes: { node: string; reason: string }[];
+  /** Tasks that wait for the same nodes and have their turn before, and the first of them (or its array). */
+  ahead?: { tasks: number; first: string };
+  /** What would change it, a sentence each. */
+  change?: string[];
+}
+
+/** Where a task would go now, were it submitted. */
+export interface PlanView {
+  strategy: Strategy;
+  /** Absent: it would wait. */
+  node?: string;
+  node_name?: string;
+  nodes: {
+    node: string;
+    /** How many such tasks it has room for now, and what is free of what it has. */
+    room: number;
+    free: { cpu_millis: number; memory_mib: number };
+    held: number;
+    /** What is in the way, where there is no room. */
+    reason?: string;
+  }[];
+  waiting?: WaitingView;
+}
+
+/** Waiting tasks that need the same. */
+export interface WaitingGroup {
+  needs: string;
+  priority: Priority;
+  tasks: number;
+  /** The one whose turn is next, or its array, and since when it waits. */
+  oldest: string;
+  since: number;
+  why: string;
 }
 
 export interface CoordinatorView {
@@ -366,6 +405,8 @@ export interface ClusterState {
   coordinators: CoordinatorView[];
   nodes: { total: number; online: number };
   tasks: TaskCounts;
+  /** What waits for a node, whose turn is next first; the rest is in `tasks` only. */
+  waiting: WaitingGroup[];
   /** Sentences on what an operator should know. */
   notes: string[];
 }

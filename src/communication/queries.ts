@@ -8,7 +8,9 @@ import {
   type ClusterState,
   type NodeView,
   type Outcome,
+  type PlanView,
   PRIORITIES,
+  Specification,
   TASK_STATUSES,
   type TaskCounts,
   type TaskView,
@@ -59,6 +61,8 @@ export const QUERIES = {
     limit: integer.min(1).max(LIMITS.list_rows),
     wait_ms,
   }),
+  /** Where such a task would go now: nothing is submitted. */
+  "task.plan": z.strictObject({ seen, specification: Specification }),
   "node.list": z.strictObject({ seen }),
   "cluster.status": z.strictObject({ seen }),
   /** What happened, behind `after` (an event's id, or a list's cursor), or the newest `tail`; waits for at least one. */
@@ -114,6 +118,7 @@ export interface QueryAnswers {
     open: boolean;
     finished: boolean;
   };
+  "task.plan": { plan: PlanView };
   "node.list": { nodes: NodeView[] };
   "cluster.status": { status: ClusterState };
   "event.list": {

@@ -3,10 +3,16 @@
 
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
-import { type AttemptView, isTerminal, type NodeView, type TaskStatus, type TaskView } from "../common/models.ts";
+import {
+  type AttemptView,
+  isTerminal,
+  type NodeView,
+  type TaskStatus,
+  type TaskView,
+  type WaitingView,
+} from "../common/models.ts";
 import { isoTime } from "../common/runtime.ts";
 import type { QueryAnswers, QueryRequest, ResolvedRef, ResultRow } from "../communication/queries.ts";
-import { obstacle } from "../core/fit.ts";
 import { formatTaskId, parseTaskRef } from "../core/ids.ts";
 import { Members, type Range } from "../core/members.ts";
 import { isReady, piecesOf, type Segment } from "../core/segments.ts";
@@ -19,6 +25,7 @@ import {
   type SubmissionRecord,
 } from "../storage/queries.ts";
 import type { Leader } from "./leader.ts";
+import { planFor, waitingOf } from "./waiting.ts";
 
 export class Answers {
   readonly #queries: Queries;
@@ -146,6 +153,12 @@ export class Answers {
     };
   }
 
+  plan({ specification }: QueryRequest<"task.plan">): QueryAnswers["task.plan"] {
+    const leader = this.#leader();
+    if (leader === undefined) throw new ClawError("not_leading", "this coordinator is not leading");
+    return { plan: planFor(leader, specification) };
+  }
+
   nodes(): QueryAnswers["node.list"] {
     const leader = this.#leader();
     if (leader === undefined) throw new ClawError("not_leading", "this coordinator is not leading");
@@ -260,10 +273,7 @@ export class Answers {
   }
 
   /** Why it waits, a line a node. */
-  #waiting(
-    record: SubmissionRecord,
-    segment?: Segment,
-  ): { summary: string; nodes: { node: string; reason: string }[] } {
+  #waiting(record: SubmissionRecord, segment?: Segment): WaitingView {
     const leader = this.#leader();
     if (leader === undefined) return { summary: "no coordinator is leading", nodes: [] };
     const { not_before, failures = 0 } = segment ?? record.segments.find(isReady) ?? record.segments[0] ?? {};
@@ -272,20 +282,7 @@ export class Answers {
       return { summary: `${why}, not before ${isoTime(not_before)}`, nodes: [] };
     }
     const live = leader.state.submissions.get(record.number);
-    const needs = live === undefined ? record.specification.needs : leader.state.needsOf(live);
-    const loads = leader.scheduler.loads((node) => node.status === "online").slice(0, LIMITS.list_rows);
-    const nodes = loads.map((load) => ({
-      node: load.info.name,
-      reason: obstacle(needs, load, loads) ?? "has room: it is about to be placed",
-    }));
-    if (nodes.length === 0) return { summary: "no worker has joined yet", nodes };
-    const silent = loads.every(({ open, closed }) => !open && closed === undefined);
-    const summary = silent
-      ? nodes.length === 1
-        ? `${nodes[0]?.node} is offline`
-        : `none of the ${nodes.length} nodes is online`
-      : nodes.map(({ node, reason }) => `${node} ${reason}`).join("; ");
-    return { summary, nodes };
+    return live === undefined ? { summary: "it is over", nodes: [] } : waitingOf(leader, live);
   }
 }
 

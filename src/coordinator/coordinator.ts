@@ -42,6 +42,7 @@ import { Scripts } from "./scripts.ts";
 import { SnapshotRequests } from "./snapshot-requests.ts";
 import { Snapshots } from "./snapshots.ts";
 import { Terms, type TermsWorld } from "./term.ts";
+import { waitingGroups } from "./waiting.ts";
 import { WitnessKeeper } from "./witness.ts";
 
 export interface CoordinatorOptions {
@@ -379,6 +380,7 @@ export class Coordinator implements Service {
       coordinators: this.#peers?.list(this.#election?.holder?.holder) ?? [],
       nodes: { total: nodes.length, online },
       tasks: { ...state.totals },
+      waiting: waitingGroups(leader),
       notes: this.#notes(broker),
     };
   }

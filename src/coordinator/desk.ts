@@ -104,6 +104,8 @@ export class Desk {
         return this.#answers.list(payload as QueryRequest<"task.list">);
       case "task.show":
         return this.#answers.show(payload as QueryRequest<"task.show">);
+      case "task.plan":
+        return this.#answers.plan(payload as QueryRequest<"task.plan">);
       case "node.list":
         return this.#answers.nodes();
       case "cluster.status":

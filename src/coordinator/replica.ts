@@ -9,11 +9,11 @@ import { apply } from "../core/apply.ts";
 import { planted } from "../core/canary.ts";
 import { Touched } from "../core/changes.ts";
 import { Batch } from "../core/event.ts";
-import { differenceOf, foldOf } from "../core/fold.ts";
+import { differenceOf, FOLD_VERSION, foldOf } from "../core/fold.ts";
 import { isOver, type State } from "../core/state.ts";
 import { Damaged } from "../storage/database.ts";
-import { restoreState, strangeness } from "../storage/restore.ts";
-import { VIEW_REMEDY, type View } from "../storage/view.ts";
+import { restoreState } from "../storage/restore.ts";
+import { VIEW_REMEDY, type View, type Witness } from "../storage/view.ts";
 import { batchHash, type Committed, type Tail } from "./committer.ts";
 import { FoldDiffers } from "./differing.ts";
 
@@ -45,8 +45,7 @@ export class Replica {
       }
     }
     const state = restoreState(view);
-    const strange = strangeness(view, state);
-    if (strange !== undefined) throw new Damaged(view.database.filename, VIEW_REMEDY, strange);
+    requireFolded(view, state, witness);
     const replica = new Replica(view, log, state, { sequence: witness.sequence, hash: witness.hash });
     await replica.catchUp();
     for (const [number, submission] of replica.state.submissions) if (isOver(submission)) replica.state.retire(number);
@@ -114,6 +113,13 @@ export class Replica {
       first = this.#over[0];
     }
   }
+}
+
+/** The rows that the view's file gives are those that were folded into it. */
+function requireFolded(view: View, state: State, { fold, sequence }: Witness): void {
+  if (fold?.v !== FOLD_VERSION || fold.state === state.rows.hash(state)) return;
+  const why = `its rows are not what batch ${sequence} was folded to`;
+  throw new Damaged(view.database.filename, VIEW_REMEDY, why);
 }
 
 /** Throws `log_lost` for what is none. */

@@ -3,6 +3,7 @@
 // this is in the log; its choices are.
 
 import { LIMITS } from "../common/limits.ts";
+import type { Needs } from "../common/models.ts";
 import { takeWaiting } from "../core/decide.ts";
 import type { Event, EventRun } from "../core/event.ts";
 import type { NodeLoad } from "../core/fit.ts";
@@ -84,7 +85,6 @@ export class Scheduler {
       id: node.id,
       info: node.info,
       open: node.status === "online" && node.cordon === undefined && reachable(node),
-      ...(node.cordon === undefined ? {} : { closed: `is out of service: ${node.cordon.reason}` }),
       used: node.used,
       held: node.held.count,
       full: this.#full.has(node.id),
@@ -107,6 +107,19 @@ export class Scheduler {
     const group = reserved === undefined ? undefined : lanes[reserved.lane]?.group;
     if (reserved !== undefined && group !== undefined) this.#reserved = { node: reserved.node, group };
     return this.#events(lanes, placements, at);
+  }
+
+  /** The node on which one more task would be placed now, behind everything that waits. */
+  nodeFor({ group, priority }: Pick<Lane, "group" | "priority">, needs: Needs): string | undefined {
+    const { time_ms: at } = this.#state;
+    const turn = turnOf(at, priority, this.#settings.aging_ms);
+    const queue = [{ turn, number: this.#state.next_number, count: 1 }];
+    const warm = this.#kinds.get(group)?.warm;
+    const waiting = this.#state.ready.lanes().map((other) => this.#waitingLane(other));
+    const loads = this.loads((node) => node.status === "online");
+    const now = { at, seed: this.#state.next_number, settings: this.#settings };
+    const { placements } = place([...waiting, { needs, waiting: 1, queue, since: at, warm }], loads, now);
+    return placements.find(({ lane: position }) => position === waiting.length)?.node;
   }
 
   #events(lanes: readonly Lane[], placements: readonly Placement[], at: number): Event[] {

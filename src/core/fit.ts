@@ -11,8 +11,9 @@ export interface NodeLoad {
   info: NodeInfo;
   /** Accepts new work: online and not cordoned. */
   open: boolean;
-  /** Why it is not, where somebody wanted it so. */
+  /** Why it is not, for people; with `cordoned`, because somebody wants it so. */
   closed?: string;
+  cordoned?: boolean;
   used: Used;
   /** Attempts it holds, running or prefetched. */
   held: number;
@@ -23,7 +24,7 @@ export interface NodeLoad {
 }
 
 /** What a node lacks for such a task as it is now, were it idle. */
-function lacks(needs: Needs, node: Pick<NodeLoad, "id" | "info">): string[] {
+export function lacks(needs: Needs, node: Pick<NodeLoad, "id" | "info">): string[] {
   const { info } = node;
   const found: string[] = [];
   if (needs.node !== undefined && needs.node !== node.id && needs.node !== info.name) return [`is not ${needs.node}`];
@@ -84,7 +85,7 @@ export function freeOf(capacity: Capacity, used: Used): Capacity {
 }
 
 /** What is in the way just now on a node that suits. */
-function taken(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[]): string[] {
+export function taken(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[]): string[] {
   const found: string[] = [];
   if (!node.open) found.push(node.closed ?? "takes no new work");
   if (node.used.exclusive > 0) found.push("is taken whole by another task");

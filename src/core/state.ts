@@ -118,9 +118,7 @@ export class State {
 
   /** Interns what a specification needs; tasks of one group can go to the same nodes. */
   groupOf({ name, needs: asked }: Specification, id: number): string {
-    const { spread } = asked;
-    const among = spread?.among ?? name ?? formatTaskId(id);
-    const needs = spread === undefined ? asked : { ...asked, spread: { ...spread, among } };
+    const needs = apartFrom(asked, name ?? formatTaskId(id));
     const key = JSON.stringify(needs);
     if (!this.groups.has(key)) this.groups.set(key, needs);
     return key;
@@ -147,6 +145,12 @@ export class State {
     if (submission === undefined || !isOver(submission)) throw new Error(`submission ${number} is not over`);
     this.submissions.delete(number);
   }
+}
+
+/** Tasks that keep apart, and did not say from which: from those with the same name. */
+export function apartFrom(needs: Needs, name: string): Needs {
+  const { spread } = needs;
+  return spread === undefined ? needs : { ...needs, spread: { by: spread.by, among: spread.among ?? name } };
 }
 
 /** What of a submission's specification the fold needs. */

@@ -60,7 +60,9 @@ describe("a node out of service", () => {
     expect(listed.stdout).toMatch(/worker-1 +node_\w+ +maintenance/);
     expect(listed.stderr).toContain("worker-1 is out of service: new disk; claw nodes resume worker-1");
     const id = await submit("--node", "worker-1", "--", "true");
-    expect((await cluster.runCli(["show", id])).stdout).toContain("worker-1 is out of service: new disk");
+    expect((await cluster.runCli(["show", id])).stdout).toMatch(
+      /waits +worker-1 is out of service since .*Z: new disk\n/,
+    );
     expect((await nodes("show", "worker-1")).stdout).toMatch(/out +new disk, since \w+, by client_/);
     await nodes("resume", "worker-1");
     expect((await cluster.runCli(["wait", id])).code).toBe(0);
@@ -92,7 +94,9 @@ describe("a node out of service", () => {
     expect((await nodes("rm", "worker-2")).code).toBe(0);
     await nodes("cordon", "worker-1", "--reason", "all of them");
     const id = await submit("--", "true");
-    expect((await cluster.runCli(["show", id])).stdout).toMatch(/waits +worker-1 is out of service: all of them\n/);
+    expect((await cluster.runCli(["show", id])).stdout).toMatch(
+      /waits +worker-1 is out of service since .*Z: all of them\n/,
+    );
     await cluster.runCli(["cancel", id]);
     expect((await nodes("--json")).stdout).not.toContain("worker-2");
   });

@@ -73,7 +73,9 @@ describe("a registration", () => {
   test("again, with another capacity, changes what it is given", async () => {
     const { cluster, node } = await one();
     const { number } = await cluster.submit({ needs: { cpu_millis: 3000 } });
-    expect((await cluster.show(number)).waiting?.summary).toContain("needs 3 cpu, has 1");
+    expect((await cluster.show(number)).waiting?.summary).toContain(
+      "needs 3 cpu, the most that a node has is 1 cpu (played)",
+    );
     await node.register({ capacity: { cpu_millis: 4000 } });
     expect(await node.run()).toEqual([number, 0, 1, 1]);
   });
@@ -103,7 +105,9 @@ describe("heartbeats", () => {
     cluster.runtime.skip(HEARTBEAT_MS * 4);
     await statusIs(cluster, node, "offline");
     const { number: second } = await cluster.submit({ needs: { cpu_millis: 100 } });
-    expect((await cluster.show(second)).waiting?.nodes).toEqual([{ node: "played", reason: "takes no new work" }]);
+    expect((await cluster.show(second)).waiting?.nodes).toEqual([
+      { node: "played", reason: expect.stringMatching(/^is offline since .*: its heartbeats stopped$/) as string },
+    ]);
     expect((await cluster.show(first)).status).toBe("scheduled");
     node.heartbeat([running]);
     expect(await node.run()).toEqual([second, 0, 1, 1]);

@@ -58,7 +58,11 @@ describe("a node", () => {
   test("that joins takes what waited for it", async () => {
     const cluster = await open({ workers: 0 });
     const { number } = await cluster.submit({ argv: ["true"] });
-    expect((await cluster.show(number)).waiting).toEqual({ summary: "no worker has joined yet", nodes: [] });
+    expect((await cluster.show(number)).waiting).toEqual({
+      summary: "no worker has joined yet",
+      nodes: [],
+      change: ["a worker: claw --role worker"],
+    });
     await cluster.addWorker();
     expect((await cluster.finished(number)).node_name).toBe("worker-1");
   });
@@ -108,21 +112,41 @@ describe("a task that cannot run says why, node by node", () => {
     const cluster = await open({ workers: 0 });
     await cluster.addWorker({ "resources.cpus": 1, tags: ["disk"] });
     await cluster.addWorker({ "resources.cpus": 2, "resources.memory": "1G", executors: ["command"] });
-    const cases: [needs: object, small: string, large: string][] = [
-      [{ cpu_millis: 8000 }, "needs 8 cpu, has 1", "needs 8 cpu, has 2"],
-      [{ tags: ["disk", "fast"] }, "lacks the tag fast", "lacks the tags disk, fast"],
-      [{ node: "worker-2", gpus: 1 }, "is not worker-2", "needs 1 gpus, has 0"],
-      [{ executor: "noop", resources: { licence: 2 } }, "needs 2 licence, has 0", "does not run noop tasks"],
-      [{ tags: ["disk"], memory_mib: 2 ** 30 }, "of memory, has", "lacks the tag disk"],
+    const cases: [needs: object, small: string, large: string, summary: string][] = [
+      [
+        { cpu_millis: 8000 },
+        "needs 8 cpu, has 1",
+        "needs 8 cpu, has 2",
+        "needs 8 cpu, the most that a node has is 2 cpu (worker-2)",
+      ],
+      [
+        { tags: ["disk", "fast"] },
+        "lacks the tag fast",
+        "lacks the tags disk, fast",
+        "needs the tag fast, which no node has",
+      ],
+      [{ node: "worker-2", gpus: 1 }, "is not worker-2", "needs 1 gpus, has 0", "needs 1 gpus, which no node has"],
+      [
+        { executor: "noop", resources: { licence: 2 } },
+        "needs 2 licence, has 0",
+        "does not run noop tasks",
+        "needs 2 licence, which no node has",
+      ],
+      [
+        { tags: ["disk"], memory_mib: 2 ** 30 },
+        "of memory, has",
+        "lacks the tag disk",
+        "needs 1073741824 MiB of memory, the most that",
+      ],
     ];
-    for (const [needs, small, large] of cases) {
+    for (const [needs, small, large, summary] of cases) {
       const { number } = await cluster.submit({ needs });
       const { status, waiting } = await cluster.show(number);
       expect(status).toBe("pending");
       const reasons = new Map(waiting?.nodes.map(({ node, reason }) => [node, reason]));
       expect(reasons.get("worker-1")).toContain(small);
       expect(reasons.get("worker-2")).toContain(large);
-      expect(waiting?.summary).toContain(`worker-1 ${reasons.get("worker-1")}`);
+      expect(waiting?.summary).toContain(summary);
       expect((await cluster.show(number, 0)).waiting).toEqual(waiting!);
     }
   });
@@ -145,9 +169,11 @@ describe("a task that cannot run says why, node by node", () => {
     }, "the goodbye");
     const late = await cluster.submit({ needs });
     const { waiting } = await cluster.show(late.number);
+    const reason = expect.stringMatching(/^is offline since .*Z: said goodbye: stopped$/) as string;
     expect(waiting).toEqual({
-      summary: "worker-1 is offline",
-      nodes: [{ node: "worker-1", reason: "takes no new work" }],
+      summary: expect.stringMatching(/^worker-1 is offline since .*Z: said goodbye: stopped$/) as string,
+      nodes: [{ node: "worker-1", reason }],
+      change: ["the worker on worker-1 has to be there again"],
     });
   });
 });

@@ -2,6 +2,7 @@
 
 import { clusterDocument } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
+import type { WaitingGroup } from "../../common/models.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
 import { ageOf } from "../show.ts";
@@ -29,12 +30,18 @@ export async function statusCommand(io: Io, client: RequestClient, options: { js
       "finished",
       `${tasks.completed} completed, ${tasks.failed} failed, ${tasks.cancelled} cancelled, ${tasks.timeout} timed out`,
     ],
+    ...status.waiting.map((group): [string, string] => ["waiting", waitingText(group, io.runtime.wall_ms())]),
     ["nats", `${status.nats_url} (nats-server ${status.broker.version}, sync ${status.broker.sync})`],
     ["http", status.http_url ?? "off"],
     ...status.notes.map((note): [string, string] => ["note", note]),
   ];
   await io.out(`${lines.map(([name, value]) => `${name.padEnd(9)} ${value}`).join("\n")}\n`);
   return 0;
+}
+
+function waitingText({ needs, priority, tasks, oldest, since, why }: WaitingGroup, now: number): string {
+  const first = tasks === 1 ? oldest : `${oldest} first`;
+  return `${tasks} ${priority} for ${ageOf(since, now)} (${first}), each: ${needs}; ${why}`;
 }
 
 const THERE = {

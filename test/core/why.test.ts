@@ -1,0 +1,146 @@
+// Why a task waits: the line that says it, and what would change it, for each kind of reason.
+
+import { describe, expect, test } from "bun:test";
+import type { Needs } from "../../src/common/models.ts";
+import type { NodeLoad } from "../../src/core/fit.ts";
+import { addUse, emptyUsed } from "../../src/core/state.ts";
+import { explain, needsText } from "../../src/core/why.ts";
+import { needsOf, nodeOf } from "./placing-model.ts";
+
+const eu = nodeOf("a", {}, { tags: ["ssd"], attributes: { zone: "eu" } });
+const big = nodeOf("b", { cpu_millis: 8_000, memory_mib: 16_384, resources: { license: 1 } }, { tags: ["gpu"] });
+
+function busy(node: NodeLoad, needs: Needs, count: number): NodeLoad {
+  const used = emptyUsed();
+  addUse(used, needs, count);
+  return { ...node, used, held: count };
+}
+
+const drained = (node: NodeLoad): NodeLoad => {
+  return { ...node, open: false, cordoned: true, closed: "is out of service since 12:04: drained" };
+};
+const gone = (node: NodeLoad): NodeLoad => ({ ...node, open: false, closed: "is offline since 12:04" });
+
+describe("no node will do", () => {
+  const cases: [what: string, needs: Partial<Needs>, summary: string, change: string[]][] = [
+    ["a node that is not there", { node: "gpu-1" }, "needs the node gpu-1, which no node has", ["--name gpu-1"]],
+    ["a tag", { tags: ["ffmpeg"] }, "needs the tag ffmpeg, which no node has", ["tags: [ffmpeg]"]],
+    [
+      "an attribute",
+      { where: [{ attribute: "zone", op: "=", values: ["us"] }] },
+      "needs zone=us, which no node has",
+      ["zone=us is true"],
+    ],
+    [
+      "what to spread by",
+      { spread: { by: "rack" } },
+      "needs an attribute rack to spread by",
+      ["attributes: {rack: …}"],
+    ],
+    ["the executor", { executor: "script" }, "needs a node that runs script tasks", ["script among its executors"]],
+    [
+      "processors",
+      { cpu_millis: 9_500 },
+      "needs 9.5 cpu, the most that a node has is 8 cpu (name-b)",
+      ["a larger node, or at most --cpu 8"],
+    ],
+    [
+      "memory",
+      { memory_mib: 20_000 },
+      "needs 20000 MiB of memory, the most that a node has is 16384 MiB of memory (name-b)",
+      ["at most --memory 16384M"],
+    ],
+    ["graphics", { gpus: 2 }, "needs 2 gpus, which no node has", ["a node with 2 gpus"]],
+    ["a resource", { resources: { license: 2 } }, "the most that a node has is 1 license (name-b)", ["license=1"]],
+    [
+      "several",
+      { tags: ["ffmpeg", "ssd"], gpus: 1 },
+      "needs the tag ffmpeg, which no node has; needs 1 gpus, which no node has",
+      ["ffmpeg", "a node with 1 gpus"],
+    ],
+    [
+      "all of it in one place",
+      { tags: ["ssd"], cpu_millis: 6_000 },
+      "no node has all of it: name-a needs 6 cpu, has 4; name-b lacks the tag ssd",
+      ["a worker that has all of it"],
+    ],
+  ];
+  test.each(cases)("%s", (_, needs, summary, change) => {
+    const why = explain(needsOf(needs), [eu, big]);
+    expect(why.summary).toContain(summary);
+    expect(why.change.length).toBe(change.length);
+    for (const [at, part] of change.entries()) expect(why.change[at]).toContain(part);
+    expect(why.nodes.map(({ node }) => node)).toEqual(["name-a", "name-b"]);
+  });
+
+  test("because there is none", () => {
+    const why = explain(needsOf(), []);
+    expect(why).toEqual({ summary: "no worker has joined yet", nodes: [], change: ["a worker: claw --role worker"] });
+  });
+});
+
+describe("those that would do take nothing", () => {
+  test("what sets them apart is named, and how they come back", () => {
+    const why = explain(needsOf({ tags: ["gpu"] }), [eu, drained(big)]);
+    expect(why.summary).toBe("needs the tag gpu, which name-b has, but it is out of service since 12:04: drained");
+    expect(why.change).toEqual(["claw nodes resume name-b"]);
+  });
+
+  test("one alone, several, many", () => {
+    expect(explain(needsOf(), [gone(eu)])).toMatchObject({
+      summary: "name-a is offline since 12:04",
+      change: ["the worker on name-a has to be there again"],
+    });
+    expect(explain(needsOf(), [gone(eu), drained(big)]).summary).toBe(
+      "no node takes new work: name-a is offline since 12:04; name-b is out of service since 12:04: drained",
+    );
+    const many = Array.from({ length: 9 }, (_, at) => gone(nodeOf(`n${at}`)));
+    const why = explain(needsOf(), many);
+    expect(why.summary).toEndWith("name-n2 is offline since 12:04; and 6 more");
+    expect([why.nodes.length, why.change.length]).toEqual([9, 3]);
+    expect(explain(needsOf({ tags: ["ssd"] }), [...many, big]).summary).toBe(
+      "needs the tag ssd, and of those that have it none takes new work: " +
+        "name-n0 is offline since 12:04; name-n1 is offline since 12:04; name-n2 is offline since 12:04; and 6 more",
+    );
+  });
+});
+
+describe("others are there", () => {
+  const full = [busy(eu, needsOf(), 4), busy(big, needsOf(), 7)];
+
+  test("the node that is nearest to having room is named, and by how much it has not", () => {
+    const why = explain(needsOf({ cpu_millis: 3_000 }), full);
+    expect(why.summary).toBe(
+      "waits for room: name-b needs 3 cpu, has free 1, and the other node that suits is no nearer to it",
+    );
+    expect(why.change).toEqual(["something that runs on name-b ends"]);
+    expect(why.nodes[0]).toEqual({ node: "name-a", reason: "needs 3 cpu, has free 0" });
+    expect(explain(needsOf({ tags: ["ssd"] }), full).summary).toBe("waits for room: name-a needs 1 cpu, has free 0");
+    expect(explain(needsOf(), [full[0]!]).summary).toBe("name-a needs 1 cpu, has free 0");
+  });
+
+  test("a node that is being emptied says for whom", () => {
+    const one = needsOf({ cpu_millis: 8_000 });
+    expect(explain(one, full, { node: "b", own: true }).summary).toContain("is being emptied for it, 7 tasks to go");
+    const small = explain(needsOf({ cpu_millis: 500, tags: ["gpu"] }), full, { node: "b", own: false });
+    expect(small.summary).toBe("waits for room: name-b is being emptied for a task that has waited longer");
+  });
+
+  test("or it is placed in a moment", () => {
+    expect(explain(needsOf(), [eu]).summary).toBe("it is about to be placed");
+  });
+});
+
+test("what a task asks for, in a line", () => {
+  const needs = needsOf({
+    ...{ cpu_millis: 500, memory_mib: 2_048, gpus: 1, resources: { license: 2 }, tags: ["ssd"], node: "a" },
+    where: [{ attribute: "zone", op: "in", values: ["eu", "us"] }],
+    spread: { by: "node" },
+    exclusive: true,
+  });
+  expect(needsText(needs)).toBe(
+    "the node a, the tag ssd, zone in eu,us, 0.5 cpu, 2048 MiB of memory, 1 gpus, 2 license, " +
+      "a node for itself, a node without its like",
+  );
+  expect(needsText(needsOf({ cpu_millis: 0 }))).toBe("nothing");
+});
