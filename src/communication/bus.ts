@@ -32,6 +32,12 @@ function encode(message: object): Uint8Array {
   return encoder.encode(JSON.stringify(message));
 }
 
+/** A name that no field can have: it would be left out without a word. */
+function refuseParent(name: string, value: unknown): unknown {
+  if (name !== "__proto__") return value;
+  throw new ClawError("bad_request", "nothing may be named __proto__", { field: name });
+}
+
 /** Parses one message; throws a typed rejection that names the field. */
 function parseMessage<T>(schema: z.ZodType<T>, data: Uint8Array): T {
   if (data.length > LIMITS.message_bytes) {
@@ -39,8 +45,10 @@ function parseMessage<T>(schema: z.ZodType<T>, data: Uint8Array): T {
   }
   let value: unknown;
   try {
-    value = JSON.parse(decoder.decode(data));
+    const text = decoder.decode(data);
+    value = text.includes("proto") ? JSON.parse(text, refuseParent) : JSON.parse(text);
   } catch (error) {
+    if (error instanceof ClawError) throw error;
     throw new ClawError("bad_request", `not JSON: ${messageOf(error)}`, { cause: error });
   }
   const parsed = schema.safeParse(value);

@@ -27,10 +27,13 @@ const input = z.string().max(LIMITS.input_bytes);
 export const Run = z.tuple([integer, integer, integer, attempt]).refine(forward, BACKWARD);
 export type Run = z.infer<typeof Run>;
 
+/** Of a node: as far as dates go. */
+const wall_ms = integer.max(10 ** 13);
+
 /** [submission, from, to, attempt, started_at] in wall milliseconds of the node */
-const StartRun = z.tuple([integer, integer, integer, attempt, integer]).refine(forward, BACKWARD);
+const StartRun = z.tuple([integer, integer, integer, attempt, wall_ms]).refine(forward, BACKWARD);
 /** [submission, from, to, attempt, started_at, ended_at]: plain successes that have nothing else to tell */
-const PlainRun = z.tuple([integer, integer, integer, attempt, integer, integer]).refine(forward, BACKWARD);
+const PlainRun = z.tuple([integer, integer, integer, attempt, wall_ms, wall_ms]).refine(forward, BACKWARD);
 export type PlainRun = z.infer<typeof PlainRun>;
 
 const TaskResult = z.strictObject({

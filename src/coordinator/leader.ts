@@ -12,7 +12,14 @@ import type {
   UpMessage,
 } from "../communication/messages.ts";
 import { planted } from "../core/canary.ts";
-import { currentPieces, decideAbandoned, decideCancel, decideExtend, decideSubmit } from "../core/decide.ts";
+import {
+  currentPieces,
+  decideAbandoned,
+  decideCancel,
+  decideExtend,
+  decideSubmit,
+  requireTargets,
+} from "../core/decide.ts";
 import { decideDrains, decideManage, type Manage } from "../core/decide-nodes.ts";
 import { decideRetry, type PastView } from "../core/decide-retry.ts";
 import { decideDue } from "../core/due.ts";
@@ -296,6 +303,7 @@ export class Leader {
 
   #cancel(command: TaskCancelCommand, at: number): () => object {
     const total = { cancelled: 0, stopping: 0, finished: 0 };
+    requireTargets(this.state, command.targets);
     for (const { number, from, to } of command.targets) {
       const { events, answer, stop } = decideCancel(this.state, number, from, to, at, command.only);
       for (const event of events) this.#committer.add(event);

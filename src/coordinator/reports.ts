@@ -60,19 +60,11 @@ function plainEvents(
   for (const [number, from, to, attempt, started_at, ended_at] of reported) {
     const submission = state.submissions.get(number);
     if (submission === undefined) continue;
-    if (submission.policy.daemon) {
-      const outcome = {
-        status: "completed",
-        reason: "exit",
-        exit_code: 0,
-        started_at,
-        ended_at,
-        inline: true,
-      } as const;
-      for (let index = from; index < to; index++) again.push({ task: [number, index, attempt], outcome });
-      continue;
-    }
     for (const { from: start, to: end } of currentPieces(state, node, number, from, to, attempt)) {
+      if (submission.policy.daemon) {
+        for (const one of ends(number, start, end, attempt, started_at, ended_at)) again.push(one);
+        continue;
+      }
       const last = runs.at(-1);
       if (last?.[0] === number && last[2] === start && last[3] === attempt && last[4] === started_at) last[2] = end;
       else runs.push([number, start, end, attempt, started_at, ended_at]);
@@ -81,6 +73,14 @@ function plainEvents(
   }
   const events: Event[] = runs.length > 0 ? [{ t: "succeeded", node, runs }] : [];
   return [...events, ...resultEvents(context, node, again, at)];
+}
+
+/** Plain successes one by one: a daemon's end is followed by another attempt. */
+function ends(number: number, from: number, to: number, attempt: number, started_at: number, ended_at: number) {
+  return Array.from({ length: to - from }, (_, at): TaskResult => {
+    const outcome = { status: "completed", reason: "exit", exit_code: 0, started_at, ended_at, inline: true } as const;
+    return { task: [number, from + at, attempt], outcome };
+  });
 }
 
 type Retried = Extract<Event, { t: "retried" }>["results"][number];

@@ -175,7 +175,11 @@ function checkSpecification(spec: Specification): void {
   if (size > LIMITS.specification_bytes) {
     throw new ClawError("too_large", `the specification has ${size} bytes, at most ${LIMITS.specification_bytes}`);
   }
-  const { executor } = spec.needs;
+  const { executor, resources } = spec.needs;
+  const strange = Object.keys(resources ?? {}).find((name) => name in {});
+  if (strange !== undefined) {
+    throw new ClawError("bad_request", `'${strange}' is no name for a resource`, { field: "needs.resources" });
+  }
   if (executor === "script" && spec.script === undefined) {
     throw new ClawError("bad_request", "a script task names its script", { field: "script" });
   }
@@ -253,6 +257,23 @@ export interface CancelAnswer {
 export interface CancelDecision extends Decision<CancelAnswer> {
   /** What to tell which node. */
   stop: Map<string, EventRun[]>;
+}
+
+/** Throws for what never was: all of the command is refused, then, and none of it done. */
+export function requireTargets(
+  state: State,
+  targets: readonly { number: number; from: number; to?: number | undefined }[],
+): void {
+  for (const { number, from, to } of targets) {
+    const submission = state.submissions.get(number);
+    const count = submission === undefined || submission.open ? LIMITS.array_members : submission.count;
+    if (number < 1 || number >= state.next_number) {
+      throw new ClawError("not_found", `there is no submission ${number}`, { field: "targets" });
+    }
+    if (from >= count || (to ?? 0) > LIMITS.array_members) {
+      throw new ClawError("not_found", `submission ${number} has no members ${from} to ${to}`, { field: "targets" });
+    }
+  }
 }
 
 /** Cancels members [from, to): waiting ones are over at once, the others when their node says that they are gone. */

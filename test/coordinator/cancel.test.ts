@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type Cluster, openCluster } from "../cluster.ts";
 import { until } from "../until.ts";
 import { Notes } from "./notes.ts";
+import { rejection } from "./rejection.ts";
 
 let cluster: Cluster;
 let notes: Notes;
@@ -103,8 +104,8 @@ describe("a cancel", () => {
     expect(await cluster.finished(number)).toMatchObject({ open: false });
   });
 
-  test("of a submission that never was says that nothing was left to cancel", async () => {
-    expect(await cancel(999_999)).toMatchObject({ cancelled: 0, stopping: 0 });
+  test("of a submission that never was is refused", async () => {
+    expect(await rejection(cancel(999_999))).toMatchObject({ code: "not_found", field: "targets" });
   });
 });
 

@@ -27,3 +27,10 @@ export function canonical(view: View): string {
     )
     .join("\n");
 }
+
+/** What the cluster knows, but for how far its log and its clock are. */
+export function knowledge(view: View): string {
+  return canonical(view)
+    .replace(/,?\{"key":"witness".*/, "")
+    .replace(/\\"time_ms\\":\d+/, "");
+}
