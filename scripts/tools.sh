@@ -4,12 +4,14 @@
 #
 #   use_packages          node_modules as the lockfile says (skipped when it already is), $BUN the pinned Bun
 #   use_nats_server       $NATS_SERVER, a program of this machine
+#   use_schemathesis      $SCHEMATHESIS, a fuzzer of HTTP interfaces, where Python is; else empty, and its test is skipped
 #   nats_server_for OS ARCH   prints the path of one for that machine
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 TOOLS=$ROOT/.tools
 NATS_VERSION=2.15.2
 NATS_OLDEST=2.14.5
+SCHEMATHESIS_VERSION=4.32.5
 
 # Settings of the user (a proxy, a mirror) still count, wherever HOME stood; what the tools write goes into .tools/.
 if [ -n "${HOME:-}" ] && [ "$HOME" != "$TOOLS/home" ]; then
@@ -23,6 +25,7 @@ export HOME="$TOOLS/home"
 unset XDG_CONFIG_HOME XDG_CACHE_HOME XDG_DATA_HOME XDG_STATE_HOME
 export npm_config_cache="$TOOLS/npm" npm_config_update_notifier=false npm_config_loglevel=error
 export BUN_INSTALL_CACHE_DIR="$TOOLS/bun" BUN_RUNTIME_TRANSPILER_CACHE_PATH="$TOOLS/transpiler"
+export PIP_CACHE_DIR="$TOOLS/pip"
 export GOPATH="$TOOLS/go" GOMODCACHE="$TOOLS/go/pkg/mod" GOCACHE="$TOOLS/go-build" GOFLAGS="-modcacherw -buildvcs=false"
 export DO_NOT_TRACK=1
 
@@ -95,6 +98,23 @@ use_packages() {
   fi
   unlock_tools
   export BUN
+}
+
+use_schemathesis() {
+  local folder=$TOOLS/schemathesis-$SCHEMATHESIS_VERSION
+  export SCHEMATHESIS=
+  have python3 || return 0
+  lock_tools
+  if [ ! -x "$folder/bin/schemathesis" ]; then
+    say "installing schemathesis $SCHEMATHESIS_VERSION (about 90 MB, once)"
+    rm -rf "$folder"
+    if ! { python3 -m venv "$folder" && "$folder/bin/pip" install -q "schemathesis==$SCHEMATHESIS_VERSION"; } >&2; then
+      rm -rf "$folder"
+      say "schemathesis could not be installed (see above): its test is skipped"
+    fi
+  fi
+  unlock_tools
+  if [ -x "$folder/bin/schemathesis" ]; then SCHEMATHESIS=$folder/bin/schemathesis; fi
 }
 
 machine_os() { uname -s | tr '[:upper:]' '[:lower:]'; }

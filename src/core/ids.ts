@@ -3,7 +3,7 @@
 
 import { ClawError } from "../common/errors.ts";
 
-const TASK = /^(?:task_)?([0-9a-f]{1,8})(?:\.(0|[1-9][0-9]{0,8}))?$/;
+export const TASK_REF = /^(?:task_)?([0-9a-f]{1,8})(?:\.(0|[1-9][0-9]{0,8}))?$/;
 
 /** A task's id as typed: possibly a prefix, possibly with a member's index. */
 export interface TaskRef {
@@ -21,7 +21,7 @@ export function formatTaskId(id: number, index?: number): string {
 
 /** Parses an id or a unique prefix; throws `usage` naming what it should look like. */
 export function parseTaskRef(text: string): TaskRef {
-  const match = TASK.exec(text);
+  const match = TASK_REF.exec(text);
   if (match === null) {
     throw new ClawError("usage", `'${text}' is not a task id`, {
       hint: "a task id looks like task_35f04cf1, a member of an array like task_35f04cf1.17",

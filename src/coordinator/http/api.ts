@@ -99,9 +99,10 @@ export const waitParameter = z
 
 /** May be given several times. */
 export function severalOf<T extends z.ZodType>(one: T) {
+  const { $schema: _schema, ...items } = z.toJSONSchema(one);
   return z
     .preprocess((given) => (given === undefined || Array.isArray(given) ? given : [given]), z.array(one).optional())
-    .openapi({ type: "array" });
+    .openapi({ type: "array", items: items as { type: "string" } });
 }
 
 export { createRoute, OpenAPIHono, z };

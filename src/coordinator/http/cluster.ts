@@ -19,6 +19,7 @@ import {
   waitParameter,
   z,
 } from "./api.ts";
+import { taskRef } from "./refs.ts";
 import type { Streams } from "./streams.ts";
 
 const ROWS = 100;
@@ -53,12 +54,16 @@ const eventsRoute = createRoute({
   security: SECURED,
   request: {
     query: z.strictObject({
-      after: z.string().max(64).optional().openapi({ description: "an event's id, or the cursor of the page before" }),
+      after: z
+        .string()
+        .regex(/^\d{1,15}(?:\.\d{1,9})?$/, "must be an event's id, or a list's cursor")
+        .optional()
+        .openapi({ description: "an event's id, or the cursor of the page before" }),
       tail: limitParameter(LIMITS.list_rows),
       limit: limitParameter(LIMITS.list_rows).openapi({ description: "of a page" }),
       wait_ms: waitParameter.openapi({ description: "wait so long for a first one" }),
       type: severalOf(z.string().max(64)).openapi({ description: "task.failed, or all of a kind: task, node" }),
-      task: z.string().max(64).optional(),
+      task: taskRef.optional(),
       node: z.string().max(LIMITS.name_chars).optional(),
     }),
   },

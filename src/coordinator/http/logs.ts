@@ -40,7 +40,7 @@ export function logRoutes(app: OpenAPIHono, source: HttpSource, streams: Streams
     const ref = await resolveTask(source, context.req.valid("param").id);
     const { id: name, number, index } = ref;
     if (index === undefined) {
-      throw new ClawError("bad_request", `${name} is an array: its members have output`, {
+      throw new ClawError("conflict", `${name} is an array: its members have output`, {
         hint: `/api/v1/tasks/${name}.0/logs`,
         field: "id",
       });

@@ -54,8 +54,11 @@ const fields = {
   on_lost: own.on_lost,
 };
 
+/** What the fields alone do not say. */
+const KINDS = [{ required: ["command"] }, { required: ["shell"] }, { required: ["noop"] }];
+
 /** One of several tasks. */
-export const OneOfMany = z.strictObject(fields).openapi("SubmitOneOfMany");
+export const OneOfMany = z.strictObject(fields).openapi("SubmitOneOfMany", { oneOf: KINDS });
 
 export const ToSubmit = z
   .strictObject({
@@ -69,7 +72,13 @@ export const ToSubmit = z
       .optional()
       .openapi({ description: "an array with a member for each; `shell` is a template for them: gzip -t {}" }),
   })
-  .openapi("SubmitTask");
+  .openapi("SubmitTask", {
+    oneOf: [
+      { required: ["command"], not: { required: ["inputs"] } },
+      { required: ["shell"], not: { required: ["inputs", "array"] } },
+      { required: ["noop"], not: { required: ["inputs"] } },
+    ],
+  });
 export type ToSubmit = z.infer<typeof ToSubmit>;
 
 /** Throws `bad_request` naming the field; `place` stands before it. */

@@ -20,7 +20,7 @@ import {
   waitParameter,
   z,
 } from "./api.ts";
-import { taskParams as params, resolveTask, targetOf } from "./refs.ts";
+import { taskParams as params, resolveTask, targetOf, taskRef } from "./refs.ts";
 import { OneOfMany, specificationOf, ToSubmit } from "./submission.ts";
 
 const ROWS = 100;
@@ -51,7 +51,7 @@ const listRoute = createRoute({
       priority: z.enum(PRIORITIES).optional(),
       name: z.string().optional(),
       label: severalOf(z.string().regex(/^[^=]+=/, "is NAME=VALUE")),
-      of: z.string().max(64).optional().openapi({ description: "the members of this array" }),
+      of: taskRef.optional().openapi({ description: "the members of this array" }),
     }),
   },
   responses: { 200: json(TaskList, "A page of tasks"), ...problems(404, 409) },
@@ -72,7 +72,7 @@ const submitRoute = createRoute({
 
 const submitManyRoute = createRoute({
   method: "post",
-  path: "/api/v1/tasks/batch",
+  path: "/api/v1/batch",
   summary: "Submits separate tasks, all of them or none",
   security: SECURED,
   request: {

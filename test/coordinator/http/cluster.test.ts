@@ -88,13 +88,13 @@ describe("tasks", () => {
 
   test("several at once are all of them or none", async () => {
     const { ids } = await ok<{ ids: string[] }>(
-      send("/api/v1/tasks/batch", { tasks: [{ command: ["true"] }, { command: ["false"] }] }),
+      send("/api/v1/batch", { tasks: [{ command: ["true"] }, { command: ["false"] }] }),
       201,
     );
     expect(await Promise.all(ids.map(async (id) => (await finished(id)).status))).toEqual(["completed", "failed"]);
     const before = (await ok<List>(request("/api/v1/tasks?limit=1000"))).tasks.length;
     const wrong = { tasks: [{ command: ["true"] }, { shell: "x", env: { LD_PRELOAD: "x" } }] };
-    expect(await refused(send("/api/v1/tasks/batch", wrong))).toMatchObject({ field: "tasks.1.env.LD_PRELOAD" });
+    expect(await refused(send("/api/v1/batch", wrong))).toMatchObject({ field: "tasks.1.env.LD_PRELOAD" });
     expect((await ok<List>(request("/api/v1/tasks?limit=1000"))).tasks.length).toBe(before);
   });
 
@@ -145,7 +145,7 @@ describe("tasks", () => {
     expect(text).toBe("one\nthree\n");
     expect(await (await request(`/api/v1/tasks/${id}/logs?stream=stderr`)).text()).toBe("two\n");
     expect(await refused(request(`/api/v1/tasks/${await submit({ noop: true, array: 2 })}/logs`))).toMatchObject({
-      status: 400,
+      status: 409,
       field: "id",
     });
   });
