@@ -148,7 +148,7 @@ export const NodeDocument = z.strictObject({
   attributes: z.record(z.string(), z.string()),
   executors: z.array(z.enum(EXECUTORS)),
   status: z.enum(NODE_STATUSES),
-  reason: z.string().optional().describe("why it is offline or out of service"),
+  reason: z.string().optional().describe("why it is offline or in error"),
   cordon: z
     .strictObject({
       reason: z.string(),
@@ -171,6 +171,7 @@ export const NodeDocument = z.strictObject({
   failed: count,
   cpu_percent: count.optional(),
   free_memory_mib: count.optional(),
+  disk_free_percent: count.optional().describe("of the file system that its data folder is on"),
 });
 type NodeDocument = z.infer<typeof NodeDocument>;
 

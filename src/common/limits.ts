@@ -6,6 +6,9 @@ const MiB = 1024 * KiB;
 export const LIMITS = {
   // Messages
   heartbeat_bytes: 149,
+  heartbeat_attempts: 9_999_999, // that a node says to hold: more digits do not fit
+  heartbeat_memory_mib: 16_777_215,
+  trouble_chars: 256, // of the sentence in which a node says what is wrong with it
   message_bytes: 960 * KiB, // a broker takes 1 MiB
   cluster_name_chars: 16,
   // Submissions
@@ -35,6 +38,7 @@ export const LIMITS = {
   log_marks: 1024, // places of the log whose distance in bytes is known
   // Work on a node
   prefetch_tasks: 4096,
+  disk_floor_bytes: 8 * MiB, // with less left under its data folder a worker takes no work
   node_processes: 1024, // side by side, however little each needs
   assign_runs_per_message: 512,
   assign_message_bytes: 512 * KiB,

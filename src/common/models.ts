@@ -257,7 +257,7 @@ export type NodeInfo = z.infer<typeof NodeInfo>;
 export interface NodeView extends NodeInfo {
   id: string;
   status: NodeStatus;
-  /** Why it is offline or out of service. */
+  /** Why it is offline or in error. */
   reason?: string;
   /** Who took it out of service, and when; with `drain_at`, when what still runs there is stopped; with `shutdown` its worker ends. */
   cordon?: { reason: string; by: string; at: number; drain_at?: number | undefined; shutdown?: boolean | undefined };
@@ -271,6 +271,7 @@ export interface NodeView extends NodeInfo {
   failed: number;
   cpu_percent?: number;
   free_memory_mib?: number;
+  disk_free_percent?: number;
 }
 
 /** Counts of tasks by status; `total` is known members so far. */

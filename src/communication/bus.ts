@@ -182,7 +182,9 @@ export class WorkerBus {
     this.#dropped = new Dropped(onDropped);
   }
 
+  /** Called again it subscribes anew: the server may have forgotten the subscription that there was. */
   listen(handle: (message: DownMessage) => void): void {
+    const before = this.#subscription;
     this.#subscription = this.#connection.subscribe(subjects.down(this.#cluster, this.#node), {
       callback: (error, message) => {
         try {
@@ -194,6 +196,7 @@ export class WorkerBus {
         }
       },
     });
+    before?.unsubscribe();
   }
 
   send(message: UpMessage): void {

@@ -73,19 +73,23 @@ const NodeRegister = z.strictObject({
   /** Lives that are certain to be over: those before it in the same data folder, which it alone has open. */
   earlier: z.array(incarnation).max(LIMITS.earlier_lives).optional(),
   info: NodeInfo,
+  /** What of its own checks fails: it takes no new work until it registers without. */
+  trouble: z.string().min(1).max(LIMITS.trouble_chars).optional(),
   /** Attempts whose reports wait in the outbox: they ended, whatever life they began in. */
   held: runs(Run, LIMITS.held_runs_per_message),
 });
 
-/** Short names: at most 149 bytes as sent, subject and all. i incarnation, n attempts held, h their hash, c % of all
- * processors busy, m MiB of memory free. */
+/** Short names: at most 149 bytes as sent, subject and all. i incarnation, n attempts held, h their hash, p pings heard
+ * since the one before, c % of all processors busy, m MiB of memory free and d % of the disk free, in turn. */
 const NodeHeartbeat = z.strictObject({
   type: z.literal("node.heartbeat"),
   i: z.string().regex(/^[0-9a-f]{8}$/),
-  n: integer,
+  n: integer.max(LIMITS.heartbeat_attempts),
   h: z.string().regex(/^[0-9a-f]{8}$/),
+  p: integer.min(1).max(9).optional(),
   c: integer.max(100).optional(),
-  m: integer.optional(),
+  m: integer.max(LIMITS.heartbeat_memory_mib).optional(),
+  d: integer.max(100).optional(),
 });
 
 const NodeShutdown = z.strictObject({
@@ -140,6 +144,8 @@ const TaskFail = z
     seq: integer,
     results: runs(TaskResult, LIMITS.report_items_per_message),
     released: runs(Run, LIMITS.report_items_per_message),
+    /** Why the node did not begin what it releases, where it was not told to. */
+    why: z.string().min(1).max(LIMITS.trouble_chars).optional(),
   })
   .refine(({ results, released }) => disjoint([tasksOf(results), released]), TWICE);
 

@@ -174,7 +174,7 @@ export class Answers {
       ...node.info,
       id,
       status: node.status === "online" && node.cordon !== undefined ? "maintenance" : node.status,
-      ...(node.status === "offline" && node.reason !== "" ? { reason: node.reason } : {}),
+      ...(node.reason === "" ? {} : { reason: node.reason }),
       ...(node.cordon === undefined ? {} : { cordon: node.cordon }),
       incarnation: node.incarnation,
       registered_at: node.registered_at,
@@ -186,6 +186,7 @@ export class Answers {
       ...(contact === undefined ? {} : { last_heartbeat_ms_ago: Math.round(this.#monotonic_ms() - contact.heard_ms) }),
       ...(contact?.cpu_percent === undefined ? {} : { cpu_percent: contact.cpu_percent }),
       ...(contact?.free_memory_mib === undefined ? {} : { free_memory_mib: contact.free_memory_mib }),
+      ...(contact?.disk_free_percent === undefined ? {} : { disk_free_percent: contact.disk_free_percent }),
     };
   }
 

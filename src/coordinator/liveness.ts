@@ -1,4 +1,4 @@
-// Who is there: registrations, heartbeats, goodbyes, two processes that both claim to be one node, and what both sides
+// Who is there, and well: registrations, heartbeats, pings, goodbyes, two processes that both claim to be one node, and what both sides
 // believe the node to hold. A part of the leader, as synchronous as the rest of it.
 
 import type { ErrorCode } from "../common/errors.ts";
@@ -10,10 +10,11 @@ import { planted } from "../core/canary.ts";
 import { decideLost } from "../core/decide.ts";
 import { mayEnd } from "../core/decide-nodes.ts";
 import type { Event, EventRun } from "../core/event.ts";
+import { decideUnheard } from "../core/lost.ts";
 import { without } from "../core/runs.ts";
 import type { Node, State } from "../core/state.ts";
 import type { LeaderOptions, Now } from "./leader-world.ts";
-import type { Contacts } from "./nodes.ts";
+import type { Contact, Contacts } from "./nodes.ts";
 
 type Of<T extends UpMessage["type"]> = Extract<UpMessage, { type: T }>;
 type Action = Extract<DownMessage, { type: "node.control" }>["action"];
@@ -22,7 +23,7 @@ type Action = Extract<DownMessage, { type: "node.control" }>["action"];
 export interface LivenessHost {
   readonly state: State;
   readonly contacts: Contacts;
-  readonly options: Pick<LeaderOptions, "heartbeat_ms" | "missed_heartbeats">;
+  readonly options: Pick<LeaderOptions, "heartbeat_ms" | "missed_heartbeats" | "lost_after_ms">;
   /** Folds an event and puts it into the open batch. `at` of events is log time. */
   add(event: Event): void;
   /** Once everything decided so far is in the log. */
@@ -39,6 +40,8 @@ export interface LivenessHost {
 
 /** Heartbeats that the life of a node that stands may leave out before another process may take its place. */
 const SILENT_INTERVALS = 1.5;
+
+const DEAF = "it is heard and does not hear: it answers no ping";
 
 /** A process that claims to be a node which another one is. */
 interface Rival {
@@ -69,13 +72,44 @@ export class Liveness {
     return now.monotonic_ms - (this.#host.contacts.get(node.id)?.heard_ms ?? this.#started_ms);
   }
 
-  /** Nodes that fell silent, and those that may end. */
+  /** Nodes that fell silent, those that may end, and what deaf ones never heard of. */
   tick(now: Now, at: number): void {
-    for (const node of this.#host.state.nodes.values()) {
+    const { state, contacts, options } = this.#host;
+    for (const node of state.nodes.values()) {
       if (mayEnd(node)) this.#shutDown(node);
-      if (node.status !== "online" || this.reachable(node, now)) continue;
-      this.#host.add({ t: "node", node: node.id, status: "offline", reason: "its heartbeats stopped", at });
+      if (node.status === "offline") continue;
+      const contact = contacts.get(node.id);
+      if (!this.reachable(node, now)) {
+        if (contact !== undefined) contact.pinged_ms = undefined;
+        this.#host.add({ t: "node", node: node.id, status: "offline", reason: "its heartbeats stopped", at });
+      } else if (contact !== undefined && this.#isDeaf(contact, now)) {
+        const deaf_ms = now.monotonic_ms - (contact.pinged_ms ?? 0);
+        const events = decideUnheard(state, node, deaf_ms, at, options.lost_after_ms);
+        for (const event of events) this.#host.add(event);
+      }
     }
+  }
+
+  /** As many pings without an answer as heartbeats may be missed. */
+  #isDeaf({ pinged_ms }: Contact, now: Now): boolean {
+    const { missed_heartbeats } = this.#host.options;
+    return pinged_ms !== undefined && now.monotonic_ms - pinged_ms > this.#intervals(missed_heartbeats + 0.5);
+  }
+
+  /** Through the subscription that brings the work: who does not answer hears nothing of that either. */
+  #ping({ id, incarnation }: Node, contact: Contact, now: Now): void {
+    contact.pinged_ms ??= now.monotonic_ms;
+    this.#control(id, incarnation, { kind: "ping" });
+  }
+
+  /** A node that was heard: well, or in error for what it says itself, or because it does not hear. */
+  #judge(node: Node, contact: Contact, now: Now, at: number): void {
+    const reason = this.#isDeaf(contact, now) ? DEAF : (contact.trouble ?? "");
+    // What it says of itself is not known before it has registered with this leader.
+    if (reason === "" && !contact.registered) return;
+    const status = reason === "" ? "online" : "error";
+    if (node.status === status && node.reason === reason) return;
+    this.#host.add({ t: "node", node: node.id, status, reason, at });
   }
 
   /** Everybody is asked to register again, which brings what they could not report. */
@@ -105,9 +139,11 @@ export class Liveness {
     const contact = contacts.heard(id, now.monotonic_ms);
     if (message.c !== undefined) contact.cpu_percent = message.c;
     if (message.m !== undefined) contact.free_memory_mib = message.m;
-    if (node.status === "offline") {
-      this.#host.add({ t: "node", node: id, status: "online", reason: "", at });
-    }
+    if (message.d !== undefined) contact.disk_free_percent = message.d;
+    if (message.p !== undefined) contact.pinged_ms = undefined;
+    if (!contact.registered) this.#control(id, node.incarnation, { kind: "register" });
+    this.#judge(node, contact, now, at);
+    this.#ping(node, contact, now);
     const agrees = node.held.count === message.n && node.held.hash === message.h;
     if (contacts.compare(contact, agrees)) this.#askForList(node);
     this.#host.stopAgain(id);
@@ -129,14 +165,18 @@ export class Liveness {
     const known = state.nodes.get(id);
     if (known !== undefined && !this.#mayStand(known, message, now)) return;
     this.#rivals.delete(id);
-    contacts.heard(id, now.monotonic_ms);
+    const contact = contacts.heard(id, now.monotonic_ms);
+    contact.registered = true;
+    contact.trouble = message.trouble;
+    if (known?.incarnation !== incarnation) contact.pinged_ms = undefined;
     if (known?.incarnation !== incarnation || JSON.stringify(known.info) !== JSON.stringify(info)) {
       if (known !== undefined && known.incarnation !== incarnation) this.#supersede(known, message.held, at);
       this.#host.add({ t: "registered", node: id, incarnation, info, at });
-    } else if (known.status === "offline") {
-      this.#host.add({ t: "node", node: id, status: "online", reason: "", at });
     }
+    const node = state.nodes.get(id);
+    if (node !== undefined) this.#judge(node, contact, now, at);
     const { heartbeat_ms } = options;
+    contact.pinged_ms ??= now.monotonic_ms;
     this.#host.afterwards(() => {
       // The log may have taken so long that another one stands by now.
       if (!this.isCurrent(id, incarnation)) return;

@@ -8,8 +8,15 @@ const PATIENCE = 2;
 
 export interface Contact {
   heard_ms: number;
+  /** It has registered with this leader, which so knows what the node says of itself. */
+  registered: boolean;
+  /** What the node says of its own checks. */
+  trouble?: string | undefined;
+  /** When the first ping was sent that has no answer yet. */
+  pinged_ms?: number | undefined;
   cpu_percent?: number;
   free_memory_mib?: number;
+  disk_free_percent?: number;
   differing: number;
   /** Held on the leader's side when the list was asked for; undefined when none is awaited. */
   asked: { list: number; runs: EventRun[]; got: EventRun[] } | undefined;
@@ -25,7 +32,7 @@ export class Contacts {
       contact.heard_ms = now_ms;
       return contact;
     }
-    const made: Contact = { heard_ms: now_ms, differing: 0, asked: undefined };
+    const made: Contact = { heard_ms: now_ms, registered: false, differing: 0, asked: undefined };
     this.#contacts.set(node, made);
     return made;
   }

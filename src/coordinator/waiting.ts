@@ -27,7 +27,7 @@ function closedBy({ status, reason, cordon, offline_at }: Node): Pick<NodeLoad, 
   if (status === "offline" && offline_at !== undefined) {
     return { closed: `is offline since ${isoTime(offline_at)}${why}` };
   }
-  if (cordon === undefined) return { closed: status === "online" ? "is not heard" : `is ${status}${why}` };
+  if (cordon === undefined) return { closed: status === "online" ? "is not heard" : `is in ${status}${why}` };
   return { closed: `is out of service since ${isoTime(cordon.at)}: ${cordon.reason}`, cordoned: true };
 }
 

@@ -5,7 +5,7 @@ import { heldBy } from "./apply.ts";
 import { decideLost } from "./decide.ts";
 import type { Event } from "./event.ts";
 import type { Segment } from "./segments.ts";
-import type { State } from "./state.ts";
+import type { Node, State } from "./state.ts";
 
 const LEAST_MS = 30_000;
 const MOST_MS = 600_000;
@@ -26,6 +26,22 @@ export function decideGone(state: State, now: number, watched_ms: number, lost_a
     events.push(...decideLost(state, id, lost, now));
   }
   return events;
+}
+
+/**
+ * What a node that hears nothing was given and has not begun, as far as it told: it may never have got it. What it runs goes
+ * on: its reports are heard.
+ */
+export function decideUnheard(
+  state: State,
+  { id, held }: Node,
+  deaf_ms: number,
+  now: number,
+  lost_after_ms: number | undefined,
+): Event[] {
+  if (held.count === 0 || deaf_ms < (lost_after_ms ?? LEAST_MS)) return [];
+  const unheard = heldBy(state, id).filter(({ piece }) => piece.status === "scheduled");
+  return decideLost(state, id, unheard, now);
 }
 
 /** As long as it had run when its node went away, within bounds. */

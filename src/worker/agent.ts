@@ -9,6 +9,7 @@ import { fits, freeOf } from "../core/fit.ts";
 import { uncovered } from "../core/runs.ts";
 import { addUse, emptyUsed } from "../core/state.ts";
 import { Holding } from "./holding.ts";
+import type { Load } from "./metrics.ts";
 import { firstJob, type Job, type QueuedRun, queuedRun, runOf } from "./queue.ts";
 import { Reporter, type ReportStore } from "./reporter.ts";
 
@@ -21,6 +22,8 @@ export interface AgentWorld {
   refused(code: string, message: string): void;
   /** Somebody wants this worker to end. */
   shutdown(message: string): void;
+  /** Nothing has come for long, for the so manieth time: another subscription, or connection, may bring more. */
+  deaf(times: number): void;
   /** Another process is this node, and it is not known yet whether it is dead. */
   waiting(message: string): void;
 }
@@ -57,6 +60,9 @@ const TELL_START_MS = 100;
 /** A task that found no room for so long goes back: another node may be idle. */
 const GIVE_BACK_MS = 500;
 const REGISTER_AGAIN_MS = 500;
+/** Heartbeats without a ping after which it takes itself for deaf; longer each time, since it may be that nobody leads. */
+const DEAF_INTERVALS = 3.5;
+const DEAF_PATIENCE = 16;
 
 type Action = Extract<DownMessage, { type: "node.control" }>["action"];
 
@@ -79,6 +85,15 @@ export class Agent {
   #unanswered = false;
   #heartbeat_ms = 10_000;
   #beat_ms = Number.NEGATIVE_INFINITY;
+  /** Whether the next heartbeat tells of memory; otherwise of the disk. */
+  #memory_next = true;
+  /** What of this worker's own checks fails. */
+  #trouble: string | undefined;
+  /** When something came last, or it did something against hearing nothing, and how often since. */
+  #heard_ms: number | undefined;
+  #deaf = 0;
+  /** Pings since the last heartbeat. */
+  #pings = 0;
 
   constructor(world: AgentWorld, store: ReportStore, options: AgentOptions) {
     this.#world = world;
@@ -100,6 +115,11 @@ export class Agent {
 
   get running(): number {
     return this.#running.size;
+  }
+
+  /** Why its reports cannot be kept, while they cannot. */
+  get broken(): string | undefined {
+    return this.#reporter.broken;
   }
 
   get unacknowledged(): number {
@@ -124,6 +144,7 @@ export class Agent {
       incarnation,
       ...(earlier.length === 0 ? {} : { earlier: [...earlier] }),
       info,
+      ...(this.#trouble === undefined ? {} : { trouble: this.#trouble }),
       held,
       ...(cluster_id === undefined ? {} : { cluster_id }),
     });
@@ -131,6 +152,8 @@ export class Agent {
 
   down(message: DownMessage, now: AgentNow): void {
     if (!this.#concerns(message)) return;
+    this.#heard_ms = now.monotonic_ms;
+    this.#deaf = 0;
     switch (message.type) {
       case "report.ack":
         for (const run of this.#reporter.acknowledged(message.seqs)) this.#held.remove(run);
@@ -156,7 +179,18 @@ export class Agent {
     return message.incarnation.slice(0, length) === incarnation.slice(0, length);
   }
 
+  /** What of this worker's own checks fails; undefined: nothing does. */
+  troubled(trouble: string | undefined, now: AgentNow): void {
+    const told = trouble?.slice(0, LIMITS.trouble_chars);
+    if (told === this.#trouble) return;
+    this.#trouble = told;
+    if (told !== undefined) this.#giveBack(this.#queue, inTrouble(told));
+    if (this.#mode === "welcome" || this.#mode === "registering") this.#register(now);
+    this.settle(now);
+  }
+
   #control(action: Action, now: AgentNow): void {
+    this.#pings = Math.min(9, this.#pings + 1);
     switch (action.kind) {
       case "register":
         if (this.#mode === "welcome" || this.#mode === "registering") this.#register(now);
@@ -211,7 +245,9 @@ export class Agent {
       for (const run of this.#held.news(item.run)) {
         for (const part of runsOnce({ specification }) ? this.#notTakenBefore(run) : [run]) {
           this.#held.add(part);
-          this.#queue.push(queuedRun(item, part, specification, now.monotonic_ms));
+          const queued = queuedRun(item, part, specification, now.monotonic_ms);
+          if (this.#trouble === undefined) this.#queue.push(queued);
+          else this.#reporter.release(part, inTrouble(this.#trouble));
         }
       }
     }
@@ -316,11 +352,12 @@ export class Agent {
   }
 
   /** Several times a second while something runs or waits; returns the time until it wants to be called again. */
-  tick(now: AgentNow, load: { cpu_percent?: number; free_memory_mib?: number }): number {
+  tick(now: AgentNow, load: Load): number {
     const may = this.#mode === "registering" || this.#mode === "welcome";
     if (may && this.#unanswered && now.monotonic_ms - this.#registered_ms >= REGISTER_AGAIN_MS) this.#register(now);
+    if (may) this.#listen(now);
     if (this.#mode === "welcome") {
-      this.#giveBack(now);
+      this.#giveBackOld(now);
       this.#tellStarts(now);
       this.#heartbeat(now, load);
       this.#reporter.resendOld(now.monotonic_ms);
@@ -329,11 +366,26 @@ export class Agent {
     return this.#unanswered || this.#running.size > 0 || this.#queue.length > 0 ? TELL_START_MS : 1_000;
   }
 
-  #giveBack(now: AgentNow): void {
+  /** Connected and deaf: what is sent gets through and nothing comes. A subscription may have been lost. */
+  #listen(now: AgentNow): void {
+    this.#heard_ms ??= now.monotonic_ms;
+    const patience = Math.min(DEAF_PATIENCE, 2 ** this.#deaf) * DEAF_INTERVALS * this.#heartbeat_ms;
+    if (now.monotonic_ms - this.#heard_ms < patience) return;
+    this.#heard_ms = now.monotonic_ms;
+    this.#deaf += 1;
+    this.#world.deaf(this.#deaf);
+    // The answer tells whether it hears now.
+    this.#register(now);
+  }
+
+  #giveBackOld(now: AgentNow): void {
     const old = this.#queue.filter((queued) => now.monotonic_ms - queued.received_ms >= GIVE_BACK_MS);
-    if (old.length === 0) return;
-    for (const queued of old) this.#reporter.release(runOf(queued));
-    this.#queue = this.#queue.filter((queued) => !old.includes(queued));
+    if (old.length > 0) this.#giveBack(old, `no room for it in ${GIVE_BACK_MS} ms`);
+  }
+
+  #giveBack(given: readonly QueuedRun[], why: string): void {
+    for (const queued of given) this.#reporter.release(runOf(queued), why);
+    this.#queue = this.#queue.filter((queued) => !given.includes(queued));
   }
 
   #tellStarts(now: AgentNow): void {
@@ -349,17 +401,22 @@ export class Agent {
     this.#world.send({ type: "task.start", incarnation: this.#options.incarnation, runs });
   }
 
-  #heartbeat(now: AgentNow, load: { cpu_percent?: number; free_memory_mib?: number }): void {
+  #heartbeat(now: AgentNow, { cpu_percent: c, free_memory_mib, disk_free_percent: d }: Load): void {
     if (now.monotonic_ms - this.#beat_ms < this.#heartbeat_ms) return;
     this.#beat_ms = now.monotonic_ms;
-    const { cpu_percent: c, free_memory_mib: m } = load;
+    const m = free_memory_mib === undefined ? undefined : Math.min(free_memory_mib, LIMITS.heartbeat_memory_mib);
+    const memory = m !== undefined && (d === undefined || this.#memory_next);
+    this.#memory_next = !memory;
+    const p = this.#pings;
+    this.#pings = 0;
     this.#world.send({
       type: "node.heartbeat",
       i: this.#options.incarnation.slice(0, 8),
-      n: this.#held.count,
+      n: Math.min(this.#held.count, LIMITS.heartbeat_attempts),
       h: this.#held.hash,
+      ...(p === 0 ? {} : { p }),
       ...(c === undefined ? {} : { c }),
-      ...(m === undefined ? {} : { m }),
+      ...(memory ? { m } : d === undefined ? {} : { d }),
     });
   }
 
@@ -370,7 +427,7 @@ export class Agent {
   leave(): void {
     this.#mode = "leaving";
     // What has begun may not be told from what has not by a leader that only hears the goodbye.
-    for (const queued of this.#queue) if (runsOnce(queued)) this.#reporter.release(runOf(queued));
+    for (const queued of this.#queue) if (runsOnce(queued)) this.#reporter.release(runOf(queued), "its node stops");
     this.#queue = [];
     for (const running of this.#running.values()) {
       if (running.fate === "report") running.fate = runsOnce(running.job) ? "lost" : "given_back";
@@ -388,6 +445,10 @@ export class Agent {
 /** Whether it must never run a second time. */
 function runsOnce({ specification }: { specification: Job["specification"] }): boolean {
   return specification.on_lost === "fail";
+}
+
+function inTrouble(trouble: string): string {
+  return `its node is in error: ${trouble}`.slice(0, LIMITS.trouble_chars);
 }
 
 function lostOutcome(outcome: Outcome): Outcome {

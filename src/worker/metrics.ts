@@ -1,6 +1,7 @@
 // The load that goes into a heartbeat: one reading each time and nothing in between. `systeminformation` gives it; where
 // it fails, node:os does; where that fails too, the node works on and says once what it could not read.
 
+import { statfs } from "node:fs/promises";
 import * as os from "node:os";
 import { messageOf } from "../common/errors.ts";
 
@@ -9,6 +10,18 @@ export interface Load {
   cpu_percent?: number;
   /** What new processes could have, caches counted as free. */
   free_memory_mib?: number;
+  /** Of the file system with the worker's data, to whole percents. */
+  disk_free_percent?: number;
+}
+
+export interface Disk {
+  free_bytes: number;
+  total_bytes: number;
+}
+
+export async function readDisk(folder: string): Promise<Disk> {
+  const { bsize, blocks, bavail } = await statfs(folder);
+  return { free_bytes: bavail * bsize, total_bytes: blocks * bsize };
 }
 
 /** The parts of systeminformation that are used; a test puts in failing ones. */
@@ -41,6 +54,7 @@ async function systemInformation(): Promise<LoadSource> {
 }
 
 export class LoadMeter {
+  readonly #folder: string;
   readonly #load: () => Promise<LoadSource>;
   readonly #warn: (message: string) => void;
   readonly #warned = new Set<string>();
@@ -48,7 +62,8 @@ export class LoadMeter {
   #before: { busy: number; total: number } | undefined;
 
   /** `warn` is told once for each kind of reading that does not work here. */
-  constructor(warn: (message: string) => void, load: () => Promise<LoadSource> = systemInformation) {
+  constructor(folder: string, warn: (message: string) => void, load: () => Promise<LoadSource> = systemInformation) {
+    this.#folder = folder;
     this.#warn = warn;
     this.#load = load;
   }
@@ -56,7 +71,23 @@ export class LoadMeter {
   async read(): Promise<Load> {
     const cpu_percent = await this.#cpuPercent();
     const free_memory_mib = await this.#freeMemoryMib();
-    return { ...(cpu_percent === undefined ? {} : { cpu_percent }), free_memory_mib };
+    const disk_free_percent = await this.#diskFreePercent();
+    return {
+      ...(cpu_percent === undefined ? {} : { cpu_percent }),
+      free_memory_mib,
+      ...(disk_free_percent === undefined ? {} : { disk_free_percent }),
+    };
+  }
+
+  async #diskFreePercent(): Promise<number | undefined> {
+    try {
+      const { free_bytes, total_bytes } = await readDisk(this.#folder);
+      return percent((100 * free_bytes) / total_bytes);
+    } catch (error) {
+      if (!this.#warned.has("disk")) this.#warn(`cannot read how much room is left here: ${messageOf(error)}`);
+      this.#warned.add("disk");
+      return undefined;
+    }
   }
 
   async #cpuPercent(): Promise<number | undefined> {

@@ -2,6 +2,7 @@
 // the leader says that they are in the log. While one is in flight the next ones gather, so that a busy node sends few
 // large messages and an idle one sends at once.
 
+import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import type { Outcome } from "../common/models.ts";
 import type { PlainRun, Run, TaskResult, UpMessage } from "../communication/messages.ts";
@@ -22,6 +23,12 @@ interface Waiting {
   bytes: number;
 }
 
+/** Given back unstarted, and why, where it was this node's own choice. */
+interface Released {
+  run: Run;
+  why: string | undefined;
+}
+
 interface Sent {
   message: Report;
   runs: Run[];
@@ -39,7 +46,11 @@ export class Reporter {
   #plain: PlainRun[] = [];
   #succeeded: Waiting[] = [];
   #failed: Waiting[] = [];
-  #released: Run[] = [];
+  #released: Released[] = [];
+  /** Why the store takes nothing, while it does not. */
+  #broken: string | undefined;
+  /** Reports that are in the log, and could not be removed. */
+  #done: number[] = [];
 
   constructor(store: ReportStore, incarnation: string, send: (message: UpMessage) => void) {
     this.#store = store;
@@ -67,7 +78,7 @@ export class Reporter {
           },
         }): Run => [number, index, index + 1, attempt],
       ),
-      ...this.#released,
+      ...this.#released.map(({ run }) => run),
     ];
     for (const sent of this.#sent.values()) waiting.push(...sent.runs);
     return waiting;
@@ -94,23 +105,44 @@ export class Reporter {
     else this.#failed.push(waiting);
   }
 
-  release(run: Run): void {
-    this.#released.push(run);
+  release(run: Run, why?: string): void {
+    this.#released.push({ run, why });
+  }
+
+  /** Why the store takes nothing: what ends meanwhile is kept in memory, and written when it does again. */
+  get broken(): string | undefined {
+    return this.#broken;
   }
 
   /** Sends what gathered, unless enough is in flight already; `all` sends whatever is in flight. */
   flush(now_ms: number, all = false): void {
+    if (this.#done.length > 0) this.#remove([]);
     while (this.#gathered() && (all || this.#sent.size < IN_FLIGHT || this.#crowded())) {
-      const most = LIMITS.report_items_per_message;
-      if (this.#plain.length > 0 || this.#succeeded.length > 0) {
-        const runs = this.#plain.splice(0, most);
-        this.#write("task.complete", { runs, results: takeMessage(this.#succeeded) }, now_ms);
-      }
-      if (this.#failed.length > 0 || this.#released.length > 0) {
-        const released = this.#released.splice(0, most);
-        this.#write("task.fail", { results: takeMessage(this.#failed), released }, now_ms);
-      }
+      if (!this.#flushSome(now_ms)) return;
     }
+  }
+
+  /** A message of each kind; false when the store does not take it. */
+  #flushSome(now_ms: number): boolean {
+    const most = LIMITS.report_items_per_message;
+    if (this.#plain.length > 0 || this.#succeeded.length > 0) {
+      const runs = this.#plain.slice(0, most);
+      const results = firstMessage(this.#succeeded);
+      if (!this.#write("task.complete", { runs, results }, now_ms)) return false;
+      this.#plain.splice(0, runs.length);
+      this.#succeeded.splice(0, results.length);
+    }
+    if (this.#failed.length > 0 || this.#released.length > 0) {
+      const results = firstMessage(this.#failed);
+      const [first] = this.#released;
+      const other = this.#released.findIndex(({ why }) => why !== first?.why);
+      const given = this.#released.slice(0, Math.min(most, other < 0 ? most : other));
+      const why = first?.why === undefined ? {} : { why: first.why };
+      if (!this.#write("task.fail", { results, released: given.map(({ run }) => run), ...why }, now_ms)) return false;
+      this.#failed.splice(0, results.length);
+      this.#released.splice(0, given.length);
+    }
+    return true;
   }
 
   #gathered(): boolean {
@@ -123,12 +155,36 @@ export class Reporter {
     return this.#plain.length >= most || this.#succeeded.length >= most || this.#failed.length >= most;
   }
 
-  #write(kind: Report["type"], body: object, now_ms: number): void {
-    const { seq } = this.#store.add(kind, JSON.stringify(body));
+  #write(kind: Report["type"], body: object, now_ms: number): boolean {
+    const seq = this.#stored(() => this.#store.add(kind, JSON.stringify(body)).seq);
+    if (seq === undefined) return false;
     const message = this.#message(kind, seq, body);
     this.#sent.set(seq, { message, runs: runsOf(message), sent_ms: now_ms });
     this.#send(message);
     if (planted("outbox_cleared_early")) this.#store.remove([seq]);
+    return true;
+  }
+
+  /** Undefined when the store does not take it: a full disk, or one that fails. */
+  #stored<T>(action: () => T): T | undefined {
+    try {
+      const done = action();
+      this.#broken = undefined;
+      return done;
+    } catch (error) {
+      if (!(error instanceof ClawError)) throw error;
+      this.#broken = error.message;
+      return undefined;
+    }
+  }
+
+  #remove(seqs: readonly number[]): void {
+    this.#done.push(...seqs);
+    const removed = this.#stored(() => {
+      this.#store.remove(this.#done);
+      return true;
+    });
+    if (removed === true) this.#done = [];
   }
 
   /** Sends everything again that is not acknowledged: a new leader, or a connection that came back. */
@@ -151,7 +207,7 @@ export class Reporter {
   /** They are in the log, or refused for good: the attempts that may be forgotten. */
   acknowledged(seqs: readonly number[]): Run[] {
     const known = seqs.filter((seq) => this.#sent.has(seq));
-    this.#store.remove(known);
+    this.#remove(known);
     const runs: Run[] = [];
     for (const seq of known) {
       runs.push(...(this.#sent.get(seq)?.runs ?? []));
@@ -162,7 +218,7 @@ export class Reporter {
 }
 
 /** As many of the oldest as one message takes: by number and by bytes. */
-function takeMessage(waiting: Waiting[]): TaskResult[] {
+function firstMessage(waiting: readonly Waiting[]): TaskResult[] {
   let bytes = 0;
   let count = 0;
   for (const one of waiting) {
@@ -170,7 +226,7 @@ function takeMessage(waiting: Waiting[]): TaskResult[] {
     if (count === LIMITS.report_items_per_message || (count > 0 && bytes > LIMITS.report_message_bytes)) break;
     count += 1;
   }
-  return waiting.splice(0, count).map(({ result }) => result);
+  return waiting.slice(0, count).map(({ result }) => result);
 }
 
 function runsOf(message: Report): Run[] {

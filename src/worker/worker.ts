@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { WorkerConfig } from "../common/config.ts";
 import { ClawError, messageOf } from "../common/errors.ts";
 import type { Logger } from "../common/logging.ts";
+import type { Outcome } from "../common/models.ts";
 import type { Paths } from "../common/paths.ts";
 import { type Runtime, randomHex, type Timer } from "../common/runtime.ts";
 import type { Service } from "../common/service.ts";
@@ -16,12 +17,14 @@ import { FileStore } from "../communication/files.ts";
 import { type Lock, ownFolder } from "../communication/lock.ts";
 import { OutputPublisher } from "../communication/output.ts";
 import { Outbox } from "../storage/outbox.ts";
-import { Agent, type AgentNow } from "./agent.ts";
+import { Agent, type AgentNow, type AgentWorld } from "./agent.ts";
+import { checkWorker } from "./checks.ts";
 import { discoverNode, type NodeOverrides } from "./discover.ts";
 import { TaskFolderPool } from "./folders.ts";
 import { Launcher } from "./launcher.ts";
 import { noteLife, placeOf } from "./lives.ts";
 import { type Load, LoadMeter } from "./metrics.ts";
+import type { Job } from "./queue.ts";
 import { ScriptCache } from "./scripts.ts";
 import { sweepEarlierLives } from "./tree.ts";
 
@@ -45,6 +48,9 @@ const LOAD_EVERY_MS = 9_000;
 /** A first connection that takes longer is told. */
 const WAITING_MS = 3_000;
 const PROGRESS_EVERY_MS = 2_000;
+const CHECK_EVERY_MS = 10_000;
+/** While something is wrong. */
+const CHECK_AGAIN_MS = 2_000;
 const SOON_MS = 105;
 const STOP_DEADLINE_MS = 15_000;
 
@@ -63,10 +69,16 @@ export class Worker implements Service {
   #load: Load = {};
   #read_ms = Number.NEGATIVE_INFINITY;
   #progress_ms = Number.NEGATIVE_INFINITY;
+  #checked_ms = Number.NEGATIVE_INFINITY;
+  #checking = false;
+  /** What it found out about itself last. */
+  #trouble: string | undefined;
   #incarnation = "";
   /** That another process has to be waited for. */
   #told = false;
   #ending = false;
+  /** The cluster that the outbox has written down. */
+  #noted: string | undefined;
   #welcomed = Promise.withResolvers<void>();
   #stopped = false;
   #lock: Lock | undefined;
@@ -115,7 +127,7 @@ export class Worker implements Service {
       logger.warn("dropped a message that cannot be read", { sender, why });
     });
     this.#bus = bus;
-    if (config.metrics) this.#meter = new LoadMeter((message) => logger.warn(message));
+    if (config.metrics) this.#meter = new LoadMeter(folder, (message) => logger.warn(message));
     this.#launcher = new Launcher({
       runtime,
       logger,
@@ -128,35 +140,79 @@ export class Worker implements Service {
       scripts: new ScriptCache(runtime, logger, files, join(folder, "files")),
       output: new OutputPublisher(this.#connection, config.cluster, this.#id, { runtime, domain }),
       onStarted: (job, started_at) => this.#agent?.started(job, started_at),
-      onEnded: (job, outcome) => this.#guard(() => this.#agent?.ended(job, outcome, this.#now())),
+      onEnded: (job, outcome) => this.#ended(job, outcome),
       onFailed: this.#options.onFailed,
     });
-    const launcher = this.#launcher;
-    this.#agent = new Agent(
-      {
-        send: (message) => bus.send(message),
-        start: (job) => {
-          launcher.start(job);
-          this.#tickSoon();
-        },
-        stop: (job, reason) => launcher.stop(job, reason),
-        refused: (code, message) => this.#options.onFailed(this.#refusal(code, message)),
-        shutdown: (message) => {
-          if (!this.#ending) this.#options.onShutdown(message);
-          this.#ending = true;
-        },
-        waiting: (message) => {
-          if (!this.#told) logger.warn(message);
-          this.#told = true;
-        },
-      },
-      this.#outbox,
-      { info, incarnation, earlier, cluster_id: this.#outbox.get("cluster_id") },
-    );
-    bus.listen((message) => this.#guard(() => this.#down(message)));
+    const cluster_id = this.#outbox.get("cluster_id");
+    const world = this.#agentWorld(bus, this.#launcher, this.#connection);
+    this.#agent = new Agent(world, this.#outbox, { info, incarnation, earlier, cluster_id });
+    await this.#check();
+    this.#listen(bus);
     this.#watchConnection(this.#connection);
     this.#agent.connected(this.#now());
     this.#tick();
+  }
+
+  #listen(bus: WorkerBus): void {
+    bus.listen((message) => this.#guard(() => this.#down(message)));
+  }
+
+  #agentWorld(bus: WorkerBus, launcher: Launcher, connection: NatsConnection): AgentWorld {
+    const { logger } = this.#options;
+    return {
+      send: (message) => bus.send(message),
+      start: (job) => {
+        launcher.start(job);
+        this.#tickSoon();
+      },
+      stop: (job, reason) => launcher.stop(job, reason),
+      refused: (code, message) => this.#options.onFailed(this.#refusal(code, message)),
+      shutdown: (message) => {
+        if (!this.#ending) this.#options.onShutdown(message);
+        this.#ending = true;
+      },
+      deaf: (times) => {
+        const anew = times % 2 === 1;
+        logger.warn(`nothing comes from the leader; ${anew ? "subscribing" : "connecting"} anew`, { times });
+        if (anew) this.#listen(bus);
+        else void connection.reconnect().catch((error: unknown) => logger.warn(messageOf(error)));
+      },
+      waiting: (message) => {
+        if (!this.#told) logger.warn(message);
+        this.#told = true;
+      },
+    };
+  }
+
+  #ended(job: Job, outcome: Outcome): void {
+    this.#guard(() => this.#agent?.ended(job, outcome, this.#now()));
+    // What kept this one from being started keeps the next one too: that is known before more of them fail.
+    if (outcome.reason === "spawn") this.#checked_ms = Number.NEGATIVE_INFINITY;
+  }
+
+  /** Looks at what every task needs, and says when it is not there, and when it is again. */
+  async #check(): Promise<void> {
+    const { runtime, paths, logger } = this.#options;
+    this.#checked_ms = runtime.monotonic_ms();
+    const outbox = (): void => this.#outbox?.set("checked", String(runtime.wall_ms()));
+    const trouble = this.#agent?.broken ?? (await checkWorker({ folder: paths.worker_dir, outbox }));
+    if (this.#stopped || trouble === this.#trouble) return;
+    if (trouble === undefined) logger.info("takes work again");
+    else logger.error(`takes no work: ${trouble}`);
+    this.#trouble = trouble;
+    this.#guard(() => this.#agent?.troubled(trouble, this.#now()));
+  }
+
+  #checkInTime(): void {
+    const every_ms = this.#trouble === undefined ? CHECK_EVERY_MS : CHECK_AGAIN_MS;
+    const broken = this.#agent?.broken !== undefined && this.#trouble === undefined;
+    if (this.#checking || (!broken && this.#options.runtime.monotonic_ms() - this.#checked_ms < every_ms)) return;
+    this.#checking = true;
+    void this.#check()
+      .catch((error: unknown) => this.#options.onFailed(error))
+      .finally(() => {
+        this.#checking = false;
+      });
   }
 
   #down(message: Parameters<Agent["down"]>[0]): void {
@@ -165,11 +221,22 @@ export class Worker implements Service {
     const { mode } = agent;
     agent.down(message, this.#now());
     if (message.type !== "node.control" || agent.mode !== "welcome") return;
-    if (agent.cluster_id !== undefined) this.#outbox?.set("cluster_id", agent.cluster_id);
+    this.#noteCluster(agent.cluster_id);
     if (mode === "welcome") return;
     this.#welcomed.resolve();
     // No other process is this node: whatever one left running on this machine has been given to others.
     void this.#sweep(() => true).catch((error: unknown) => this.#options.onFailed(error));
+  }
+
+  /** An outbox that does not take it just now is what the checks find. */
+  #noteCluster(cluster_id: string | undefined): void {
+    if (cluster_id === undefined || cluster_id === this.#noted) return;
+    try {
+      this.#outbox?.set("cluster_id", cluster_id);
+      this.#noted = cluster_id;
+    } catch (error) {
+      if (!(error instanceof ClawError)) throw error;
+    }
   }
 
   /** Ends what lives of this node left running that are over. */
@@ -235,6 +302,7 @@ export class Worker implements Service {
       next_ms = this.#agent?.tick(this.#now(), this.#load) ?? next_ms;
     });
     this.#readLoad();
+    this.#checkInTime();
     this.#tellProgress();
     this.#tickIn(next_ms);
   }

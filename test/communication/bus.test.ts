@@ -19,10 +19,11 @@ const ACK: DownMessage = { type: "report.ack", incarnation: "0".repeat(16), seqs
 const LARGEST: UpMessage = {
   type: "node.heartbeat",
   i: "ffffffff",
-  n: 4_294_967_295,
+  n: LIMITS.heartbeat_attempts,
   h: "ffffffff",
+  p: 9,
   c: 100,
-  m: 2_147_483_647,
+  m: LIMITS.heartbeat_memory_mib,
 };
 
 let bench: Bench;

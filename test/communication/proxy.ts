@@ -8,6 +8,8 @@ export interface Proxy {
   upstream_bytes(): number;
   /** The server's words no longer get through: what looks like answers that are lost. */
   deafen(): void;
+  /** The same for the connections that are there now; new ones hear. */
+  deafenPresent(): void;
   /** The client's words no longer get through: what looks like requests that are lost. */
   mute(): void;
   /** Bytes of the client that did not get through. */
@@ -22,6 +24,7 @@ export async function countingProxy(target: number): Promise<Proxy> {
   let held = 0;
   let deaf = false;
   let muted = false;
+  const deafened = new Set<Socket>();
   const server: Server = createServer((client) => {
     const broker = connect(target, "127.0.0.1");
     client.on("data", (bytes) => {
@@ -30,7 +33,7 @@ export async function countingProxy(target: number): Promise<Proxy> {
       upstream += bytes.length;
     });
     broker.on("data", (bytes) => {
-      if (!deaf) client.write(bytes);
+      if (!deaf && !deafened.has(client)) client.write(bytes);
     });
     for (const [one, other] of [
       [client, broker],
@@ -55,6 +58,9 @@ export async function countingProxy(target: number): Promise<Proxy> {
     upstream_bytes: () => upstream,
     deafen: () => {
       deaf = true;
+    },
+    deafenPresent: () => {
+      for (const socket of sockets) deafened.add(socket);
     },
     mute: () => {
       muted = true;

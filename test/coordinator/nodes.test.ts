@@ -291,6 +291,73 @@ describe("a new life of a node", () => {
   });
 });
 
+describe("a node in error", () => {
+  test("for what it says of itself: no new work, and the reason for whoever waits, until it registers without", async () => {
+    const { cluster, node } = await one();
+    const { number: held } = await cluster.submit({ needs: { cpu_millis: 100 } });
+    const run = await node.run();
+    await node.register({ trouble: "no room left" });
+    expect(await viewOf(cluster, node)).toMatchObject({ status: "error", reason: "no room left" });
+    const { number } = await cluster.submit({ needs: { cpu_millis: 100 } });
+    expect((await cluster.show(number)).waiting?.summary).toBe("played is in error: no room left");
+    node.heartbeat([run]);
+    await node.complete(run);
+    expect((await cluster.finished(held)).status).toBe("completed");
+    // Another leader knows it from the log, and does not take a heartbeat for a recovery.
+    await cluster.stopCoordinator();
+    await cluster.startCoordinator();
+    const again = await node.twin(cluster);
+    nodes.push(again);
+    again.incarnation = node.incarnation;
+    again.heartbeat([]);
+    await until(() => again.pings > 0, "a ping");
+    expect((await viewOf(cluster, again)).status).toBe("error");
+    await again.register();
+    expect(await viewOf(cluster, again)).toMatchObject({ status: "online" });
+    expect((await viewOf(cluster, again)).reason).toBeUndefined();
+    expect(await again.run()).toEqual([number, 0, 1, 1]);
+  });
+
+  test("because it is heard and answers no ping: what it may never have got runs elsewhere; it comes back with an answer", async () => {
+    const { cluster, node } = await one();
+    const { number: running } = await cluster.submit({ needs: { cpu_millis: 100 } });
+    const begun = await node.run();
+    node.send({ type: "task.start", incarnation: node.incarnation, runs: [[...begun, 12_345]] });
+    await cluster.started(running);
+    const { number } = await cluster.submit({ needs: { cpu_millis: 100 } });
+    const unheard = await node.run();
+    for (let beat = 0; beat < 2; beat++) {
+      cluster.runtime.skip(HEARTBEAT_MS * 2);
+      node.heartbeat([begun], { p: undefined });
+      await until(() => node.pings > beat, "a ping");
+    }
+    await statusIs(cluster, node, "error");
+    expect((await viewOf(cluster, node)).reason).toBe("it is heard and does not hear: it answers no ping");
+    const other = await join(cluster, "other");
+    await other.register();
+    expect(await other.run()).toEqual([number, 0, 1, 2]);
+    expect((await cluster.show(running)).status).toBe("running");
+    await node.complete(begun);
+    expect((await cluster.finished(running)).attempt).toBe(1);
+    node.heartbeat([unheard], { p: 3 });
+    await statusIs(cluster, node, "online");
+    await node.complete(unheard);
+    expect((await cluster.show(number)).status).toBe("scheduled");
+    await other.complete([number, 0, 1, 2]);
+  });
+
+  test("that registers again and again and hears no welcome is in error, and not online for ever", async () => {
+    const { cluster, node } = await one();
+    for (let skipped = 0; skipped < 2; skipped++) {
+      cluster.runtime.skip(HEARTBEAT_MS * 2);
+      await node.register();
+    }
+    await statusIs(cluster, node, "error");
+    node.heartbeat([]);
+    await statusIs(cluster, node, "online");
+  });
+});
+
 describe("another process with the same key", () => {
   async function two() {
     const { cluster, node } = await one();

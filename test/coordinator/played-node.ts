@@ -29,6 +29,8 @@ export class PlayedNode {
   /** What came and was not asked for yet. */
   readonly #heard: DownMessage[] = [];
   incarnation = newIncarnation();
+  /** Those that came with heartbeats. */
+  pings = 0;
   /** Lives that are certain to be over. */
   earlier: string[] = [];
   #seq = 0;
@@ -42,7 +44,10 @@ export class PlayedNode {
     });
     this.#bus.listen((message) => {
       // As a worker does: another process that takes itself for this node may be meant.
-      if (message.incarnation.slice(0, 8) === this.incarnation.slice(0, 8)) this.#heard.push(message);
+      if (message.incarnation.slice(0, 8) !== this.incarnation.slice(0, 8)) return;
+      const action = message.type === "node.control" ? message.action : undefined;
+      if (action?.kind === "ping" && action.answer !== true) this.pings += 1;
+      else this.#heard.push(message);
     });
   }
 
@@ -82,14 +87,17 @@ export class PlayedNode {
     this.send({ type: "node.register", v: 1, incarnation, earlier, info: this.info(), held: [] });
   }
 
-  async register(more: { held?: Run[]; cluster_id?: string; capacity?: Partial<Capacity> } = {}): Promise<void> {
-    const { held = [], cluster_id, capacity } = more;
+  async register(
+    more: { held?: Run[]; cluster_id?: string; capacity?: Partial<Capacity>; trouble?: string } = {},
+  ): Promise<void> {
+    const { held = [], cluster_id, capacity, trouble } = more;
     this.send({
       type: "node.register",
       v: 1,
       incarnation: this.incarnation,
       earlier: this.earlier,
       info: this.info(capacity),
+      ...(trouble === undefined ? {} : { trouble }),
       held,
       ...(cluster_id === undefined ? {} : { cluster_id }),
     });
@@ -103,10 +111,14 @@ export class PlayedNode {
     this.#heard.length = 0;
   }
 
-  heartbeat(runs: readonly Run[], load: { c?: number; m?: number } = {}): void {
+  /** `p: undefined`: it heard no ping. */
+  heartbeat(runs: readonly Run[], more: { p?: number | undefined; c?: number; m?: number; d?: number } = {}): void {
     const held = new Held();
     for (const run of runs) held.add(...run);
-    this.send({ type: "node.heartbeat", i: this.incarnation.slice(0, 8), n: held.count, h: held.hash, ...load });
+    const { p, ...load } = { p: 1, ...more };
+    const heard = p === undefined ? {} : { p };
+    const i = this.incarnation.slice(0, 8);
+    this.send({ type: "node.heartbeat", i, n: held.count, h: held.hash, ...heard, ...load });
   }
 
   /** The next message that the test waits for; others that came meanwhile are kept. */

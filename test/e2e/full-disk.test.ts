@@ -2,9 +2,10 @@
 // code, and once there is room nothing that it acknowledged is lost.
 
 import { afterEach, expect, test } from "bun:test";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { closeMachines, type Machine, machine } from "./binary.ts";
+import { join } from "node:path";
+import { closeMachines, type Machine, machine, until } from "./binary.ts";
 
 afterEach(closeMachines);
 
@@ -69,6 +70,45 @@ test.skipIf(!can_mount)(
     expect((await here.claw(["cancel", running])).code).toBe(0);
   },
   120_000, // who was in doubt when it ended waits half a minute for it to come back
+);
+
+test.skipIf(!can_mount)(
+  "a worker's disk fills up: its node is in error and takes no work, keeps what ends meanwhile, and comes back by itself",
+  async () => {
+    const here = machine();
+    const other = await smallDisk();
+    await here.coordinator();
+    const { nats_url } = await here.json<{ nats_url: string }>(["status"]);
+    const creds = join(other.folder, "w.creds");
+    writeFileSync(creds, (await here.claw(["credentials", "export", "--role", "worker"])).out, { mode: 0o600 });
+    const worker = await other.worker(["--nats", nats_url, "--creds", creds, "--name", "small"]);
+    const line = "until [ -e go ]; do sleep 0.02; done; yes | head -c 3000";
+    const submit = async (...words: string[]) =>
+      (await here.claw(["submit", "--quiet", "--cwd", here.work, "--", ...words])).out.trim();
+    const running = await submit("sh", "-c", line);
+    await until("it runs", async () => {
+      return (await here.json<{ status: string }>(["show", running])).status === "running" ? true : undefined;
+    });
+    await fill(other);
+    const status = async (wanted: string) =>
+      await until(`small is ${wanted}`, async () => {
+        const [node] = await here.json<{ status: string; reason?: string }[]>(["nodes"]);
+        return node?.status === wanted ? node : undefined;
+      });
+    expect((await status("error")).reason).toMatch(/left on the disk of/);
+    const waiting = await submit("echo", "later");
+    expect((await here.claw(["show", waiting])).out).toMatch(/waits +small is in error: only .+ left on the disk/);
+    writeFileSync(join(here.work, "go"), "");
+    await worker.says("takes no work: ");
+    expect(worker.running).toBe(true);
+    await makeRoom(other);
+    await status("online");
+    expect(worker.log).toContain("takes work again");
+    expect((await here.claw(["wait", "--timeout", "30s", running, waiting])).code).toBe(0);
+    expect(await here.json<object>(["show", running])).toMatchObject({ status: "completed", attempt: 1 });
+    expect(await worker.stop()).toBe(0);
+  },
+  120_000,
 );
 
 test.skipIf(!can_mount)("a first start on a disk without room", async () => {

@@ -1,5 +1,5 @@
-// What befalls nodes beside being killed: somebody takes them out of service, and second processes claim to be one of them
-// (a copied key, a cloned machine).
+// What befalls nodes beside being killed: somebody takes them out of service, second processes claim to be one of them (a
+// copied key, a cloned machine), they go deaf, their disks are full.
 
 import { join } from "node:path";
 import { Chance } from "./chance.ts";
@@ -23,11 +23,14 @@ export class NodeTrouble {
   start(): void {
     if (this.#world.chance.once(2)) this.#world.clock.after(1_000, () => this.#maintain());
     if (this.#chance.once(2)) this.#later(() => this.#twin());
+    if (this.#chance.once(2)) this.#later(() => this.#deafen());
+    if (this.#chance.once(2)) this.#later(() => this.#fill());
   }
 
   /** From now on nothing befalls them: somebody has found the second processes and ended them. */
   end(): void {
     for (const twin of this.#twins) this.#leave(twin);
+    for (const worker of this.#world.workers) worker.full = false;
     this.#resumeAll();
   }
 
@@ -61,9 +64,35 @@ export class NodeTrouble {
     world.clock.after(5_000, () => this.#resumeAll());
   }
 
+  #one(): SimWorker | undefined {
+    const { workers } = this.#world;
+    return workers[this.#chance.below(workers.length)];
+  }
+
+  #deafen(): void {
+    const one = this.#one();
+    if (one !== undefined && this.#world.befalls("deaf", true)) {
+      this.#world.tell(`${one.id}: hears nothing`);
+      one.deafen();
+    }
+    this.#later(() => this.#deafen());
+  }
+
+  #fill(): void {
+    const one = this.#one();
+    if (one !== undefined && this.#world.befalls("full", true)) {
+      this.#world.tell(`${one.id}: its disk is full`);
+      one.full = true;
+      this.#world.clock.after(this.#chance.between(1_000, 15_000), () => {
+        one.full = false;
+      });
+    }
+    this.#later(() => this.#fill());
+  }
+
   #twin(): void {
     const world = this.#world;
-    const one = world.workers[this.#chance.below(world.workers.length)];
+    const one = this.#one();
     if (one !== undefined && world.befalls("twin", true)) {
       this.#made += 1;
       const twin = new SimWorker(world, one.id, join(this.#folder, `${one.id}-twin-${this.#made}.sqlite`));

@@ -19,6 +19,8 @@ export const FAULTS = [
   "forget", // the broker forgets the lease
   "disk", // a coordinator that was killed has lost its view
   "twin", // a second process claims to be a node
+  "deaf", // what is sent to a worker is lost until it subscribes or connects anew
+  "full", // a worker's disk takes nothing for a while
   "maintain", // nodes are cordoned, drained, removed
 ] as const;
 export type Fault = (typeof FAULTS)[number];

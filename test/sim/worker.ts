@@ -1,9 +1,10 @@
 // A worker in the simulation: the production agent and outbox; its jobs are timers with an outcome.
 
+import { ClawError } from "../../src/common/errors.ts";
 import type { NodeInfo, Outcome } from "../../src/common/models.ts";
 import type { DownMessage, UpMessage } from "../../src/communication/messages.ts";
 import type { State } from "../../src/core/state.ts";
-import { Outbox } from "../../src/storage/outbox.ts";
+import { Outbox, type ReportRow } from "../../src/storage/outbox.ts";
 import { Agent, keyOf } from "../../src/worker/agent.ts";
 import { noteLife } from "../../src/worker/lives.ts";
 import type { Job } from "../../src/worker/queue.ts";
@@ -26,13 +27,30 @@ const INFO: NodeInfo = {
 /** The production outbox, which says when a report leaves it before its tasks' ends are in the log. */
 class CheckedOutbox extends Outbox {
   readonly #concluded: ReadonlySet<string>;
+  readonly #full: () => boolean;
 
-  constructor(path: string, concluded: ReadonlySet<string>) {
+  constructor(path: string, concluded: ReadonlySet<string>, full: () => boolean) {
     super(path);
     this.#concluded = concluded;
+    this.#full = full;
+  }
+
+  #requireRoom(): void {
+    if (this.#full()) throw new ClawError("disk_full", "no room left");
+  }
+
+  override add(kind: ReportRow["kind"], body: string): ReportRow {
+    this.#requireRoom();
+    return super.add(kind, body);
+  }
+
+  override set(key: string, value: string): void {
+    this.#requireRoom();
+    super.set(key, value);
   }
 
   override remove(seqs: readonly number[]): void {
+    this.#requireRoom();
     for (const row of this.all()) {
       if (!seqs.includes(row.seq)) continue;
       for (const key of attemptsIn(row.body)) {
@@ -76,6 +94,10 @@ export class SimWorker {
   #told: { count: number; hash: string } | undefined;
   /** Of the life that is on. */
   #incarnation = "";
+  /** Its disk takes nothing. */
+  full = false;
+  /** What is sent to it is lost, until it does something about it. */
+  #deaf = false;
 
   constructor(world: World, id: string, path: string) {
     this.#world = world;
@@ -95,7 +117,7 @@ export class SimWorker {
     this.#incarnation = this.#world.chance.hex(8);
     this.#stopping = new Set();
     this.#ends = new Map();
-    const outbox = new CheckedOutbox(this.#path, this.#world.log.concluded);
+    const outbox = new CheckedOutbox(this.#path, this.#world.log.concluded, () => this.full);
     this.#outbox = outbox;
     const effect = (action: () => void): void => {
       if (this.#world.crashNow()) throw new Crash();
@@ -116,9 +138,15 @@ export class SimWorker {
         throw new Crash();
       },
       shutdown: () => this.#world.clock.after(0, () => (life === this.#life ? this.#leave() : undefined)),
+      // Another subscription may help; another connection does.
+      deaf: (times: number) => {
+        if (times % 2 === 0 || this.#world.chance.once(2)) this.#deaf = false;
+      },
       waiting: () => undefined,
     };
     this.#guard(() => {
+      // Without room a worker does not even start: its supervisor tries again.
+      if (this.full) throw new Crash();
       this.#agent = new Agent(world, outbox, {
         info: INFO,
         incarnation: this.#incarnation,
@@ -161,6 +189,7 @@ export class SimWorker {
     let next_ms = 500;
     this.#guard(() => {
       next_ms = this.#agent?.tick(this.#world.now(), {}) ?? next_ms;
+      if (this.#world.chance.once(4)) this.#agent?.troubled(this.full ? "no room left" : undefined, this.#world.now());
     });
     if (life === this.#life && this.#world.leaveNow()) this.#leave();
     this.#world.clock.after(next_ms, () => this.#tick(life));
@@ -177,10 +206,16 @@ export class SimWorker {
     if (life === this.#life) this.crash();
   }
 
+  deafen(): void {
+    this.#deaf = true;
+  }
+
   down(message: DownMessage): void {
+    if (this.#deaf) return;
     this.#guard(() => {
       this.#agent?.down(message, this.#world.now());
-      if (this.#agent?.cluster_id !== undefined) this.#outbox?.set("cluster_id", this.#agent.cluster_id);
+      const { cluster_id } = this.#agent ?? {};
+      if (cluster_id !== undefined && !this.full) this.#outbox?.set("cluster_id", cluster_id);
     });
   }
 
@@ -196,6 +231,7 @@ export class SimWorker {
   /** kill -9: its jobs die with it, the outbox stays. */
   crash(): void {
     this.#life += 1;
+    this.#deaf = false;
     const life = this.#life;
     this.#agent = undefined;
     this.#outbox?.close();

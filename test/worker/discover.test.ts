@@ -69,11 +69,12 @@ test("gpus are counted by nvidia-smi, and are none where it fails", async () => 
 
 test("load: a second reading knows the processors", async () => {
   const warnings: string[] = [];
-  const meter = new LoadMeter((message) => warnings.push(message));
+  const meter = new LoadMeter("/", (message) => warnings.push(message));
   expect((await meter.read()).cpu_percent).toBeUndefined();
   const load = await meter.read();
   expect(load.cpu_percent).toBeWithin(0, 101);
   expect(load.free_memory_mib).toBeGreaterThan(0);
+  expect(load.disk_free_percent).toBeWithin(0, 101);
   expect(warnings).toEqual([]);
 });
 
@@ -84,12 +85,14 @@ test("load: where readings fail the node still knows something, and says so once
     mem: () => Promise.reject(new Error("no /proc/meminfo")),
   };
   const meter = new LoadMeter(
+    "/no/such/folder",
     (message) => warnings.push(message),
     async () => broken,
   );
   await meter.read();
   const load = await meter.read();
   expect(load.free_memory_mib).toBeGreaterThan(0);
-  expect(warnings).toHaveLength(2);
+  expect(load.disk_free_percent).toBeUndefined();
+  expect(warnings).toHaveLength(3);
   expect(warnings.join()).toContain("no /proc/meminfo");
 });

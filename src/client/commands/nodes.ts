@@ -47,7 +47,10 @@ export async function nodesCommand(
     color: options.color,
   });
   if (mode !== "table") return 0;
-  for (const node of nodes) if (node.cordon !== undefined) io.err(`${outOfService(node)}\n`);
+  for (const node of nodes) {
+    if (node.cordon !== undefined) io.err(`${outOfService(node)}\n`);
+    if (node.status === "error") io.err(`${node.name} is in error: ${node.reason}\n`);
+  }
   return 0;
 }
 
