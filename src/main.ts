@@ -107,7 +107,8 @@ async function startCoordinator(running: Running, paths: Paths, options: RoleOpt
     http: coordinator.http_url,
     data: paths.data_dir,
   });
-  if (both) logger.info("try next: claw run -- uname -a; claw nodes; claw status");
+  const which = options.profile === undefined ? "" : ` --profile ${options.profile}`;
+  if (both) logger.info(`try next: claw run${which} -- uname -a; claw nodes${which}; claw status${which}`);
 }
 
 async function startWorker(
@@ -157,7 +158,7 @@ function workerTarget(
   const endpoint = readEndpoint(paths.data_dir);
   if (endpoint === undefined) {
     throw new ClawError("no_coordinator", "no coordinator runs on this machine, and nats.url is not set", {
-      hint: "on the coordinator's machine: claw credentials export --role worker > w.creds; here: claw --role worker --nats nats://HOST:7422 --creds w.creds",
+      hint: "on the coordinator's machine: claw credentials export --role worker --out w.creds; here: claw --role worker --nats nats://HOST:7422 --creds w.creds",
     });
   }
   const creds = nats.creds ?? endpoint.creds.replace(/client\.creds$/, "worker.creds");

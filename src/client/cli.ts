@@ -286,7 +286,7 @@ function taskCommands(program: Command, on: On): void {
     .option("--label <name=value>", "only tasks with this label", collect)
     .option("--limit <count>", "at most so many (50)")
     .option("--json", "a JSON array")
-    .option("--quiet", "ids only");
+    .option("-q, --quiet", "ids only");
   on(colorOption(ls), async (io, client, _words, options) =>
     (await import("./commands/tasks.ts")).listCommand(io, client, options),
   );
@@ -305,7 +305,7 @@ function taskCommands(program: Command, on: On): void {
   const wait = make("wait <ids...>", "wait for tasks: 0 all succeeded, 1 one did not, 75 some still run at --timeout")
     .option("--timeout <duration>", "give up after this long")
     .option("--json", "the tasks as a JSON array")
-    .option("--quiet", "say nothing");
+    .option("-q, --quiet", "say nothing");
   on(wait, async (io, client, words, options) =>
     (await import("./commands/tasks.ts")).waitCommand(io, client, words, options),
   );
@@ -318,7 +318,7 @@ function taskCommands(program: Command, on: On): void {
   const cancel = selecting(make("cancel [ids...]", "cancel tasks; what runs is stopped"))
     .option("--status <status>", "only what is pending, scheduled or running", collect)
     .option("--json", "counts as JSON")
-    .option("--quiet", "say nothing");
+    .option("-q, --quiet", "say nothing");
   on(cancel, async (io, client, words, options) =>
     (await import("./commands/tasks.ts")).cancelCommand(io, client, words, options),
   );
@@ -330,7 +330,7 @@ function taskCommands(program: Command, on: On): void {
     )
     .option("--again", "with --status, --name, --label or --since: also what was retried already")
     .option("--json", "ids and counts as a JSON array")
-    .option("--quiet", "ids only");
+    .option("-q, --quiet", "ids only");
   on(retry, async (io, client, words, options) =>
     (await import("./commands/retry.ts")).retryCommand(io, client, words, options),
   );
@@ -344,7 +344,7 @@ function clusterCommands(program: Command, on: On, state: State): void {
     .allowExcessArguments(true)
     .addHelpText("before", EXAMPLES["nodes"] ?? "")
     .option("--json", "a JSON array")
-    .option("--quiet", "ids only");
+    .option("-q, --quiet", "ids only");
   on(colorOption(ls), async (io, client, _words, options) => {
     const [word] = ls.args;
     if (word !== undefined) {
@@ -364,6 +364,7 @@ function clusterCommands(program: Command, on: On, state: State): void {
   const exporting = targetOptions(credentials.command("export"))
     .description("print credentials for one worker, client or second coordinator")
     .option("--role <role>", "worker, client or coordinator")
+    .option("--out <file>", "into this file, which only its owner can read, instead of standard output")
     .option("--json", "JSON")
     .addHelpText("before", EXAMPLES["credentials"] ?? "");
   on(exporting, async (io, client, _words, options) =>
@@ -404,7 +405,9 @@ function nodeCommands(nodes: Command, on: On): void {
     (await import("./commands/nodes.ts")).showNodesCommand(io, client, words, options),
   );
   for (const [name, description] of Object.entries(NODE_COMMANDS)) {
-    const command = make(`${name} <nodes...>`, description).option("--json", "JSON").option("--quiet", "say nothing");
+    const command = make(`${name} <nodes...>`, description)
+      .option("--json", "JSON")
+      .option("-q, --quiet", "say nothing");
     if (name === "drain" || name === "shutdown")
       command.option("--deadline <duration>", "stop what still runs then; it runs elsewhere");
     if (name !== "resume" && name !== "rm") command.option("--reason <text>", "why, for those who wonder");

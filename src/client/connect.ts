@@ -63,7 +63,7 @@ function clientCredentials(file: string): Credentials {
   const credentials = readCredentials(file);
   if (credentials.role !== "worker") return credentials;
   throw new ClawError("refused", `${file} holds credentials of a ${credentials.role}, and this is a client`, {
-    hint: "on the coordinator's machine: claw credentials export --role client > c.creds",
+    hint: "on the coordinator's machine: claw credentials export --role client --out c.creds",
     field: "--creds",
   });
 }

@@ -64,9 +64,10 @@ export const EXAMPLES: Record<string, string> = {
   status: text(`  claw status
   claw status --json
 `),
-  credentials: text(`  claw credentials export --role worker > w.creds   on the coordinator's machine; one file a worker
+  credentials:
+    text(`  claw credentials export --role worker --out w.creds   on the coordinator's machine; one file a worker
   claw --role worker --nats nats://HOST:7422 --creds w.creds
-  claw credentials export --role coordinator > c.creds   for one that follows from another machine: a hot copy
+  claw credentials export --role coordinator --out c.creds   for one that follows from another machine: a hot copy
   claw --role coordinator --nats nats://HOST:7422 --creds c.creds
 `),
   snapshot: text(`  claw snapshot save cluster.snap          the whole state into a file

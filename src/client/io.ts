@@ -3,6 +3,7 @@
 import { ClawError, messageOf } from "../common/errors.ts";
 import type { Environment } from "../common/paths.ts";
 import type { Runtime } from "../common/runtime.ts";
+import { printableText } from "./output.ts";
 
 export type StopSignal = "SIGINT" | "SIGTERM" | "SIGHUP";
 
@@ -14,8 +15,10 @@ export interface Io {
   out(bytes: Uint8Array | string): Promise<void>;
   /** A task's error output, bytes as they came. Resolves when there is room for more; a closed one takes everything. */
   passError(bytes: Uint8Array | string): Promise<void>;
-  /** Progress, hints, errors of our own; never fails. */
+  /** Hints and errors of our own, with what others wrote in them; never fails. */
   err(text: string): void;
+  /** What steers a terminal on purpose, such as progress. */
+  draw(text: string): void;
   input(): ReadableStream<Uint8Array>;
   /** Of output, error output and input. */
   terminal: { out: boolean; err: boolean; in: boolean };
@@ -63,6 +66,9 @@ export function processIo(runtime: Runtime): Io {
     out: writer(process.stdout),
     passError: (bytes) => pass(bytes).catch(() => undefined),
     err: (text) => {
+      process.stderr.write(printableText(text));
+    },
+    draw: (text) => {
       process.stderr.write(text);
     },
     input: () => Bun.stdin.stream(),

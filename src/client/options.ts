@@ -96,7 +96,7 @@ export function taskOptions(command: Command): Command {
     .option("--shell", "the words are a line for sh -c")
     .option("--noop", "run nothing: measures what everything around a task costs")
     .option("--json", "JSON: one document, with --each one a line")
-    .option("--quiet", "no hints and no summary");
+    .option("-q, --quiet", "no hints and no summary");
 }
 
 export function eachOptions(command: Command): Command {

@@ -82,9 +82,15 @@ function table<T>(rows: readonly T[], columns: readonly Column<T>[], colors: boo
   return `${[head, ...rows.map((row, at) => line(cells[at] ?? [], row))].join("\n")}\n`;
 }
 
-const CONTROL = /\p{Cc}/gu;
+/** What moves the cursor, changes colours, or turns the direction of what follows. */
+const CONTROL = /[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu;
 
-/** Control characters of a task's name must not reach the terminal. */
+/** What others wrote (a task's name, a node's, a reason) must not steer the terminal of who reads it. */
 export function printable(text: string): string {
   return text.replace(CONTROL, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
+/** The same for text of several lines. */
+export function printableText(text: string): string {
+  return text.replace(/[^\n\t]+/g, printable);
 }

@@ -3,20 +3,20 @@
 import { type AttemptView, endOf, type TaskView } from "../common/models.ts";
 import { isoTime } from "../common/runtime.ts";
 import { formatDuration } from "../common/units.ts";
-import { printable } from "./output.ts";
+import { printable, printableText } from "./output.ts";
+import { specificationLines, wordsOf } from "./specification-text.ts";
 
 export function ageOf(at: number, now: number): string {
   const seconds = Math.max(0, Math.floor((now - at) / 1000));
   return seconds === 0 ? "0s" : formatDuration(seconds * 1000);
 }
 
+const COMMAND_CHARS = 60;
+
 /** The command in one line, as short as a table wants it. */
-export function commandOf(task: TaskView, most = 60): string {
-  const { specification } = task;
-  const words =
-    specification.script === undefined ? specification.argv : [specification.script.name, ...specification.argv];
-  const text = specification.name ?? (words.join(" ") || specification.needs.executor);
-  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
+export function commandOf(task: TaskView): string {
+  const text = task.specification.name ?? wordsOf(task.specification);
+  return text.length > COMMAND_CHARS ? `${text.slice(0, COMMAND_CHARS - 1)}…` : text;
 }
 
 /** What became of an attempt that is not the last word, in a line. */
@@ -27,21 +27,25 @@ function attemptText({ node, node_name, reason, at, outcome }: AttemptView): str
   return `${endOf(outcome)} ${where} after ${ran}, ${isoTime(outcome.ended_at)}`;
 }
 
+/** What became of an array's members. */
+export function countsText({ counts, status }: TaskView): string {
+  const parts = Object.entries(counts ?? {}).filter(([name, count]) => name !== "total" && count > 0);
+  return parts.map(([name, count]) => `${count} ${name}`).join(", ") || status;
+}
+
 export function taskText(task: TaskView, now: number): string {
   const lines: [string, string][] = [
     ["task", task.id],
     ["status", task.open === true ? `${task.status} (open: more inputs may come)` : task.status],
-    ["command", commandOf(task, 400)],
+    ...specificationLines(task.specification),
     ["submitted", `${isoTime(task.submitted_at)} (${ageOf(task.submitted_at, now)} ago) by ${task.submitted_by}`],
   ];
   const { counts, outcome, waiting, attempts } = task;
+  if (task.input !== undefined) lines.push(["input", task.input]);
   if (task.retry_of !== undefined) lines.push(["retry of", task.retry_of]);
   if (task.node !== undefined) lines.push(["node", `${task.node_name ?? ""} ${task.node}`.trim()]);
   if (task.attempt !== undefined) lines.push(["attempt", String(task.attempt)]);
-  if (counts !== undefined) {
-    const parts = Object.entries(counts).filter(([name, count]) => name !== "total" && count > 0);
-    lines.push(["members", `${counts.total}: ${parts.map(([name, count]) => `${count} ${name}`).join(", ")}`]);
-  }
+  if (counts !== undefined) lines.push(["members", `${counts.total}: ${countsText(task)}`]);
   if (task.progress !== undefined) {
     const { stdout_bytes, stderr_bytes } = task.progress;
     lines.push(["so far", `${stdout_bytes} bytes on stdout, ${stderr_bytes} on stderr`]);
@@ -60,7 +64,6 @@ export function taskText(task: TaskView, now: number): string {
       if (bytes > 0) lines.push([name, cut_bytes > 0 ? `${bytes} bytes, ${cut_bytes} of them cut` : `${bytes} bytes`]);
     }
   }
-  if (task.specification.key !== undefined) lines.push(["key", task.specification.key]);
   if (task.deadline_at !== undefined) lines.push(["deadline", isoTime(task.deadline_at)]);
   for (const one of attempts ?? []) lines.push([`attempt ${one.attempt}`, attemptText(one)]);
   if (waiting !== undefined) {
@@ -74,5 +77,5 @@ export function taskText(task: TaskView, now: number): string {
     ["stdout", outcome?.stdout_tail],
     ["stderr", outcome?.stderr_tail],
   ].filter(([, text]) => text !== undefined && text !== "");
-  return `${head}\n${tails.map(([name, text]) => `${name}:\n${text}`.trimEnd()).join("\n")}${tails.length > 0 ? "\n" : ""}`;
+  return `${head}\n${tails.map(([name, text]) => `${name}:\n${printableText(text ?? "")}`.trimEnd()).join("\n")}${tails.length > 0 ? "\n" : ""}`;
 }

@@ -48,7 +48,7 @@ export function snapshotCommands(
   const ls = targetOptions(group.command("ls"))
     .description("the snapshots that the cluster keeps, newest first")
     .option("--json", "a JSON array")
-    .option("--quiet", "ids only")
+    .option("-q, --quiet", "ids only")
     .addHelpText("before", examples);
   on(colorOption(ls), async (at, client, _words, options) =>
     (await import("./commands/snapshot.ts")).listSnapshots(at, client, options),

@@ -71,7 +71,7 @@ export function readCredentials(file: string): Credentials {
   const parsed = parseCreds(readPrivate(file));
   if (parsed === undefined) {
     throw new ClawError("bad_config", `${file} holds no NATS credentials`, {
-      hint: "make them where the coordinator runs: claw credentials export --role worker > w.creds",
+      hint: "make them where the coordinator runs: claw credentials export --role worker --out w.creds",
       field: file,
     });
   }

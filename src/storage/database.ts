@@ -2,6 +2,7 @@
 // (outbox) is the truth, so a lost tail costs a replay or a second run, never a result: fsync is left to checkpoints.
 
 import { Database } from "bun:sqlite";
+import { chmodSync, closeSync, existsSync, openSync, statSync } from "node:fs";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { type Format, migrate, versionOf } from "./migrations.ts";
 
@@ -11,6 +12,7 @@ export function openDatabase(path: string, format: Format): Database {
   const version = versionOf(format);
   let database: Database | undefined;
   try {
+    makePrivate(path);
     database = new Database(path, { create: true, readwrite: true, strict: true });
     database.run("PRAGMA busy_timeout = 2000");
     database.run("PRAGMA journal_mode = WAL");
@@ -26,6 +28,17 @@ export function openDatabase(path: string, format: Format): Database {
   } catch (error) {
     database?.close();
     throw storageError(error, path, remedy);
+  }
+}
+
+/** Tasks' environments and output are in it. SQLite gives the files that it makes beside it the same mode. */
+function makePrivate(path: string): void {
+  if (path === ":memory:") return;
+  try {
+    if (!existsSync(path)) closeSync(openSync(path, "a", 0o600));
+    else if ((statSync(path).mode & 0o077) !== 0) chmodSync(path, 0o600);
+  } catch {
+    // What is wrong with it is said when it is opened.
   }
 }
 

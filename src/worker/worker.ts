@@ -367,7 +367,7 @@ function nodeIdOf(credentials: Credentials | undefined, file: string | undefined
   if (credentials === undefined || credentials.role === "foreign") return localNodeId(folder);
   if (credentials.role === "worker") return credentials.id;
   throw new ClawError("refused", `${file} holds credentials of a ${credentials.role}, and this is a worker`, {
-    hint: "on the coordinator's machine: claw credentials export --role worker > w.creds",
+    hint: "on the coordinator's machine: claw credentials export --role worker --out w.creds",
   });
 }
 

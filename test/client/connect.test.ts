@@ -151,7 +151,7 @@ describe("credentials", () => {
     expect(code).toBe(77);
     expect(stderr).toBe(
       `claw: ${creds} holds credentials of a worker, and this is a client\n` +
-        "  on the coordinator's machine: claw credentials export --role client > c.creds\n",
+        "  on the coordinator's machine: claw credentials export --role client --out c.creds\n",
     );
     expect(took_ms).toBeLessThan(MOST_MS);
   });

@@ -136,7 +136,7 @@ test("one follows a coordinator with a NATS of its own, and goes on from its vie
   const { nats_url } = await home.json<{ nats_url: string }>(["status"]);
   const other = machine();
   const creds = join(other.folder, "c.creds");
-  await home.bash(`umask 077; claw credentials export --role coordinator > ${creds}`);
+  await home.bash(`umask 077; claw credentials export --role coordinator --out ${creds}`);
   const follower = await other.start("follows the log", [
     "--role",
     "coordinator",

@@ -2,7 +2,17 @@
 
 import { Database } from "bun:sqlite";
 import { afterEach, describe, expect, test } from "bun:test";
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClawError } from "../../src/common/errors.ts";
@@ -31,6 +41,18 @@ function refusal(action: () => unknown): ClawError {
 }
 
 describe.each(KINDS)("%s", (_, open, remedy) => {
+  test("can be read by its owner only, also one that an earlier claw made", () => {
+    const path = join(folders.make(), "x.sqlite");
+    const modes = (): number[] => ["", "-wal", "-shm"].map((end) => statSync(path + end).mode & 0o777);
+    const made = open(path);
+    expect(modes()).toEqual([0o600, 0o600, 0o600]);
+    made.close();
+    chmodSync(path, 0o644);
+    const again = open(path);
+    expect(modes()).toEqual([0o600, 0o600, 0o600]);
+    again.close();
+  });
+
   test("that a newer claw wrote is left as it is", () => {
     const path = join(folders.make(), "x.sqlite");
     open(path).close();

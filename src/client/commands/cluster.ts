@@ -1,8 +1,11 @@
 // `status`, `credentials export`: the cluster itself.
 
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
 import { clusterDocument } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
 import type { WaitingGroup } from "../../common/models.ts";
+import { writePrivate } from "../../communication/private.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
 import { ageOf } from "../show.ts";
@@ -53,7 +56,7 @@ const THERE = {
 export async function exportCommand(
   io: Io,
   client: RequestClient,
-  options: { role?: string; json?: boolean },
+  options: { role?: string; out?: string; json?: boolean },
 ): Promise<number> {
   if (options.role === undefined)
     throw new ClawError("usage", "whose credentials?", {
@@ -61,13 +64,21 @@ export async function exportCommand(
       field: "--role",
     });
   const role = oneOf("--role", options.role, ["worker", "client", "coordinator"]);
+  const path = options.out === undefined ? undefined : resolve(io.cwd, options.out);
+  if (path !== undefined && existsSync(path)) {
+    throw new ClawError("conflict", `${path} is there already, and may be some machine's identity`, {
+      hint: "name another file, or remove that one",
+      field: "--out",
+    });
+  }
   const { creds, id, nats_url } = await client.command("credentials.export", { v: 1, role });
-  if (options.json === true) await io.out(`${JSON.stringify({ id, creds, nats_url })}\n`);
+  if (path !== undefined) writePrivate(path, creds, true);
+  if (options.json === true)
+    await io.out(`${JSON.stringify({ id, nats_url, ...(path === undefined ? { creds } : {}) })}\n`);
   else {
-    await io.out(creds);
-    io.err(
-      `claw: credentials of ${id}; one file a machine, chmod 600. There: ${THERE[role]} --nats ${nats_url.replace("127.0.0.1", "HOST")} --creds FILE\n`,
-    );
+    if (path === undefined) await io.out(creds);
+    const there = `${THERE[role]} --nats ${nats_url.replace("127.0.0.1", "HOST")} --creds ${options.out ?? "FILE"}`;
+    io.err(`claw: credentials of ${id}; one file a machine, mode 0600. There: ${there}\n`);
   }
   return 0;
 }

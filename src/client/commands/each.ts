@@ -53,6 +53,16 @@ export async function eachCommand(
       field: "--each",
     });
   }
+  if (/^--?[a-z]/.test(template)) {
+    throw new ClawError(
+      "usage",
+      `--each takes its command as one word right behind it, and '${template}' is an option`,
+      {
+        hint: "claw run --noop --each 'gzip -t {}': options stand before it, or behind its command",
+        field: "--each",
+      },
+    );
+  }
   if (words.length > 0) {
     throw new ClawError("usage", `--each takes its command as one word, and '${words[0]}' follows it`, {
       hint: `quote it: claw run --each '${template} ${words.join(" ")}'`,

@@ -22,7 +22,7 @@ import { labelled } from "../labelled.ts";
 import { type Column, modeOf, printRows, statusColor } from "../output.ts";
 import { refs } from "../refs.ts";
 import { confirmed, type SelectOptions, select, selects, statusesOf } from "../select.ts";
-import { ageOf, commandOf, taskText } from "../show.ts";
+import { ageOf, commandOf, countsText, taskText } from "../show.ts";
 import { duration, number, oneOf, pairs } from "../values.ts";
 
 interface Mode {
@@ -235,7 +235,7 @@ export async function waitCommand(
   }
   const bad = over.filter((task) => task.status !== "completed");
   for (const task of options.quiet === true || options.json === true ? [] : bad)
-    io.err(`claw: ${task.id}: ${task.outcome === undefined ? task.status : endOf(task.outcome)}\n`);
+    io.err(`claw: ${task.id}: ${task.outcome === undefined ? countsText(task) : endOf(task.outcome)}\n`);
   return bad.length === 0 ? 0 : 1;
 }
 

@@ -1,0 +1,130 @@
+// What people read of a task: everything that was asked for, and nothing in it that steers their terminal.
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { type Cluster, openCluster } from "../cluster.ts";
+
+let cluster: Cluster;
+beforeAll(async () => {
+  cluster = await openCluster();
+});
+afterAll(() => cluster.close());
+
+const cli = (...words: string[]) => cluster.runCli(words);
+
+async function shown(...words: string[]): Promise<Map<string, string>> {
+  const { stdout: id } = await cli("submit", ...words);
+  const { code, stdout } = await cli("show", id.trim());
+  expect(code).toBe(0);
+  return new Map(stdout.split("\n").map((line) => [line.split("  ")[0]!, line.slice(line.indexOf("  ")).trim()]));
+}
+
+describe("claw show", () => {
+  test("says what was asked for: the name and the command, and each need, limit and label", async () => {
+    const needs = [
+      "--cpu",
+      "2",
+      "--memory",
+      "1G",
+      "--gpu",
+      "1",
+      "--resource",
+      "r=3",
+      "--tag",
+      "t",
+      "--node",
+      "nowhere",
+    ];
+    const rest = ["--where", "zone=eu", "--exclusive", "--cwd", "/tmp", "--strategy", "pack", "--spread", "rack"];
+    const life = ["--retries", "3", "--backoff", "1s..1m", "--retry-on", "75,timeout", "--timeout", "5m"];
+    const what = ["--name", "train", "--type", "compute", "--priority", "high", "--on-lost", "fail", "--key", "k"];
+    const lines = await shown(
+      ...[...needs, ...rest, ...life, ...what],
+      ...["--label", "job=a", "--env", "TOKEN=secret", "--", "train", "--fast"],
+    );
+    expect(lines.get("name")).toBe("train");
+    expect(lines.get("command")).toBe("train --fast");
+    expect(lines.get("type")).toBe("compute");
+    expect(lines.get("priority")).toBe("high");
+    const wanted = [
+      "2 cpus",
+      "1G of memory",
+      "1 gpu",
+      "r=3",
+      "tag t",
+      "zone=eu",
+      "spread by rack",
+      "a node for itself",
+    ];
+    expect(lines.get("needs")).toBe([...wanted, "strategy pack", "node nowhere", "folder /tmp"].join(", "));
+    expect(lines.get("labels")).toBe("job=a");
+    expect(lines.get("env")).toBe("TOKEN");
+    expect(lines.get("key")).toBe("k");
+    expect(lines.get("timeout")).toBe("5m");
+    expect(lines.get("retries")).toBe("3, after 1s..1m, only on 75, timeout");
+    expect(lines.get("on lost")).toBe("fail: never a second time");
+  });
+
+  test("is silent about what is as it is anyway", async () => {
+    const lines = await shown("--tag", "nowhere", "--", "true");
+    for (const name of ["name", "type", "priority", "labels", "env", "key", "timeout", "retries", "on lost"])
+      expect(lines.has(name)).toBe(false);
+    expect(lines.get("needs")).toBe("tag nowhere");
+  });
+});
+
+describe("what others wrote does not steer the terminal", () => {
+  const evil = "\x1b[2J\x1b]0;owned\x07\u202eexe";
+  const plain = "\\u001b[2J\\u001b]0;owned\\u0007\\u202eexe";
+
+  test("a name, a command, an end's message, a node's reason, and the output that show quotes", async () => {
+    const run = await cli("run", "--name", evil, "--", evil);
+    expect(run.code).toBe(127);
+    expect(run.stderr).toContain(`'${plain}' was not found`);
+    const { stdout: id } = await cli("submit", "--", "printf", `a\tb\n${evil}\n`);
+    await cli("wait", id.trim());
+    const { stdout } = await cli("show", id.trim());
+    expect(stdout).toContain(`stdout:\na\tb\n${plain}\n`);
+    await cli("nodes", "cordon", "worker-1", "--reason", evil);
+    const nodes = await cli("nodes");
+    expect(nodes.stderr).toContain(plain);
+    await cli("nodes", "resume", "worker-1");
+    const list = await cli("ls");
+    for (const text of [run.stderr, stdout, nodes.stderr, list.stdout]) {
+      for (const control of ["\x07", "\x1b", "\u202e"]) expect(text).not.toContain(control);
+    }
+  });
+
+  test("a task's own output is passed on as it is", async () => {
+    const { stdout } = await cli("run", "--", "printf", `${evil}`);
+    expect(stdout).toBe(evil);
+  });
+});
+
+test("claw wait counts an array's ends", async () => {
+  const { stdout: id } = await cli("submit", "--array", "3", "--", "sh", "-c", "exit $CLAW_TASK_INDEX");
+  const { code, stderr } = await cli("wait", id.trim());
+  expect([code, stderr]).toEqual([1, `claw: ${id.trim()}: 1 completed, 2 failed\n`]);
+});
+
+describe("claw credentials export --out", () => {
+  test("writes a file that only its owner can read, and never over one that is there", async () => {
+    const { code, stdout, stderr } = await cli("credentials", "export", "--role", "worker", "--out", "w.creds");
+    expect([code, stdout]).toEqual([0, ""]);
+    expect(stderr).toMatch(/^claw: credentials of node_[0-9a-f]{8}; .* --creds w\.creds\n$/);
+    const path = join(cluster.cwd, "w.creds");
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    const before = readFileSync(path, "utf8");
+    expect(before).toContain("BEGIN USER NKEY SEED");
+    const again = await cli("credentials", "export", "--role", "worker", "--out", "w.creds");
+    expect([again.code, again.stderr.split("\n")[0]]).toEqual([
+      65,
+      `claw: ${path} is there already, and may be some machine's identity`,
+    ]);
+    expect(readFileSync(path, "utf8")).toBe(before);
+    const json = await cli("credentials", "export", "--role", "client", "--out", "c.creds", "--json");
+    expect(Object.keys(JSON.parse(json.stdout) as object).sort()).toEqual(["id", "nats_url"]);
+    expect(existsSync(join(cluster.cwd, "c.creds"))).toBe(true);
+  });
+});
