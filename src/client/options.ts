@@ -76,6 +76,8 @@ export function taskOptions(command: Command): Command {
     .option("--prefer <condition>", "rather where an attribute is so", collect)
     .option("--spread <by>", "no two on one node, or where this attribute is the same: node, rack")
     .option("--exclusive", "on a node of its own: nothing else runs there meanwhile")
+    .option("--pids <count>", "processes and threads that it may have at a time, where the node can limit them")
+    .option("--enforce", "only on a node that holds it to its --memory, --cpu and --pids (cgroup v2)")
     .option("--node <node>", "only on this node, by name or id")
     .option("--strategy <strategy>", `how the node is chosen: ${STRATEGIES.join(", ")}`)
     .option("--cwd <folder>", "in this folder; nodes that lack it fail the task")
@@ -85,7 +87,7 @@ export function taskOptions(command: Command): Command {
     .option("--timeout <duration>", "end it when it has run this long: 90s, 5m, 2h")
     .option("--retries <count>", "try again at most so many times when it fails")
     .option("--backoff <wait>", "between retries: 30s always, 1s..5m doubling up to five minutes (1s..5m)")
-    .option("--retry-on <reasons>", "only after these: exit codes, exit, timeout, not_found, spawn", collect)
+    .option("--retry-on <reasons>", "only after these: exit codes, exit, timeout, not_found, spawn, memory", collect)
     .option("--deadline <duration>", "end it when it is not over so long after now, waiting and retries included")
     .option("--start-after <when>", "not before: 10m, or 2026-12-24T18:00:00Z")
     .option(

@@ -37,6 +37,8 @@ export interface TaskOptions extends LifeOptions {
   spread?: string;
   exclusive?: boolean;
   strategy?: string;
+  pids?: string;
+  enforce?: boolean;
   node?: string;
   cwd?: string;
   env?: string[];
@@ -115,7 +117,17 @@ function checked(given: Specification): Specification {
 }
 
 /** What it asks of the node beside room. */
-function whereOf({ tag, where, prefer, spread, exclusive, strategy, node }: TaskOptions): Partial<Needs> {
+function whereOf({
+  tag,
+  where,
+  prefer,
+  spread,
+  exclusive,
+  strategy,
+  pids,
+  enforce,
+  node,
+}: TaskOptions): Partial<Needs> {
   const conditions = (option: string, given: string[] | undefined): Needs["where"] =>
     given?.map((text) => parseCondition(option, text));
   return {
@@ -125,6 +137,8 @@ function whereOf({ tag, where, prefer, spread, exclusive, strategy, node }: Task
     ...optional("spread", spread === undefined ? undefined : { by: spread }),
     ...(exclusive === true ? { exclusive } : {}),
     ...optional("strategy", strategy === undefined ? undefined : oneOf("--strategy", strategy, STRATEGIES)),
+    ...optional("pids", pids === undefined ? undefined : number("--pids", pids, 4_194_304, true)),
+    ...(enforce === true ? { enforce } : {}),
     ...optional("node", node),
   };
 }

@@ -140,6 +140,7 @@ const WorkerFile = z.strictObject({
     .prefault([...EXECUTORS]),
   output: z.strictObject({ task_size: size(0).prefault("64M") }).prefault({}),
   stop: z.strictObject({ grace: duration(0, DAY_MS).prefault("5s") }).prefault({}),
+  limits: z.boolean().default(true),
   metrics: z.boolean().default(true),
   log,
 });

@@ -10,6 +10,7 @@ import {
   END_REASONS,
   EXECUTORS,
   NODE_STATUSES,
+  NodeInfo,
   type NodeView,
   type Outcome,
   PRIORITIES,
@@ -147,6 +148,7 @@ export const NodeDocument = z.strictObject({
   tags: z.array(z.string()),
   attributes: z.record(z.string(), z.string()),
   executors: z.array(z.enum(EXECUTORS)),
+  limits: NodeInfo.shape.limits.describe("what it holds tasks to by cgroup v2, and why not to the rest"),
   status: z.enum(NODE_STATUSES),
   reason: z.string().optional().describe("why it is offline or in error"),
   cordon: z

@@ -70,6 +70,7 @@ export const LIMITS = {
   output_patience_ms: 30_000, // how long a chunk is sent again while the broker is away
   output_drain_ms: 1000, // a pipe that says nothing for so long after the task's tree is gone is closed
   // Ending a task's processes
+  task_pids: 16_384, // processes and threads of a task that did not say how many, where its node can limit them
   leftover_grace_ms: 500, // what a finished task left running gets between SIGTERM and SIGKILL
   tree_end_ms: 30_000, // after SIGKILL: then the processes that cannot be ended are named
   tree_candidates: 256, // younger processes that are looked at one by one instead of listing all

@@ -65,6 +65,10 @@ const Spread = z.strictObject({
   among: label.optional(),
 });
 
+/** What a node can hold its tasks to: their memory, their share of the processors, their number of processes. */
+export const LIMIT_KINDS = ["memory", "cpu", "pids"] as const;
+export type LimitKind = (typeof LIMIT_KINDS)[number];
+
 /** What a task needs of a node. Absent means none; `node` is an id or a name. */
 export const Needs = z.strictObject({
   cpu_millis: count.max(10_000_000),
@@ -81,6 +85,10 @@ export const Needs = z.strictObject({
   exclusive: z.boolean().optional(),
   /** Absent: the cluster's. */
   strategy: z.enum(STRATEGIES).optional(),
+  /** Processes and threads that it may have at a time, where its node can see to that. */
+  pids: count.min(1).max(4_194_304).optional(),
+  /** Only where the node holds it to what it asked for. */
+  enforce: z.boolean().optional(),
   node: z.string().min(1).max(LIMITS.name_chars).optional(),
   executor: z.enum(EXECUTORS),
   /** A folder that must exist on the node (`--cwd`). */
@@ -105,7 +113,7 @@ const Script = z.strictObject({
 });
 
 /** Failures that a retry may be worth: by how the attempt ended, or by its exit code. */
-const RETRY_REASONS = ["exit", "timeout", "not_found", "spawn"] as const;
+const RETRY_REASONS = ["exit", "timeout", "not_found", "spawn", "memory"] as const;
 
 /** What follows a failure. Wait before the first retry, doubled with each one up to the most; equal: always the same. */
 export const Retry = z.strictObject({
@@ -178,6 +186,7 @@ export const END_REASONS = [
   "cancelled",
   "not_found", // the program, folder or script was not there
   "spawn", // the node could not start it
+  "memory", // it used more than it had asked for, and its node held it to that
   "input", // the template could not take the input
   "lost", // the node went away or began a new life
   "released", // given back before it began
@@ -250,6 +259,10 @@ export const NodeInfo = z.strictObject({
   tags: z.array(label).max(LIMITS.label_count),
   attributes: z.record(label, z.string().max(LIMITS.label_chars)),
   executors: z.array(z.enum(EXECUTORS)),
+  /** What it holds tasks to, and why not to the rest; absent: said by none. */
+  limits: z
+    .strictObject({ enforced: z.array(z.enum(LIMIT_KINDS)), reason: z.string().max(4096).optional() })
+    .optional(),
 });
 export type NodeInfo = z.infer<typeof NodeInfo>;
 

@@ -2,7 +2,7 @@
 // and what others have taken of it just now.
 
 import { LIMITS } from "../common/limits.ts";
-import type { Capacity, Needs, NodeInfo } from "../common/models.ts";
+import type { Capacity, LimitKind, Needs, NodeInfo } from "../common/models.ts";
 import { attributeOf, conditionText, holds } from "./conditions.ts";
 import type { Used } from "./state.ts";
 
@@ -37,6 +37,12 @@ export function lacks(needs: Needs, node: Pick<NodeLoad, "id" | "info">): string
     const there = value === undefined ? `has no ${condition.attribute}` : `has ${condition.attribute}=${value}`;
     found.push(`${there}, not ${conditionText(condition)}`);
   }
+  const unenforced = limitsMissing(needs, info);
+  if (unenforced.length > 0) {
+    found.push(
+      `cannot limit ${unenforced.join(", ")}: ${info.limits?.reason ?? "its worker does not say that it can"}`,
+    );
+  }
   const { spread } = needs;
   if (spread !== undefined && placeOf(node, spread.by) === undefined) found.push(`has no ${spread.by} to spread by`);
   found.push(...shortages(needs, info.capacity, "has"));
@@ -53,8 +59,19 @@ export function suits(needs: Needs, node: Pick<NodeLoad, "id" | "info">): boolea
   if (needs.tags?.some((name) => !info.tags.includes(name)) === true) return false;
   if (needs.where?.some((condition) => !holds(info, condition)) === true) return false;
   if (needs.spread !== undefined && placeOf(node, needs.spread.by) === undefined) return false;
+  if (needs.enforce === true && limitsMissing(needs, info).length > 0) return false;
   if (needs.resources === undefined) return true;
   return Object.entries(needs.resources).every(([name, amount]) => amount <= (capacity.resources[name] ?? 0));
+}
+
+/** What a task wants to be held to, and the node cannot. */
+export function limitsMissing({ enforce, cpu_millis, memory_mib, pids }: Needs, { limits }: NodeInfo): LimitKind[] {
+  if (enforce !== true) return [];
+  const asked: LimitKind[] = [];
+  if (memory_mib > 0) asked.push("memory");
+  if (cpu_millis > 0) asked.push("cpu");
+  if (pids !== undefined) asked.push("pids");
+  return asked.filter((kind) => limits?.enforced.includes(kind) !== true);
 }
 
 function shortages(needs: Needs, free: Capacity, verb: string): string[] {

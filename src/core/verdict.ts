@@ -51,10 +51,12 @@ export function overdue(outcome: Outcome): Outcome {
   return { ...outcome, status: "timeout", reason: "deadline", message: "its deadline passed" };
 }
 
+/** Ends that say something of the task, or of its luck with a node. */
+const WORTH_IT: ReadonlySet<Outcome["reason"]> = new Set(["exit", "timeout", "not_found", "spawn", "memory"]);
+
 function worthIt({ on }: Retry, { status, reason, exit_code }: Outcome): boolean {
   if (status === "completed") return false;
-  if (on === undefined)
-    return reason === "exit" || reason === "timeout" || reason === "not_found" || reason === "spawn";
+  if (on === undefined) return WORTH_IT.has(reason);
   return on.some((one) => one === reason || (reason === "exit" && one === exit_code));
 }
 

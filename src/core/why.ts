@@ -2,7 +2,7 @@
 
 import type { Needs } from "../common/models.ts";
 import { attributeOf, conditionText, holds } from "./conditions.ts";
-import { distance, lacks, type NodeLoad, taken } from "./fit.ts";
+import { distance, lacks, limitsMissing, type NodeLoad, taken } from "./fit.ts";
 
 export interface Why {
   summary: string;
@@ -44,6 +44,13 @@ function requirementsOf(needs: Needs): Requirement[] {
     const has = ({ info }: NodeLoad): boolean => attributeOf(info, spread.by) !== undefined;
     const remedy = `workers with attributes: {${spread.by}: …} in their worker.yaml`;
     found.push({ text: `an attribute ${spread.by} to spread by`, has, remedy });
+  }
+  if (needs.enforce === true) {
+    found.push({
+      text: "a node that holds it to its limits",
+      has: ({ info }) => limitsMissing(needs, info).length === 0,
+      remedy: "a worker that may divide its cgroup (systemd: Delegate=yes), or to go without --enforce",
+    });
   }
   found.push({
     text: `a node that runs ${executor} tasks`,

@@ -1,6 +1,7 @@
 // What a worker says of its machine when it registers: measured where that is cheap, overridden by the configuration.
 
 import * as os from "node:os";
+import { LIMITS } from "../common/limits.ts";
 import { machineHash, type ReadText, readText } from "../common/machine.ts";
 import { EXECUTORS, type ExecutorKind, type NodeInfo } from "../common/models.ts";
 import { VERSION } from "../common/version.ts";
@@ -47,9 +48,9 @@ function quotient(quota: string | undefined, period: string | undefined): number
   return above === undefined || below === undefined ? undefined : above / below;
 }
 
-/** Counts what nvidia-smi lists; 0 where it is not on the PATH, fails, or says nothing for two seconds. */
-export async function countGpus(program: string | null = Bun.which("nvidia-smi")): Promise<number> {
-  if (program === null) return 0;
+/** What nvidia-smi lists, by their models; nothing where it is not on the PATH, fails, or is silent for two seconds. */
+async function nvidiaGpus(program: string | null): Promise<string[]> {
+  if (program === null) return [];
   const child = Bun.spawn([program, "--list-gpus"], {
     stdin: "ignore",
     stdout: "pipe",
@@ -58,11 +59,25 @@ export async function countGpus(program: string | null = Bun.which("nvidia-smi")
     killSignal: "SIGKILL",
   });
   const text = await child.stdout.text();
-  if ((await child.exited) !== 0) return 0;
-  return text.split("\n").filter((line) => /^GPU \d+:/.test(line)).length;
+  if ((await child.exited) !== 0) return [];
+  return [...text.matchAll(/^GPU \d+: *(.*?)(?: \(UUID:.*)?$/gm)].map(([, model = ""]) => model);
 }
 
-export async function discoverNode(overrides: NodeOverrides = {}): Promise<NodeInfo> {
+/** The models of this machine's graphics processors. One from Apple is part of the processor. */
+export async function findGpus(
+  program: string | null = Bun.which("nvidia-smi"),
+  system: string = `${process.platform} ${process.arch}`,
+): Promise<string[]> {
+  const found = await nvidiaGpus(program);
+  return found.length === 0 && system === "darwin arm64" ? ["Apple"] : found;
+}
+
+export async function discoverNode(
+  overrides: NodeOverrides = {},
+  gpusOf: () => Promise<string[]> = findGpus,
+): Promise<NodeInfo> {
+  const gpus = overrides.gpus === 0 ? [] : await gpusOf();
+  const [model] = gpus;
   return {
     name: overrides.name ?? (os.hostname().slice(0, 128) || "unnamed"),
     machine: machineHash(),
@@ -74,11 +89,14 @@ export async function discoverNode(overrides: NodeOverrides = {}): Promise<NodeI
       cpu_millis:
         overrides.cpus === undefined ? cpuLimitMillis(os.availableParallelism()) : Math.round(overrides.cpus * 1000),
       memory_mib: overrides.memory_mib ?? memoryLimitMib(os.totalmem()),
-      gpus: overrides.gpus ?? (await countGpus()),
+      gpus: overrides.gpus ?? gpus.length,
       resources: overrides.named ?? {},
     },
     tags: overrides.tags ?? [],
-    attributes: overrides.attributes ?? {},
+    attributes: {
+      ...(model === undefined ? {} : { gpu: model.slice(0, LIMITS.label_chars) }),
+      ...overrides.attributes,
+    },
     executors: overrides.executors ?? [...EXECUTORS],
   };
 }

@@ -1,11 +1,12 @@
 // Between the agent, which decides, and the executors, which run: folders, output, stopping, and the end of every job.
 
-import { ClawError } from "../common/errors.ts";
+import { ClawError, messageOf } from "../common/errors.ts";
 import type { Logger } from "../common/logging.ts";
 import type { ExecutorKind, Outcome } from "../common/models.ts";
 import type { Runtime } from "../common/runtime.ts";
 import type { OutputPublisher } from "../communication/output.ts";
 import { keyOf } from "./agent.ts";
+import type { Cgroups, TaskGroup } from "./cgroup.ts";
 import { commandExecutor } from "./executors/command.ts";
 import type { Executor, RunningAttempt } from "./executors/executor.ts";
 import { noopExecutor } from "./executors/noop.ts";
@@ -24,6 +25,8 @@ export interface LauncherOptions {
   incarnation: string;
   default_grace_ms: number;
   task_bytes: number;
+  /** Absent where the node has none. */
+  cgroups?: Cgroups | undefined;
   folders: TaskFolderPool;
   scripts: ScriptCache;
   output: OutputPublisher;
@@ -60,9 +63,12 @@ export class Launcher {
   start(job: Job): void {
     const { runtime } = this.#options;
     let folders: TaskFolders;
+    let group: TaskGroup | undefined;
     try {
+      group = this.#group(job);
       folders = this.#options.folders.acquire(job.specification);
     } catch (error) {
+      group?.end();
       if (!(error instanceof ClawError)) throw error;
       const at = runtime.wall_ms();
       const reason = error.code === "not_found" ? "not_found" : "spawn";
@@ -72,7 +78,7 @@ export class Launcher {
       );
       return;
     }
-    const attempt = this.#attempt(job, folders);
+    const attempt = this.#attempt(job, folders, group);
     const over = attempt.done
       .then((outcome) => {
         this.#running.delete(keyOf(job));
@@ -84,7 +90,21 @@ export class Launcher {
     this.#running.set(keyOf(job), { task, attempt, told_bytes: 0, over });
   }
 
-  #attempt(job: Job, { folder, tmp }: TaskFolders): RunningAttempt {
+  /** What the kernel holds it to. Where that fails only a task that demands it is refused. */
+  #group(job: Job): TaskGroup | undefined {
+    const { cgroups, logger, incarnation } = this.#options;
+    const { needs } = job.specification;
+    if (cgroups === undefined || needs.executor === "noop") return undefined;
+    try {
+      return cgroups.make(`${incarnation}-${keyOf(job)}`, needs);
+    } catch (error) {
+      if (needs.enforce === true) throw new ClawError("io", `its limits cannot be set: ${messageOf(error)}`);
+      logger.warn("a task runs without limits", { task: job.task_id, why: messageOf(error) });
+      return undefined;
+    }
+  }
+
+  #attempt(job: Job, { folder, tmp }: TaskFolders, group: TaskGroup | undefined): RunningAttempt {
     const { runtime, node_id, node_name, incarnation, default_grace_ms, output, logger } = this.#options;
     const { number, index, attempt, task_id, place, specification, input } = job;
     return this.#executors[specification.needs.executor].start(
@@ -101,6 +121,7 @@ export class Launcher {
         folder,
         tmp,
         default_grace_ms,
+        ...(group === undefined ? {} : { group }),
         output_caps: this.#caps,
         publish: (stream, chunk) => output.publish(number, index, attempt, stream, chunk),
       },

@@ -18,6 +18,7 @@ import { type Lock, ownFolder } from "../communication/lock.ts";
 import { OutputPublisher } from "../communication/output.ts";
 import { Outbox } from "../storage/outbox.ts";
 import { Agent, type AgentNow, type AgentWorld } from "./agent.ts";
+import { Cgroups, limitsInfo } from "./cgroup.ts";
 import { checkWorker } from "./checks.ts";
 import { discoverNode, type NodeOverrides } from "./discover.ts";
 import { TaskFolderPool } from "./folders.ts";
@@ -115,7 +116,9 @@ export class Worker implements Service {
     this.#outbox = new Outbox(file);
     const earlier = noteLife(this.#outbox, placeOf(file), incarnation);
     await this.#sweep((life) => earlier.includes(life));
-    const info = await discoverNode(overridesOf(config));
+    const limits = config.limits ? Cgroups.open() : { reason: "worker.yaml says limits: false" };
+    const info = { ...(await discoverNode(overridesOf(config))), limits: limitsInfo(limits) };
+    if ("reason" in limits) logger.debug("tasks run without limits", { why: limits.reason });
     const late = runtime.after(WAITING_MS, () => logger.warn("NATS is not there yet; trying until it is"));
     this.#connection = await openConnection({
       ...connectOptions(`claw worker ${info.name}`, url, credentials),
@@ -136,6 +139,7 @@ export class Worker implements Service {
       incarnation,
       default_grace_ms: config.stop.grace_ms,
       task_bytes: config.output.task_bytes,
+      ...(limits instanceof Cgroups ? { cgroups: limits } : {}),
       folders: new TaskFolderPool(join(folder, "tasks"), info.machine),
       scripts: new ScriptCache(runtime, logger, files, join(folder, "files")),
       output: new OutputPublisher(this.#connection, config.cluster, this.#id, { runtime, domain }),

@@ -109,6 +109,20 @@ describe("a task", () => {
     ]);
   });
 
+  test("that demands to be held to its limits waits for a node that can, and the node says why it cannot", async () => {
+    const cluster = await open({ worker: { limits: false } });
+    await cluster.addWorker();
+    const { stdout } = await cluster.runCli(["submit", "--enforce", "--memory", "64M", "--pids", "9", "--", "true"]);
+    const shown = await cluster.runCli(["show", stdout.trim()]);
+    expect(shown.stdout).toContain("waits       needs a node that holds it to its limits, which no node has");
+    expect(shown.stdout).toContain("would help  a worker that may divide its cgroup");
+    const why = await cluster.runCli(["plan", "--enforce", "--memory", "64M", "--", "true"]);
+    expect(why.stdout).toContain("cannot limit memory, cpu: worker.yaml says limits: false");
+    const node = await cluster.runCli(["nodes", "show", "worker-1"]);
+    expect(node.stdout).toMatch(/limits +none: worker.yaml says limits: false/);
+    expect((await cluster.runCli(["run", "--memory", "64M", "--pids", "9", "--", "true"])).code).toBe(0);
+  });
+
   test("with --exclusive has a node of its own, as the node sees it too", async () => {
     const cluster = await open();
     await cluster.addWorker({ "resources.cpus": 4 });

@@ -299,6 +299,28 @@ describe("what is in the way", () => {
     expect(obstacle(needsOf({ cpu_millis: 0 }), whole)).toBe("is taken whole by another task");
   });
 
+  test("limits that the task demands and the node does not hold it to", () => {
+    const limited = (limits: NodeLoad["info"]["limits"]): NodeLoad => {
+      const node = nodeOf("a");
+      return { ...node, info: { ...node.info, ...(limits === undefined ? {} : { limits }) } };
+    };
+    const none = limited({ enforced: [], reason: "no cgroup v2 is mounted here" });
+    const all = needsOf({ memory_mib: 100, pids: 10, enforce: true });
+    expect(obstacle(all, none)).toBe("cannot limit memory, cpu, pids: no cgroup v2 is mounted here");
+    expect(obstacle(all, limited({ enforced: ["memory", "cpu"], reason: "no pids" }))).toBe(
+      "cannot limit pids: no pids",
+    );
+    expect(obstacle(all, limited({ enforced: ["memory", "cpu", "pids"] }))).toBeUndefined();
+    expect(obstacle(needsOf({ enforce: true }), limited(undefined))).toStartWith(
+      "cannot limit cpu: its worker does not",
+    );
+    expect(obstacle(needsOf({ cpu_millis: 0, enforce: true }), none)).toBeUndefined();
+    expect(obstacle(needsOf({ memory_mib: 100, pids: 10 }), none)).toBeUndefined();
+    const lane = { needs: needsOf({ enforce: true }), waiting: 1 };
+    const able = { ...nodeOf("b", { cpu_millis: 1_000 }), info: limited({ enforced: ["cpu"] }).info };
+    expect(place([lane], [none, able])).toEqual([{ lane: 0, node: "b", count: 1 }]);
+  });
+
   test("what fits side by side is bounded by the scarcest", () => {
     const free = { cpu_millis: 4_000, memory_mib: 1_000, gpus: 2, resources: { licence: 5 } };
     expect(fits(needsOf(), free)).toBe(4);

@@ -4,7 +4,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { machineHash } from "../../src/common/machine.ts";
 import { NodeInfo } from "../../src/common/models.ts";
-import { countGpus, cpuLimitMillis, discoverNode, memoryLimitMib } from "../../src/worker/discover.ts";
+import { cpuLimitMillis, discoverNode, findGpus, memoryLimitMib } from "../../src/worker/discover.ts";
 import { LoadMeter } from "../../src/worker/metrics.ts";
 
 const files = (content: Record<string, string>) => (path: string) => content[path];
@@ -61,9 +61,16 @@ test("gpus are counted by nvidia-smi, and are none where it fails", async () => 
     writeFileSync(join(folder, name), `#!/bin/sh\n${text}\n`, { mode: 0o755 });
     return join(folder, name);
   };
-  expect(await countGpus(tool("two", "echo 'GPU 0: A (UUID: x)'; echo 'GPU 1: B (UUID: y)'"))).toBe(2);
-  expect(await countGpus(tool("none", "echo 'GPU 0: A'; exit 9"))).toBe(0);
-  expect(await countGpus(null)).toBe(0);
+  const two = tool("two", "echo 'GPU 0: NVIDIA A100-SXM4 (UUID: x)'; echo 'GPU 1: B (UUID: y)'");
+  expect(await findGpus(two)).toEqual(["NVIDIA A100-SXM4", "B"]);
+  expect(await findGpus(tool("none", "echo 'GPU 0: A'; exit 9"), "linux x64")).toEqual([]);
+  expect(await findGpus(null, "linux arm64")).toEqual([]);
+  expect(await findGpus(null, "darwin arm64")).toEqual(["Apple"]);
+  const { capacity, attributes } = await discoverNode({ attributes: { rack: "4" } }, () => findGpus(two));
+  expect([capacity.gpus, attributes]).toEqual([2, { gpu: "NVIDIA A100-SXM4", rack: "4" }]);
+  const own = await discoverNode({ gpus: 1, attributes: { gpu: "mine" } }, () => findGpus(two));
+  expect([own.capacity.gpus, own.attributes]).toEqual([1, { gpu: "mine" }]);
+  expect((await discoverNode({ gpus: 0 }, () => findGpus(two))).attributes).toEqual({});
   rmSync(folder, { recursive: true });
 });
 

@@ -122,6 +122,11 @@ function nodeText(node: NodeView, tasks: readonly TaskView[], now: number): stri
   );
   if (capacity.gpus > 0) lines.push(["gpus", `${used.gpus} of ${capacity.gpus} in use`]);
   for (const [name, amount] of Object.entries(capacity.resources)) lines.push([name, String(amount)]);
+  if (node.limits !== undefined) {
+    const { enforced, reason } = node.limits;
+    lines.push(["limits", enforced.length > 0 ? `held to ${enforced.join(", ")}` : `none: ${reason ?? "it cannot"}`]);
+  }
+  for (const [name, value] of Object.entries(node.attributes)) lines.push([name, value]);
   if (node.tags.length > 0) lines.push(["tags", node.tags.join(", ")]);
   lines.push(["done", `${node.completed} succeeded, ${node.failed} did not`], ["holds", plural(node.held, "task")]);
   for (const task of tasks) lines.push([`  ${task.id}`, `${task.status}  ${commandOf(task)}`]);

@@ -4,6 +4,7 @@
 
 import type { Outcome, Specification } from "../../common/models.ts";
 import type { Runtime } from "../../common/runtime.ts";
+import type { TaskGroup } from "../cgroup.ts";
 import type { OutputCaps, Publish } from "../output.ts";
 
 export interface AttemptContext {
@@ -23,6 +24,8 @@ export interface AttemptContext {
   folder: string;
   tmp: string;
   default_grace_ms: number;
+  /** What the kernel holds it to, where the node can have that. */
+  group?: TaskGroup;
   output_caps?: OutputCaps;
   publish: Publish;
 }

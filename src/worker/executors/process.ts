@@ -7,6 +7,7 @@ import { ClawError, type ErrorCode } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import type { Outcome } from "../../common/models.ts";
 import type { Timer } from "../../common/runtime.ts";
+import type { TaskGroup } from "../cgroup.ts";
 import { OutputPump } from "../output.ts";
 import type { ProcessRow } from "../processes.ts";
 import { type EndReport, endTree, hasLeftovers, marker, type Tree } from "../tree.ts";
@@ -94,8 +95,8 @@ class ProcessAttempt implements RunningAttempt {
     const found = findProgram(name, where);
     if ("problem" in found) return found;
     try {
-      return Bun.spawn([found.path, ...argv.slice(1)], {
-        argv0: name,
+      return Bun.spawn(entering(this.#attempt.group, [found.path, ...argv.slice(1)]), {
+        ...(this.#attempt.group === undefined ? { argv0: name } : {}),
         cwd: folder,
         env: environment,
         stdin: "ignore",
@@ -126,9 +127,10 @@ class ProcessAttempt implements RunningAttempt {
     this.#mode = "over";
     const signal = child.signalCode;
     const usage = child.resourceUsage();
-    const peak_memory_mib = usage === undefined ? undefined : peakMemoryMib(usage);
+    const limits = this.#attempt.group?.end();
+    const peak_memory_mib = limits?.peak_memory_mib ?? (usage === undefined ? undefined : peakMemoryMib(usage));
     return {
-      ...this.#verdict(child.exitCode === 0),
+      ...this.#verdict(child.exitCode === 0, limits?.out_of_memory),
       ...(signal === null ? { exit_code: child.exitCode ?? 0 } : { signal: String(signal) }),
       started_at: this.#started_at,
       ended_at: ended === undefined ? ended_at : this.#attempt.runtime.wall_ms(),
@@ -165,20 +167,27 @@ class ProcessAttempt implements RunningAttempt {
     return timeout_ms === 0 ? undefined : this.#attempt.runtime.after(timeout_ms, () => this.stop("timeout"));
   }
 
-  #verdict(success: boolean): Pick<Outcome, "status" | "reason"> {
+  #verdict(success: boolean, out_of_memory = false): Pick<Outcome, "status" | "reason" | "message"> {
     if (this.#stop_reason === "timeout") return { status: "timeout", reason: "timeout" };
     if (this.#stop_reason !== undefined) return { status: "cancelled", reason: "cancelled" };
+    if (out_of_memory && !success) {
+      const { memory_mib } = this.#attempt.specification.needs;
+      const message = `killed for memory: it used more than the ${memory_mib} MiB that it asked for (--memory)`;
+      return { status: "failed", reason: "memory", message };
+    }
     return { status: success ? "completed" : "failed", reason: "exit" };
   }
 
   #stoppedBefore(): Outcome {
     this.#mode = "over";
+    this.#attempt.group?.end();
     return { ...this.#verdict(false), started_at: this.#started_at, ended_at: this.#attempt.runtime.wall_ms() };
   }
 
   #couldNotStart(problem: StartProblem | PlanProblem): Outcome {
     if (this.#stop_reason !== undefined) return this.#stoppedBefore();
     this.#mode = "over";
+    this.#attempt.group?.end();
     return {
       status: "failed",
       ...problem,
@@ -186,6 +195,12 @@ class ProcessAttempt implements RunningAttempt {
       ended_at: this.#attempt.runtime.wall_ms(),
     };
   }
+}
+
+/** A shell that goes into the group first and then becomes the program: nothing of it ever runs outside. */
+function entering(group: TaskGroup | undefined, argv: string[]): string[] {
+  if (group === undefined) return argv;
+  return ["/bin/sh", "-c", 'echo 0 > "$0" || exit 125; exec "$@"', group.entrance, ...argv];
 }
 
 type PlanProblem = Pick<Outcome, "reason" | "message">;

@@ -1,0 +1,182 @@
+// Limits by cgroup v2. Few machines on which tests run let them divide a group, so the kernel's folder is an ordinary one
+// here: what is written into which file, who goes in, and what becomes of what the kernel would have written.
+
+import { afterEach, describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Needs } from "../../src/common/models.ts";
+import { Cgroups, limitsInfo } from "../../src/worker/cgroup.ts";
+import { needsOf } from "../core/placing-model.ts";
+import { openBench } from "./attempt.ts";
+
+const folders: string[] = [];
+afterEach(() => {
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
+});
+
+interface Kernel {
+  root: string;
+  unit: string;
+  open(): ReturnType<typeof Cgroups.open>;
+}
+
+function kernel(files: Record<string, string> = {}, cgroup = "1:name=systemd:/x\n0::/unit\n", mount = "/"): Kernel {
+  const root = mkdtempSync(join(tmpdir(), "claw-cgroup-"));
+  folders.push(root);
+  const unit = join(root, "unit");
+  mkdirSync(unit);
+  const content = {
+    "cgroup.controllers": "cpuset cpu io memory hugetlb pids\n",
+    "cgroup.procs": `${process.pid}\n`,
+    "cgroup.subtree_control": "",
+    ...files,
+  };
+  for (const [name, text] of Object.entries(content)) writeFileSync(join(unit, name), text);
+  writeFileSync(join(root, "self"), cgroup);
+  writeFileSync(
+    join(root, "mounts"),
+    `29 23 0:25 / /proc rw - proc proc rw\n30 23 0:26 ${mount} ${root} rw,nosuid - cgroup2 cgroup2 rw\n`,
+  );
+  return { root, unit, open: () => Cgroups.open({ cgroup: join(root, "self"), mountinfo: join(root, "mounts") }) };
+}
+
+function opened(one: Kernel): Cgroups {
+  const cgroups = one.open();
+  if (!(cgroups instanceof Cgroups)) throw new Error(cgroups.reason);
+  return cgroups;
+}
+
+const text = (...path: string[]): string => readFileSync(join(...path), "utf8");
+
+describe("the worker's own group", () => {
+  test("is divided: the worker goes to one side, and what can be limited is handed down", () => {
+    const one = kernel();
+    expect(limitsInfo(one.open())).toEqual({ enforced: ["memory", "cpu", "pids"] });
+    expect(text(one.unit, "claw-worker", "cgroup.procs")).toBe(String(process.pid));
+    expect(text(one.unit, "cgroup.subtree_control")).toBe("+memory +cpu +pids");
+  });
+
+  test("that was divided before is taken as it is, and what earlier lives left is swept", () => {
+    const one = kernel({ "cgroup.subtree_control": "memory cpu pids\n" }, "0::/unit/claw-worker\n");
+    mkdirSync(join(one.unit, "claw-task-old"));
+    mkdirSync(join(one.unit, "other"));
+    expect(opened(one).enforced).toEqual(["memory", "cpu", "pids"]);
+    expect([existsSync(join(one.unit, "claw-task-old")), existsSync(join(one.unit, "other"))]).toEqual([false, true]);
+    expect(existsSync(join(one.unit, "claw-worker"))).toBe(false);
+  });
+
+  test("below a mounted part of the tree is found there", () => {
+    const one = kernel({}, "0::/docker/abc/unit\n", "/docker/abc");
+    expect(opened(one).enforced.length).toBe(3);
+  });
+
+  const refused: [what: string, one: () => Kernel, reason: string][] = [
+    ["others live in it", () => kernel({ "cgroup.procs": `1\n${process.pid}\n` }), "1 other processes live in it"],
+    ["nothing is left to limit", () => kernel({ "cgroup.controllers": "hugetlb\n" }), "has none of memory, cpu, pids"],
+    ["there is none", () => kernel({}, "4:memory:/x\n"), "no cgroup v2 is mounted here"],
+    ["it lies elsewhere", () => kernel({}, "0::/unit\n", "/docker/abc"), "no cgroup v2 is mounted here"],
+    ["it is gone", () => kernel({}, "0::/gone\n"), "cannot be divided (systemd: Delegate=yes): ENOENT"],
+  ];
+  test.each(refused)("is left alone where %s", (_, one, reason) => {
+    const made = one();
+    const { enforced, reason: said } = limitsInfo(made.open());
+    expect(enforced).toEqual([]);
+    expect(said).toContain(reason);
+    expect(text(made.unit, "cgroup.subtree_control")).toBe("");
+  });
+
+  test("of part of them limits that part", () => {
+    const cgroups = opened(kernel({ "cgroup.controllers": "pids cpu" }));
+    expect(limitsInfo(cgroups)).toEqual({ enforced: ["cpu", "pids"] });
+  });
+});
+
+describe("a task's group", () => {
+  function limits(needs: Partial<Needs>, one = kernel()): (file: string) => string | undefined {
+    opened(one).make("1.2.3", needsOf(needs));
+    return (file) => {
+      const path = join(one.unit, "claw-task-1.2.3", file);
+      return existsSync(path) ? text(path) : undefined;
+    };
+  }
+
+  test("has the limits of what was asked for", () => {
+    const of = limits({ memory_mib: 512, cpu_millis: 2_500, pids: 77 });
+    expect(["memory.max", "memory.oom.group", "cpu.weight", "pids.max"].map(of)).toEqual([
+      "536870912",
+      "1",
+      "250",
+      "77",
+    ]);
+    expect(of("memory.swap.max")).toBeUndefined();
+  });
+
+  test("has no limit on memory that nobody asked for, and always one on processes", () => {
+    const of = limits({ memory_mib: 0, cpu_millis: 0 });
+    expect([of("memory.max"), of("cpu.weight"), of("pids.max")]).toEqual([undefined, "1", "16384"]);
+    expect(limits({ cpu_millis: 10_000_000 })("cpu.weight")).toBe("10000");
+  });
+
+  test("has what the kernel can limit only", () => {
+    const of = limits({ memory_mib: 512 }, kernel({ "cgroup.controllers": "pids" }));
+    expect([of("memory.max"), of("cpu.weight"), of("pids.max")]).toEqual([undefined, undefined, "16384"]);
+  });
+
+  test("that is there already is not taken for its own", () => {
+    const cgroups = opened(kernel());
+    cgroups.make("1", needsOf());
+    expect(() => cgroups.make("1", needsOf())).toThrow("EEXIST");
+  });
+});
+
+describe("an attempt", () => {
+  const needs = needsOf({ memory_mib: 64 });
+
+  /** Run in a group; the line finds its folder in $F, where the kernel would write. */
+  async function within(line: string) {
+    const one = kernel();
+    const group = opened(one).make("task", needs);
+    const folder = join(one.unit, "claw-task-task");
+    const bench = openBench();
+    try {
+      const argv = ["sh", "-c", line, "a name", "two words"];
+      const outcome = await bench.command(argv, { needs, env: { F: folder } }, { group }).done;
+      return { outcome, entrance: text(folder, "cgroup.procs") };
+    } finally {
+      bench.close();
+    }
+  }
+
+  test("goes into its group before it is what it is, and is the same process", async () => {
+    const { outcome, entrance } = await within('echo "$0 $1"; exit 7');
+    expect(entrance).toBe("0\n");
+    expect(outcome).toMatchObject({
+      status: "failed",
+      reason: "exit",
+      exit_code: 7,
+      stdout_tail: "a name two words\n",
+    });
+  });
+
+  const events = (killed: number): string => `echo 'max 3\noom 1\noom_kill ${killed}' > "$F/memory.events"`;
+  test("that the kernel ended for its memory says so", async () => {
+    const { outcome } = await within(`${events(1)}; echo 67108864 > "$F/memory.peak"; kill -9 $$`);
+    expect(outcome).toMatchObject({
+      status: "failed",
+      reason: "memory",
+      signal: "SIGKILL",
+      peak_memory_mib: 64,
+      message: "killed for memory: it used more than the 64 MiB that it asked for (--memory)",
+    });
+  });
+
+  test("that failed by itself, or succeeded after all, was not ended for it", async () => {
+    expect((await within(`${events(0)}; exit 3`)).outcome).toMatchObject({ reason: "exit", exit_code: 3 });
+    expect((await within(`${events(1)}; exit 0`)).outcome).toMatchObject({
+      status: "completed",
+      reason: "exit",
+      exit_code: 0,
+    });
+  });
+});
