@@ -230,6 +230,18 @@ export class SimCoordinator {
     });
   }
 
+  /** Whether it has the submission now. */
+  knows(number: number): boolean {
+    this.flush();
+    return this.#view !== undefined && new Queries(this.#view).submission(number) !== undefined;
+  }
+
+  /** kill -9, and its disk with it. */
+  wipe(): void {
+    this.crash();
+    removeDatabase(this.#path);
+  }
+
   /** kill -9: the view keeps what was flushed, memory is gone; it starts again a moment later. */
   crash(): void {
     this.#end();

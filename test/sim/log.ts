@@ -13,7 +13,9 @@ interface Stored extends LogEntry {
 }
 
 export class SimLog implements LogUpkeep {
-  readonly created = "simulated";
+  created = "simulated";
+  /** Appends that the fence kept out. */
+  refused = 0;
   /** Everything that was ever stored: the audit folds it from the beginning, however short the log is now. */
   readonly entries: Stored[] = [];
   /** The first that can still be read. */
@@ -24,6 +26,8 @@ export class SimLog implements LogUpkeep {
   stored: ((entry: LogEntry) => void) | undefined;
   /** Set while the faults last. */
   faulty = true;
+  /** In a run that is directed: the next append comes so much later, and nobody hears of it. */
+  late_ms: number | undefined;
   /** Who waits for the next entry. */
   readonly #followers: (() => void)[] = [];
   /** Appends under way, by their terms' nonces. */
@@ -38,7 +42,10 @@ export class SimLog implements LogUpkeep {
 
   /** What the server does with a request, the moment it arrives. */
   #store(sequence: number, nonce: string, payload: Uint8Array): boolean {
-    if (this.entries.length !== sequence - 1) return false;
+    if (this.entries.length !== sequence - 1) {
+      this.refused += 1;
+      return false;
+    }
     this.entries.push({ sequence, nonce, payload });
     this.#conclude(payload);
     this.stored?.({ sequence, payload });
@@ -63,15 +70,17 @@ export class SimLog implements LogUpkeep {
     if (flying > LIMITS.appends_in_flight) throw new Error(`${flying} appends of a term in flight`);
     if (payload.length > LIMITS.message_bytes) throw new Error(`a batch of ${payload.length} bytes`);
     return new Promise((resolve) => {
-      const lost = this.faulty && this.#chance.once(40);
+      const late_ms = this.late_ms;
+      this.late_ms = undefined;
+      const lost = (this.faulty && this.#chance.once(40)) || late_ms !== undefined;
       const unheard = this.faulty && this.#chance.once(30);
-      const late = lost && this.#chance.once(2);
+      const late = lost && (this.#chance.once(2) || late_ms !== undefined);
       const arrive = (): void => {
         this.#store(sequence, nonce, payload);
       };
       if (lost) {
         // It may land long after everybody gave it up: the fence has to hold then.
-        if (late) this.#clock.after(this.#chance.between(1, 20_000), arrive);
+        if (late) this.#clock.after(late_ms ?? this.#chance.between(1, 20_000), arrive);
       } else {
         this.#clock.after(this.#chance.between(0, 2), arrive);
       }
@@ -129,6 +138,15 @@ export class SimLog implements LogUpkeep {
   truncate(sequence: number): Promise<void> {
     this.#first = Math.max(this.#first, Math.min(sequence, this.entries.length) + 1);
     return Promise.resolve();
+  }
+
+  /** Another log under the same name, with nothing in it. */
+  recreate(): void {
+    this.entries.length = 0;
+    this.concluded.clear();
+    this.#first = 1;
+    this.stored = undefined;
+    this.created = "simulated anew";
   }
 
   /** The log as it would be had nothing been removed. */

@@ -18,6 +18,10 @@ export class SimSnapshots implements SnapshotStore {
   /** How many ever counted. */
   confirmed = 0;
 
+  forget(): void {
+    this.#stored.clear();
+  }
+
   list(): Promise<Manifest[]> {
     const counting = [...this.#stored.values()].filter(({ counts }) => counts).map(({ manifest }) => manifest);
     return Promise.resolve(counting.sort((a, b) => b.sequence - a.sequence || b.created_at - a.created_at));

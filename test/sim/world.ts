@@ -7,7 +7,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClawError } from "../../src/common/errors.ts";
 import { LIMITS } from "../../src/common/limits.ts";
-import type { Specification } from "../../src/common/models.ts";
 import { COMMANDS, type CommandType, DownMessage, UpMessage } from "../../src/communication/messages.ts";
 import { subjects } from "../../src/communication/subjects.ts";
 import type { Leader } from "../../src/coordinator/leader.ts";
@@ -16,6 +15,7 @@ import type { View } from "../../src/storage/view.ts";
 import type { Job } from "../../src/worker/queue.ts";
 import { audit } from "./audit.ts";
 import { Chance } from "./chance.ts";
+import { Clients } from "./clients.ts";
 import { Clock } from "./clock.ts";
 import { SimCoordinator } from "./coordinator.ts";
 import { Found, Stall } from "./found.ts";
@@ -69,20 +69,20 @@ export class World {
   renewals = 0;
   executions = 0;
   readonly acknowledged = new Map<number, number>();
-  /** Submissions that somebody asked to cancel. */
-  readonly #unwanted = new Set<number>();
   /** Attempts that were begun of each task. */
   readonly #began = new Map<string, Set<number>>();
   readonly #plan: Plan;
   readonly #nodes: NodeTrouble;
+  readonly #clients: Clients;
   readonly #folder: string;
+  /** What of the leader's messages gets lost, in a run that is directed. */
+  drops: (message: DownMessage) => boolean = () => false;
   /** The newest of what happened, a line each, when it is wanted. */
   readonly told: string[] = [];
   readonly #trace = new Bun.CryptoHasher("sha256");
   #reference: Reference | undefined;
   #peace = false;
   #open = 0;
-  #tasks = 0;
   #failure: unknown;
 
   constructor(seed: number, plan: Plan) {
@@ -100,16 +100,13 @@ export class World {
       const id = `node_0000000${at}`;
       return new SimWorker(this, id, join(this.#folder, `${id}.sqlite`));
     });
+    this.#clients = new Clients(this, plan.retention.tasks < 1_000_000);
     this.#nodes = new NodeTrouble(this, this.#folder, seed);
   }
 
   /** Whether the faults are over. */
   get peace(): boolean {
     return this.#peace;
-  }
-
-  get #prunes(): boolean {
-    return this.#plan.retention.tasks < 1_000_000;
   }
 
   get retention(): Plan["retention"] {
@@ -173,7 +170,7 @@ export class World {
     return this.befalls("repeat", roll === 1) ? 2 : 1;
   }
 
-  #deliver(action: () => void): void {
+  deliver(action: () => void): void {
     const copies = this.#copies();
     for (let copy = 0; copy < copies; copy++) {
       const slow = this.befalls("slow", !this.#peace && this.chance.once(20));
@@ -186,16 +183,17 @@ export class World {
     const heartbeat = message.type === "node.heartbeat";
     requireSize(text, heartbeat ? LIMITS.heartbeat_bytes - subjects.up("sim", node).length : LIMITS.message_bytes);
     for (const coordinator of this.coordinators) {
-      this.#deliver(() => coordinator.up(node, UpMessage.parse(JSON.parse(text))));
+      this.deliver(() => coordinator.up(node, UpMessage.parse(JSON.parse(text))));
     }
   }
 
   down(node: string, message: DownMessage): void {
     const text = JSON.stringify(message);
     requireSize(text, LIMITS.message_bytes);
+    if (this.drops(message)) return;
     // Every process that claims to be the node hears it.
     for (const worker of this.workers.filter((one) => one.id === node)) {
-      this.#deliver(() => worker.down(DownMessage.parse(JSON.parse(text))));
+      this.deliver(() => worker.down(DownMessage.parse(JSON.parse(text))));
     }
   }
 
@@ -209,7 +207,7 @@ export class World {
       if (answered) return;
       const reply = (answer: object | ClawError): void => {
         this.tell(`${wish.type} is answered ${JSON.stringify(answer).slice(0, 100)}`);
-        this.#deliver(() => {
+        this.deliver(() => {
           if (answered) return;
           if (answer instanceof ClawError) {
             if (answer.code === "not_leading" || answer.code === "unknown_outcome") return;
@@ -222,111 +220,19 @@ export class World {
         });
       };
       for (const coordinator of this.coordinators) {
-        this.#deliver(() => coordinator.command(wish.type, parse(), "client_sim", reply));
+        this.deliver(() => coordinator.command(wish.type, parse(), "client_sim", reply));
       }
       this.clock.after(this.chance.between(1_000, 3_000), send);
     };
     send();
   }
 
-  #specification(): Specification {
-    const { chance } = this;
-    const noop = chance.once(4);
-    return {
-      type: "batch",
-      priority: chance.once(5) ? "high" : "normal",
-      needs: { executor: noop ? "noop" : "command", cpu_millis: chance.once(3) ? 1_000 : 250, memory_mib: 0, gpus: 0 },
-      argv: ["true"],
-      ...(chance.once(3) ? { retry: { limit: chance.between(1, 3), backoff_ms: 200, backoff_max_ms: 5_000 } } : {}),
-      ...(chance.once(6) ? { start_after_ms: chance.between(1, 20_000) } : {}),
-      ...(chance.once(6) ? { deadline_ms: chance.between(5_000, 90_000) } : {}),
-      ...(chance.once(5) ? { on_lost: "fail" } : {}),
-    };
-  }
-
-  #submit(): void {
-    const { chance } = this;
-    const nonce = chance.hex(16);
-    const id = chance.u32();
-    const specifications = [this.#specification()];
-    const count = chance.between(1, 40);
-    this.#tasks += count;
-    const done = (answer: object): void => {
-      const { number, existing } = answer as { number: number; existing?: number };
-      this.#acknowledge(existing ?? id, number);
-      this.#read(number);
-      if (chance.once(8)) {
-        const targets = [{ number, from: 0, to: chance.between(1, count) }];
-        this.#unwanted.add(number);
-        this.clock.after(chance.between(0, 2_000), () =>
-          this.wish({ type: "task.cancel", payload: { v: 1, targets }, done: () => undefined }),
-        );
-      } else if (chance.once(3)) this.clock.after(chance.between(2_000, 30_000), () => this.#retry(number));
-    };
-    const kind = chance.below(4);
-    if (kind === 0) this.#submitKeyed(id, nonce, count, done);
-    else if (kind === 1) {
-      const tasks = Array.from({ length: count }, (_, at) => [(id + at) >>> 0, 0]);
-      this.wish({ type: "task.submit", payload: { v: 1, nonce, specifications, tasks }, done });
-    } else if (kind === 2) {
-      this.wish({ type: "task.submit", payload: { v: 1, nonce, specifications, array: { id, count } }, done });
-    } else {
-      const array = { id, open: true };
-      this.wish({
-        type: "task.submit",
-        payload: { v: 1, nonce, specifications, array },
-        done: (answer) => {
-          done(answer);
-          this.#extend(id, nonce, 0, count);
-        },
-      });
-    }
-  }
-
   /** Whoever was told of it must find it in the log from then on. */
-  #acknowledge(id: number, number: number): void {
+  acknowledge(id: number, number: number): void {
     if (this.#reference?.knows(id, number) !== true) {
       throw new Error(`the acknowledged submission ${id} is not in the log`);
     }
     this.acknowledged.set(id, number);
-  }
-
-  /** The same under one key, twice, by two who know nothing of each other. */
-  #submitKeyed(id: number, nonce: string, count: number, done: (answer: object) => void): void {
-    const { chance } = this;
-    const specifications = [{ ...this.#specification(), key: `key ${id}` }];
-    const array = { id, count };
-    const told = new Set<number>();
-    const alike = (answer: object): void => {
-      told.add((answer as { number: number }).number);
-      // With its submission a key is forgotten.
-      if (told.size > 1 && !this.#prunes) this.failed(new Error(`submissions ${[...told].join(" and ")} have one key`));
-    };
-    const first = (answer: object): void => {
-      alike(answer);
-      done(answer);
-    };
-    this.wish({ type: "task.submit", payload: { v: 1, nonce, specifications, array }, done: first });
-    const again = { v: 1, nonce: chance.hex(16), specifications, array: { id: (id ^ 1) >>> 0, count } };
-    this.clock.after(chance.between(0, 20_000), () => {
-      this.wish({ type: "task.submit", payload: again, done: alike });
-    });
-  }
-
-  /** Whoever answers must know what was acknowledged before he was asked. */
-  #read(number: number): void {
-    for (let times = 0; times < 3; times++) {
-      this.clock.after(this.chance.between(0, 4_000), () => {
-        for (const coordinator of this.coordinators) {
-          this.#deliver(() =>
-            coordinator.query(number, (known) => {
-              if (!known)
-                this.failed(new Error(`${coordinator.id} did not know the acknowledged submission ${number}`));
-            }),
-          );
-        }
-      });
-    }
   }
 
   /** What befalls coordinators beside being killed: stops, sleep, a network that is gone, clocks that are wrong. */
@@ -347,40 +253,6 @@ export class World {
     }
     this.clock.after(chance.between(1_000, 10_000), () => {
       if (!this.#peace) this.#trouble();
-    });
-  }
-
-  /** What is over by then, anew. */
-  #retry(number: number): void {
-    const { chance } = this;
-    const id = chance.u32();
-    const index = chance.once(2) ? {} : { index: 0 };
-    const payload = {
-      v: 1,
-      nonce: chance.hex(16),
-      targets: [{ id, number, ...index }],
-      statuses: ["failed", "timeout", "cancelled"],
-    };
-    const done = (answer: object): void => {
-      const [made] = (answer as { retried: { number: number; count: number }[] }).retried;
-      if (made === undefined) return;
-      this.#acknowledge(id, made.number);
-      this.#tasks += made.count;
-    };
-    this.wish({ type: "task.retry", payload, done });
-  }
-
-  #extend(id: number, nonce: string, offset: number, count: number): void {
-    const part = Math.min(count - offset, this.chance.between(1, 20));
-    const inputs = Array.from({ length: part }, (_, at) => `input ${offset + at}`);
-    const last = offset + part === count;
-    const payload = { v: 1, id, nonce, offset, inputs, ...(last ? { close: { total: count } } : {}) };
-    this.wish({
-      type: "task.extend",
-      payload,
-      done: () => {
-        if (!last) this.#extend(id, nonce, offset + part, count);
-      },
     });
   }
 
@@ -406,41 +278,51 @@ export class World {
   }
 
   async run(seed: number): Promise<Outcome> {
-    const reference = await Reference.open(this.log);
-    this.#reference = reference;
-    for (const coordinator of this.coordinators) coordinator.start();
-    for (const worker of this.workers) worker.start();
+    await this.begin();
     const { submissions, faults_ms } = this.#plan;
-    this.log.faulty = this.befalls("log", true);
-    this.lease.faulty = this.befalls("lease", true);
-    for (let wave = 0; wave < submissions; wave++) this.clock.after(this.chance.below(faults_ms), () => this.#submit());
+    for (let wave = 0; wave < submissions; wave++) {
+      this.clock.after(this.chance.below(faults_ms), () => this.#clients.submit());
+    }
     this.clock.after(2_000, () => this.#trouble());
     this.#nodes.start();
-    while (await this.#step(faults_ms)) {
+    while (await this.step(faults_ms)) {
       // faults
     }
+    return await this.settle(seed);
+  }
+
+  async begin(): Promise<void> {
+    this.#reference = await Reference.open(this.log);
+    for (const coordinator of this.coordinators) coordinator.start();
+    for (const worker of this.workers) worker.start();
+    this.log.faulty = this.befalls("log", true);
+    this.lease.faulty = this.befalls("lease", true);
+  }
+
+  /** A broker with an empty store in the place of the one that was there: no view is what it says. */
+  recreate(): void {
+    this.log.recreate();
+    this.snapshots.forget();
+    this.lease.forget();
+    this.#reference?.close();
+    this.#reference = undefined;
+  }
+
+  /** The faults are over: everything has to finish, and the books are checked. */
+  async settle(seed: number): Promise<Outcome> {
     this.#peace = true;
     this.#nodes.end();
     this.log.faulty = false;
     this.lease.faulty = false;
+    const end_ms = this.clock.now_ms + PEACE_MS;
     while (!this.#everythingOver()) {
-      if (!(await this.#step(faults_ms + PEACE_MS))) throw new Stall(this.#unfinished());
+      if (!(await this.step(end_ms))) throw new Stall(this.#unfinished());
     }
-    reference.compareWhole();
-    audit({
-      ...{
-        log: this.log,
-        fold: reference.view,
-        acknowledged: this.acknowledged,
-        unwanted: this.#unwanted,
-        began: this.#began,
-      },
-      views: this.coordinators,
-    });
+    this.#audit();
     return {
       seed,
       submissions: this.acknowledged.size,
-      tasks: this.#tasks,
+      tasks: this.#clients.tasks,
       executions: this.executions,
       crashes: this.crashes,
       renewals: this.renewals,
@@ -453,7 +335,16 @@ export class World {
     };
   }
 
-  async #step(until_ms: number): Promise<boolean> {
+  #audit(): void {
+    if (this.#reference === undefined) throw new Error("the run has not begun");
+    this.#reference.compareWhole();
+    const { log, acknowledged } = this;
+    const [fold, began, { unwanted }] = [this.#reference.view, this.#began, this.#clients];
+    audit({ log, fold, acknowledged, unwanted, began, views: this.coordinators });
+  }
+
+  /** Does the next thing; false when there is none before `until_ms`. */
+  async step(until_ms: number): Promise<boolean> {
     const went_on = await this.clock.step(until_ms);
     // Whatever follows from it by promises alone has happened before the next thing does.
     await new Promise(setImmediate);
