@@ -174,14 +174,25 @@ export const NodeDocument = z.strictObject({
   cpu_percent: count.optional(),
   free_memory_mib: count.optional(),
   disk_free_percent: count.optional().describe("of the file system that its data folder is on"),
+  health: z.strictObject({
+    score: count.describe("from 100, all is well, to 0, it is offline"),
+    parts: z
+      .array(z.strictObject({ sign: z.string(), lost: count, says: z.string() }))
+      .describe("what each sign takes, and why"),
+  }),
+  refused: z
+    .array(z.strictObject({ at: time, task: z.string(), count, reason: z.string() }))
+    .optional()
+    .describe("of one node: what it was given and did not begin lately, the latest first"),
 });
 type NodeDocument = z.infer<typeof NodeDocument>;
 
-export function nodeDocument({ registered_at, cordon, ...node }: NodeView): NodeDocument {
+export function nodeDocument({ registered_at, cordon, refused, ...node }: NodeView): NodeDocument {
   return {
     ...node,
     registered_at: isoTime(registered_at),
     ...(cordon === undefined ? {} : { cordon: cordonDocument(cordon) }),
+    ...(refused === undefined ? {} : { refused: refused.map((one) => ({ ...one, at: isoTime(one.at) })) }),
   };
 }
 

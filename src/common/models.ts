@@ -266,6 +266,27 @@ export const NodeInfo = z.strictObject({
 });
 export type NodeInfo = z.infer<typeof NodeInfo>;
 
+/** What one sign takes from a node's health, and what it says. */
+export interface HealthPart {
+  sign: "status" | "heartbeat" | "load" | "memory" | "disk" | "failures";
+  lost: number;
+  says: string;
+}
+
+/** From 100, all is well, to 0, it is offline. */
+export interface NodeHealth {
+  score: number;
+  parts: HealthPart[];
+}
+
+/** Tasks that a node was given and did not begin: members `index` and the `count` - 1 behind it. */
+export interface RefusalView {
+  at: number;
+  task: string;
+  count: number;
+  reason: string;
+}
+
 /** A node as commands and the API show it. Load figures are absent until the first heartbeat. */
 export interface NodeView extends NodeInfo {
   id: string;
@@ -285,6 +306,9 @@ export interface NodeView extends NodeInfo {
   cpu_percent?: number;
   free_memory_mib?: number;
   disk_free_percent?: number;
+  health: NodeHealth;
+  /** Where one node is asked for: what it did not begin lately, as of this leader's term, the latest first. */
+  refused?: RefusalView[];
 }
 
 /** Counts of tasks by status; `total` is known members so far. */

@@ -63,7 +63,8 @@ export const QUERIES = {
   }),
   /** Where such a task would go now: nothing is submitted. */
   "task.plan": z.strictObject({ seen, specification: Specification }),
-  "node.list": z.strictObject({ seen }),
+  /** With `node`, an id, that one alone, with what it refused. */
+  "node.list": z.strictObject({ seen, node: z.string().max(64).optional() }),
   "cluster.status": z.strictObject({ seen }),
   /** What happened, behind `after` (an event's id, or a list's cursor), or the newest `tail`; waits for at least one. */
   "event.list": z.strictObject({

@@ -7,12 +7,14 @@ import {
   type AttemptView,
   isTerminal,
   type NodeView,
+  type RefusalView,
   type TaskStatus,
   type TaskView,
   type WaitingView,
 } from "../common/models.ts";
 import { isoTime } from "../common/runtime.ts";
 import type { QueryAnswers, QueryRequest, ResolvedRef, ResultRow } from "../communication/queries.ts";
+import { healthOf } from "../core/health.ts";
 import { formatTaskId, parseTaskRef } from "../core/ids.ts";
 import { Members, type Range } from "../core/members.ts";
 import { isReady, piecesOf, type Segment } from "../core/segments.ts";
@@ -159,10 +161,26 @@ export class Answers {
     return { plan: planFor(leader, specification) };
   }
 
-  nodes(): QueryAnswers["node.list"] {
+  nodes(request: QueryRequest<"node.list">): QueryAnswers["node.list"] {
     const leader = this.#leader();
     if (leader === undefined) throw new ClawError("not_leading", "this coordinator is not leading");
-    return { nodes: [...leader.state.nodes.values()].map((node) => this.#node(leader, node.id)) };
+    const all = [...leader.state.nodes.values()];
+    if (request.node === undefined) return { nodes: all.map((node) => this.#node(leader, node.id)) };
+    return {
+      nodes: all
+        .filter(({ id }) => id === request.node)
+        .map(({ id }) => ({ ...this.#node(leader, id), refused: this.#refused(leader, id) })),
+    };
+  }
+
+  /** What was forgotten since has no id any more. */
+  #refused(leader: Leader, node: string): RefusalView[] {
+    return leader.ends.refused(node).flatMap(({ at, number, from, to, why }) => {
+      const record = this.#queries.submission(number);
+      if (record === undefined) return [];
+      const { id, index } = memberId(record, from);
+      return [{ at, task: formatTaskId(id, index), count: to - from, reason: why }];
+    });
   }
 
   #node(leader: Leader, id: string): NodeView {
@@ -187,6 +205,17 @@ export class Answers {
       ...(contact?.cpu_percent === undefined ? {} : { cpu_percent: contact.cpu_percent }),
       ...(contact?.free_memory_mib === undefined ? {} : { free_memory_mib: contact.free_memory_mib }),
       ...(contact?.disk_free_percent === undefined ? {} : { disk_free_percent: contact.disk_free_percent }),
+      health: healthOf({
+        status: node.status,
+        reason: node.reason,
+        silent_ms: contact === undefined ? undefined : this.#monotonic_ms() - contact.heard_ms,
+        ...leader.heartbeats,
+        cpu_percent: contact?.cpu_percent,
+        free_memory_mib: contact?.free_memory_mib,
+        memory_mib: node.info.capacity.memory_mib,
+        disk_free_percent: contact?.disk_free_percent,
+        recent: leader.ends.recent(id),
+      }),
     };
   }
 

@@ -107,7 +107,7 @@ export class Desk {
       case "task.plan":
         return this.#answers.plan(payload as QueryRequest<"task.plan">);
       case "node.list":
-        return this.#answers.nodes();
+        return this.#answers.nodes(payload as QueryRequest<"node.list">);
       case "cluster.status":
         return { status: this.#options.status() } satisfies QueryAnswers["cluster.status"];
     }

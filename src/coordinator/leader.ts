@@ -31,6 +31,7 @@ import { Admission } from "./admission.ts";
 import { Alarms } from "./alarms.ts";
 import { assignMessages, type Material } from "./assign.ts";
 import { type Committed, Committer, type Tail } from "./committer.ts";
+import { Ends } from "./ends.ts";
 import { Known } from "./known.ts";
 import type { Anchor, LeaderOptions, LeaderView, LeaderWorld, Now } from "./leader-world.ts";
 import { Liveness } from "./liveness.ts";
@@ -45,6 +46,7 @@ export class Leader {
   readonly state: State;
   readonly contacts = new Contacts();
   readonly progress = new ProgressBook();
+  readonly ends = new Ends();
   readonly scheduler: Scheduler;
   readonly #world: LeaderWorld;
   readonly #view: LeaderView;
@@ -123,6 +125,12 @@ export class Leader {
       },
       now.monotonic_ms,
     );
+  }
+
+  /** How often nodes are to be heard, and how many heartbeats they may miss. */
+  get heartbeats(): { heartbeat_ms: number; missed: number } {
+    const { heartbeat_ms, missed_heartbeats } = this.#options;
+    return { heartbeat_ms, missed: missed_heartbeats };
   }
 
   get serving(): boolean {
@@ -277,7 +285,7 @@ export class Leader {
         const { events, stop } = decideManage(this.state, payload as Manage, who, at);
         this.#addAll(events);
         this.#stopOrders(stop);
-        for (const event of events) if (event.t === "removed") this.contacts.forget(event.node);
+        for (const event of events) if (event.t === "removed") this.#forget(event.node);
         return () => ({});
       }
       case "task.retry": {
@@ -294,6 +302,11 @@ export class Leader {
       default:
         throw new ClawError("unsupported", `the leader does not know the command ${type}`);
     }
+  }
+
+  #forget(node: string): void {
+    this.contacts.forget(node);
+    this.ends.forget(node);
   }
 
   #addAll(events: readonly Event[]): void {
@@ -385,6 +398,7 @@ export class Leader {
         const { state, scheduler } = this;
         const events = reportEvents({ state, scheduler, chance: this.#options.chance }, id, message, at);
         for (const event of events) this.#committer.add(event);
+        this.ends.noted(id, message, events, at);
         if (message.type === "task.start") return;
         const { incarnation, seq } = message;
         const acknowledge = (): void => this.#world.send(id, { type: "report.ack", incarnation, seqs: [seq] });

@@ -42,6 +42,22 @@ describe("claw nodes show", () => {
     await cluster.runCli(["wait", id]);
   });
 
+  test("tells how well it is, and what it did not begin", async () => {
+    const id = await submit("--node", "worker-1", "--", "no-such-program-at-all");
+    await cluster.runCli(["wait", id]);
+    const { stdout } = await nodes("show", "worker-1");
+    expect(stdout).toMatch(
+      /^health +\d+ of 100: .*failures -\d+ \(\d+ % of the latest tasks, \d+ % because it could not/m,
+    );
+    expect(stdout).toMatch(new RegExp(`^refused +lately\n +${id} +\\w+ ago: .*no-such-program-at-all`, "m"));
+    expect(await show("worker-1")).toMatchObject({
+      health: { score: expect.any(Number), parts: expect.arrayContaining([expect.objectContaining({ sign: "disk" })]) },
+      refused: [{ at: expect.stringMatching(/Z$/), task: id, count: 1, reason: expect.stringContaining("no-such") }],
+    });
+    expect((await nodes()).stdout).toMatch(/NODE +ID +STATUS +HEALTH/);
+    expect((await nodes("--json")).stdout).not.toContain("refused");
+  });
+
   test("finds a node by the beginning of its id, and names the nearest where there is none", async () => {
     const { id } = (await show("worker-2")) as { id: string };
     for (const word of [id, id.slice(0, -1), id.slice("node_".length, -1)]) expect((await show(word))["id"]).toBe(id);

@@ -182,10 +182,11 @@ export class PlayedNode {
     await this.acknowledged(this.#seq);
   }
 
-  async release(run: Run): Promise<void> {
+  async release(run: Run, why?: string): Promise<void> {
+    const more = why === undefined ? {} : { why };
     this.#seq += 1;
     const { incarnation } = this;
-    this.send({ type: "task.fail", incarnation, seq: this.#seq, results: [], released: [run] });
+    this.send({ type: "task.fail", incarnation, seq: this.#seq, results: [], released: [run], ...more });
     await this.acknowledged(this.#seq);
   }
 

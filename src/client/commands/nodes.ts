@@ -3,7 +3,7 @@
 import { nodeDocument } from "../../common/documents.ts";
 import { findNodes } from "../../common/find-nodes.ts";
 import { LIMITS } from "../../common/limits.ts";
-import type { NodeView, TaskView } from "../../common/models.ts";
+import type { NodeHealth, NodeView, TaskView } from "../../common/models.ts";
 import { isoTime } from "../../common/runtime.ts";
 import { formatDuration, formatSize, plural } from "../../common/units.ts";
 import type { RequestClient } from "../../communication/request.ts";
@@ -19,6 +19,7 @@ const COLUMNS: Column<NodeView>[] = [
   { title: "NODE", value: (node) => node.name },
   { title: "ID", value: (node) => node.id },
   { title: "STATUS", value: (node) => node.status, color: (node) => statusColor(node.status) },
+  { title: "HEALTH", value: (node) => String(node.health.score), right: true },
   { title: "CPUS", value: (node) => `${node.used.cpu_millis / 1000}/${node.capacity.cpu_millis / 1000}`, right: true },
   { title: "MEMORY", value: (node) => formatSize(node.capacity.memory_mib * MIB), right: true },
   { title: "LOAD", value: (node) => (node.cpu_percent === undefined ? "-" : `${node.cpu_percent}%`), right: true },
@@ -70,7 +71,7 @@ export async function showNodesCommand(
   words: readonly string[],
   options: { json?: boolean },
 ): Promise<number> {
-  const nodes = await nodesNamed(client, words);
+  const nodes = await withRefusals(client, await nodesNamed(client, words));
   const running = await tasksOn(client, new Set(nodes.map(({ id }) => id)));
   if (options.json === true) {
     const documents = nodes.map((node) => ({
@@ -83,6 +84,13 @@ export async function showNodesCommand(
   const now = io.runtime.wall_ms();
   await io.out(nodes.map((node) => nodeText(node, running.get(node.id) ?? [], now)).join("\n"));
   return 0;
+}
+
+/** What each of them refused is told of one at a time. */
+async function withRefusals(client: RequestClient, found: readonly NodeView[]): Promise<NodeView[]> {
+  const nodes: NodeView[] = [];
+  for (const one of found) nodes.push((await client.query("node.list", { node: one.id })).nodes[0] ?? one);
+  return nodes;
 }
 
 /** Members of arrays are looked for in the arrays that run. */
@@ -110,6 +118,7 @@ function nodeText(node: NodeView, tasks: readonly TaskView[], now: number): stri
     ["node", `${node.name} ${node.id}`],
     ["status", node.reason === undefined ? node.status : `${node.status}: ${node.reason}`],
   ];
+  lines.push(["health", healthText(node.health)]);
   if (cordon !== undefined) {
     lines.push(["out", `${cordon.reason}, since ${ageOf(cordon.at, now)}, by ${cordon.by}`]);
     if (cordon.drain_at !== undefined) lines.push(["emptied", `at ${isoTime(cordon.drain_at)}`]);
@@ -120,6 +129,7 @@ function nodeText(node: NodeView, tasks: readonly TaskView[], now: number): stri
     ["cpus", `${used.cpu_millis / 1000} of ${capacity.cpu_millis / 1000} in use`],
     ["memory", `${formatSize(used.memory_mib * MIB)} of ${formatSize(capacity.memory_mib * MIB)} in use${free}`],
   );
+  if (node.disk_free_percent !== undefined) lines.push(["disk", `${node.disk_free_percent} % free`]);
   if (capacity.gpus > 0) lines.push(["gpus", `${used.gpus} of ${capacity.gpus} in use`]);
   for (const [name, amount] of Object.entries(capacity.resources)) lines.push([name, String(amount)]);
   if (node.limits !== undefined) {
@@ -130,8 +140,21 @@ function nodeText(node: NodeView, tasks: readonly TaskView[], now: number): stri
   if (node.tags.length > 0) lines.push(["tags", node.tags.join(", ")]);
   lines.push(["done", `${node.completed} succeeded, ${node.failed} did not`], ["holds", plural(node.held, "task")]);
   for (const task of tasks) lines.push([`  ${task.id}`, `${task.status}  ${commandOf(task)}`]);
+  const { refused = [] } = node;
+  if (refused.length > 0) lines.push(["refused", "lately"]);
+  for (const { at, task, count, reason } of refused) {
+    const more = count > 1 ? ` and ${count - 1} more` : "";
+    lines.push([`  ${task}`, `${ageOf(at, now)} ago${more}: ${reason}`]);
+  }
   const width = Math.max(...lines.map(([name]) => name.length));
   return `${lines.map(([name, value]) => `${name.padEnd(width)}  ${printable(value)}`).join("\n")}\n`;
+}
+
+/** `72: memory -18 (…), failures -10 (…)`; what is well says nothing. */
+function healthText({ score, parts }: NodeHealth): string {
+  const low = parts.filter(({ lost }) => lost > 0).sort((one, other) => other.lost - one.lost);
+  const why = low.map(({ sign, lost, says }) => `${sign} -${lost} (${says})`).join(", ");
+  return `${score} of 100${why === "" ? "" : `: ${why}`}`;
 }
 
 interface ManageOptions {

@@ -99,7 +99,8 @@ const removeRoute = createRoute({
 async function nodeNamed(source: HttpSource, word: string): Promise<NodeView> {
   const [node] = findNodes((await source.query("node.list", {})).nodes, [word]);
   if (node === undefined) throw new Error("one word was found to be no node");
-  return node;
+  const { nodes } = await source.query("node.list", { node: node.id });
+  return nodes.find(({ id }) => id === node.id) ?? node;
 }
 
 export function nodeRoutes(app: OpenAPIHono, source: HttpSource): void {
