@@ -3,6 +3,7 @@
 // say nothing that must be true later, and everything found at start is of an earlier life and goes.
 
 import { chmodSync, lstatSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
@@ -66,19 +67,36 @@ function folderMissing(folder: string, why: string): ClawError {
   return new ClawError("not_found", `the folder ${folder} ${why}`, { field: "needs.folder", hint: "see `claw nodes`" });
 }
 
+/** Told of a folder that cannot be removed, and why. */
+type OnLeft = (path: string, why: string) => void;
+
 export class TaskFolderPool {
   readonly #tasks_dir: string;
   readonly #machine: string;
+  readonly #onLeft: OnLeft;
   readonly #free: Slot[] = [];
   #made = 0;
 
-  /** `machine`: this machine's hash, as in NodeInfo. Removes what earlier lives left: end their processes first. */
-  constructor(tasks_dir: string, machine: string) {
+  /**
+   * `machine`: this machine's hash, as in NodeInfo. Removes what earlier lives left: end their processes first. `onLeft`
+   * is told what cannot be removed (a container's files that belong to root, a mount): that is nobody's failure but a
+   * folder that stays.
+   */
+  constructor(tasks_dir: string, machine: string, onLeft: OnLeft) {
     this.#tasks_dir = tasks_dir;
     this.#machine = machine;
+    this.#onLeft = onLeft;
     mkdirSync(tasks_dir, { recursive: true, mode: PRIVATE });
     // Only what a pool made: the configuration may name a folder that holds other things.
-    for (const name of readdirSync(tasks_dir)) if (SLOT.test(name)) removeTree(join(tasks_dir, name));
+    for (const name of readdirSync(tasks_dir)) if (SLOT.test(name)) this.#remove(join(tasks_dir, name));
+  }
+
+  #remove(path: string): void {
+    try {
+      removeTree(path);
+    } catch (error) {
+      this.#onLeft(path, messageOf(error));
+    }
   }
 
   /** Throws ClawError not_found when the folder that the task demands is not there, io when none can be made. */
@@ -101,8 +119,11 @@ export class TaskFolderPool {
   }
 
   #make(): Slot {
-    this.#made += 1;
-    const base = join(this.#tasks_dir, `slot-${this.#made}`);
+    let base: string;
+    do {
+      this.#made += 1;
+      base = join(this.#tasks_dir, `slot-${this.#made}`);
+    } while (lstatSync(base, { throwIfNoEntry: false }) !== undefined);
     const slot = { base, work: join(base, "work"), tmp: join(base, "tmp") };
     try {
       for (const path of [slot.base, slot.work, slot.tmp]) mkdirSync(path, { mode: PRIVATE });
@@ -118,6 +139,15 @@ export class TaskFolderPool {
       this.#free.push(slot);
       return;
     }
-    removeTree(slot.base);
+    void this.#removeLater(slot.base);
+  }
+
+  /** A task may have left a hundred thousand files: nothing else waits until they are gone. */
+  async #removeLater(path: string): Promise<void> {
+    try {
+      await rm(path, { recursive: true, force: true });
+    } catch {
+      this.#remove(path);
+    }
   }
 }

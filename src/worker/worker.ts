@@ -140,7 +140,9 @@ export class Worker implements Service {
       default_grace_ms: config.stop.grace_ms,
       task_bytes: config.output.task_bytes,
       ...(limits instanceof Cgroups ? { cgroups: limits } : {}),
-      folders: new TaskFolderPool(join(folder, "tasks"), info.machine),
+      folders: new TaskFolderPool(join(folder, "tasks"), info.machine, (path, why) => {
+        logger.warn("a task's folder cannot be removed, and stays", { path, why });
+      }),
       scripts: new ScriptCache(runtime, logger, files, join(folder, "files")),
       output: new OutputPublisher(this.#connection, config.cluster, this.#id, { runtime, domain }),
       onStarted: (job, started_at) => this.#agent?.started(job, started_at),

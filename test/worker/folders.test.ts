@@ -10,9 +10,10 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { ClawError } from "../../src/common/errors.ts";
 import { TaskFolderPool } from "../../src/worker/folders.ts";
+import { until } from "../until.ts";
 import { specification } from "./attempt.ts";
 
 let root: string;
@@ -23,12 +24,35 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
+let left: string[] = [];
+function poolOf(): TaskFolderPool {
+  left = [];
+  return new TaskFolderPool(tasks, "here", (path, why) => left.push(`${path}: ${why}`));
+}
+
+/** Whether a test may make a file here that cannot be removed, as a container's that belongs to root. */
+function canPin(): boolean {
+  const path = join(mkdtempSync(join(tmpdir(), "claw-pin-")), "x");
+  writeFileSync(path, "");
+  const pinned = pin(path, true);
+  if (pinned) pin(path, false);
+  rmSync(dirname(path), { recursive: true });
+  return pinned;
+}
+
+function pin(path: string, on: boolean): boolean {
+  return Bun.which("chattr") !== null && Bun.spawnSync(["chattr", on ? "+i" : "-i", path]).exitCode === 0;
+}
+
+/** Removing takes its time, and nobody waits for it. */
+const gone = (path: string): Promise<unknown> => until(() => !existsSync(path), `${path} to go`);
+
 const plain = specification("command", ["true"]);
 const from = (machine: string, folder: string) => ({ ...plain, origin: { machine, folder } });
 
 describe("where a task runs", () => {
   test("in the caller's folder on the caller's machine, in a fresh one elsewhere or when it is gone", () => {
-    const pool = new TaskFolderPool(tasks, "here");
+    const pool = poolOf();
     expect(pool.acquire(from("here", root)).folder).toBe(root);
     expect(pool.acquire(from("there", root)).folder).toStartWith(tasks);
     expect(pool.acquire(from("here", join(root, "gone"))).folder).toStartWith(tasks);
@@ -36,7 +60,7 @@ describe("where a task runs", () => {
   });
 
   test("a demanded folder or none; a script always in a fresh one; TMPDIR always its own", () => {
-    const pool = new TaskFolderPool(tasks, "here");
+    const pool = poolOf();
     const demands = (folder: string) => ({ ...from("here", "/"), needs: { ...plain.needs, folder } });
     const first = pool.acquire(demands(root));
     const second = pool.acquire(demands(root));
@@ -50,8 +74,8 @@ describe("where a task runs", () => {
 });
 
 describe("what becomes of them", () => {
-  test("empty ones are used again, never two at a time; touched ones are removed", () => {
-    const pool = new TaskFolderPool(tasks, "here");
+  test("empty ones are used again, never two at a time; touched ones are removed", async () => {
+    const pool = poolOf();
     const first = pool.acquire(plain);
     expect(pool.acquire(plain).folder).not.toBe(first.folder);
     first.release();
@@ -59,43 +83,66 @@ describe("what becomes of them", () => {
     expect(again.folder).toBe(first.folder);
     writeFileSync(join(again.folder, "x"), "");
     again.release();
-    expect(existsSync(again.folder)).toBe(false);
+    await gone(again.folder);
     const other = pool.acquire(plain);
     chmodSync(other.tmp, 0o777);
     other.release();
-    expect(existsSync(other.tmp)).toBe(false);
-    const gone = pool.acquire(plain);
-    rmSync(gone.folder, { recursive: true });
-    gone.release();
-    expect(existsSync(gone.tmp)).toBe(false);
+    await gone(other.tmp);
+    const lost = pool.acquire(plain);
+    rmSync(lost.folder, { recursive: true });
+    lost.release();
+    await gone(lost.tmp);
   });
 
-  test("links are removed and not followed", () => {
+  test("links are removed and not followed", async () => {
     const outside = join(root, "outside");
     mkdirSync(outside);
     writeFileSync(join(outside, "precious"), "");
-    const pool = new TaskFolderPool(tasks, "here");
+    const pool = poolOf();
     const folders = pool.acquire(plain);
     symlinkSync(outside, join(folders.folder, "link"));
     mkdirSync(join(folders.tmp, "locked"));
     writeFileSync(join(folders.tmp, "locked", "x"), "");
     chmodSync(join(folders.tmp, "locked"), 0o500);
     folders.release();
-    expect(existsSync(folders.folder)).toBe(false);
+    await gone(folders.folder);
     expect(readdirSync(outside)).toEqual(["precious"]);
   });
 
   test("leftovers of earlier lives go at start, and nothing else", () => {
-    new TaskFolderPool(tasks, "here").acquire(plain);
+    poolOf().acquire(plain);
     writeFileSync(join(tasks, "not-ours"), "");
     expect(readdirSync(tasks)).toHaveLength(2);
-    new TaskFolderPool(tasks, "here");
+    poolOf();
     expect(readdirSync(tasks)).toEqual(["not-ours"]);
   });
 
   test("when none can be made it says so", () => {
-    const pool = new TaskFolderPool(tasks, "here");
+    const pool = poolOf();
     rmSync(tasks, { recursive: true });
     expect(() => pool.acquire(plain)).toThrow(/cannot make a folder/);
   });
+
+  test.skipIf(!canPin())(
+    "what cannot be removed stays, is told, and is in nobody's way, at the next start neither",
+    async () => {
+      const pool = poolOf();
+      const first = pool.acquire(plain);
+      const file = join(first.tmp, "x");
+      writeFileSync(file, "");
+      pin(file, true);
+      try {
+        first.release();
+        await until(() => left.length === 1, "word of it");
+        expect(left[0]).toStartWith(`${dirname(first.tmp)}: `);
+        const second = poolOf();
+        expect(left).toHaveLength(1);
+        const folders = [pool.acquire(plain), second.acquire(plain)];
+        for (const { folder } of folders) expect(readdirSync(folder)).toEqual([]);
+        expect(new Set([first, ...folders].map(({ tmp }) => tmp)).size).toBe(3);
+      } finally {
+        pin(file, false);
+      }
+    },
+  );
 });

@@ -167,6 +167,14 @@ describe("script", () => {
     expect(existsSync(file("claw-preload.cjs"))).toBe(false);
   });
 
+  test("what the system refuses while it is prepared is its end, and not the worker's", async () => {
+    const executor = scriptExecutor(async () => file("bundle.js"));
+    const spec = { ...specification("script", []), script };
+    const outcome = await bench.start(executor, spec, { tmp: "/nonexistent/tmp" }).done;
+    expect(outcome).toMatchObject({ status: "failed", reason: "spawn" });
+    expect(outcome.message).toContain("could not be prepared: ENOENT");
+  });
+
   test("stopped while its bundle is fetched, it never starts; without a script it says so", async () => {
     const fetched = Promise.withResolvers<string>();
     const executor = scriptExecutor(() => fetched.promise);

@@ -3,7 +3,7 @@
 //   preparing → over                         could not be started, or was stopped before
 // A main process that ends by itself takes what it left running with it before the attempt is over.
 
-import { ClawError, type ErrorCode } from "../../common/errors.ts";
+import { ClawError, type ErrorCode, messageOf } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import type { Outcome } from "../../common/models.ts";
 import type { Timer } from "../../common/runtime.ts";
@@ -207,7 +207,12 @@ type PlanProblem = Pick<Outcome, "reason" | "message">;
 
 /** What an executor's plan may fail with: a line that the template cannot take, a script that cannot be had. */
 function planProblem(error: unknown): PlanProblem {
-  if (!(error instanceof ClawError)) throw error;
+  if (!(error instanceof ClawError)) {
+    // A full disk, a folder that went away: what the system refuses is this attempt's end, not the worker's.
+    const { code, syscall } = error as NodeJS.ErrnoException;
+    if (code === undefined || syscall === undefined) throw error;
+    return { reason: "spawn", message: `could not be prepared: ${messageOf(error)}`.slice(0, 4096) };
+  }
   const reasons: Partial<Record<ErrorCode, Outcome["reason"]>> = {
     too_large: "input",
     bad_request: "input",
