@@ -85,6 +85,7 @@ const CoordinatorFile = z.strictObject({
     })
     .prefault({}),
   lease: duration(500, MINUTE_MS).prefault("2s"),
+  on_difference: z.enum(["end", "warn"]).default("end"),
   output: z
     .strictObject({ total_size: size(MIB).prefault("1G"), max_age: duration(1_000, 3650 * DAY_MS).prefault("7d") })
     .prefault({}),

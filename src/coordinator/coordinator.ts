@@ -30,7 +30,7 @@ import { ThreadedMaker } from "../storage/thread.ts";
 import type { View } from "../storage/view.ts";
 import type { Committed } from "./committer.ts";
 import { Desk } from "./desk.ts";
-import { explained } from "./differing.ts";
+import { differing } from "./differing.ts";
 import { coordinatorId, Election } from "./election.ts";
 import type { HttpSource } from "./http/api.ts";
 import type { HttpServer } from "./http/server.ts";
@@ -122,9 +122,7 @@ export class Coordinator implements Service {
     const view = await openView(recovery);
     this.#view = view;
     const terms = this.#openTerms(this.#connection, log, view, (why) => renewView(recovery, view, why));
-    await terms.start().catch((error: unknown) => {
-      throw explained(error, paths.coordinator_dir);
-    });
+    await terms.start();
     const id = coordinatorId(paths.coordinator_dir, runtime);
     this.#election = new Election({
       ...{ runtime, lease, id, name: this.#options.name },
@@ -205,7 +203,8 @@ export class Coordinator implements Service {
             this.#desk?.close();
           }
         },
-        failed: (error) => onFailed(explained(error, paths.coordinator_dir)),
+        differs: differing(config.on_difference, paths.coordinator_dir, logger),
+        failed: onFailed,
         decided: (event, state) => this.#metrics.decided(event, state),
         appended: (ms) => this.#metrics.appended(ms),
       },

@@ -3,6 +3,7 @@
 
 import { join } from "node:path";
 import { ClawError, messageOf } from "../common/errors.ts";
+import type { Logger } from "../common/logging.ts";
 import { VERSION } from "../common/version.ts";
 import { writePrivate } from "../communication/private.ts";
 import type { Changes } from "../core/changes.ts";
@@ -16,7 +17,7 @@ export class FoldDiffers extends ClawError {
 
   constructor(what: "state" | "changes", sequence: number, batch: Batch, ours: Fold, changes: Changes) {
     const { leader } = changes.meta;
-    super("fold_differs", `batch ${sequence} by ${leader} gives another state here: ended rather than go on wrong`);
+    super("fold_differs", `batch ${sequence} gives another state here than it gave ${leader}`);
     this.sequence = sequence;
     const { submissions, nodes, ...added } = changes;
     const rows = { ...added, submissions: [...submissions.values()], nodes: Object.fromEntries(nodes) };
@@ -24,9 +25,23 @@ export class FoldDiffers extends ClawError {
   }
 }
 
+/** Told of a batch that gives another state here than where it was written: throws, or it is folded all the same. */
+export type Differs = (difference: FoldDiffers) => void;
+
+/** What is done about one: the coordinator ends, or warns of the first and goes on with what it has folded. */
+export function differing(choice: "end" | "warn", folder: string, logger: Logger): Differs {
+  let told = false;
+  return (difference) => {
+    const error = explained(difference, folder);
+    if (choice === "end") throw error;
+    if (told) return;
+    told = true;
+    logger.warn(error.message, { code: error.code, hint: error.hint });
+  };
+}
+
 /** The same error with what to do about it; its dump is in the folder then, if there was room. */
-export function explained(error: unknown, folder: string): unknown {
-  if (!(error instanceof FoldDiffers)) return error;
+function explained(error: FoldDiffers, folder: string): ClawError {
   const path = join(folder, `fold-${error.sequence}.json`);
   const { message, code } = error;
   let kept = `${path} has both hashes, the batch and its rows`;
@@ -35,8 +50,6 @@ export function explained(error: unknown, folder: string): unknown {
   } catch (failure) {
     kept = `${path} could not be written (${messageOf(failure)})`;
   }
-  return new ClawError(code, message, {
-    hint: `${kept}. Run the claw version that wrote it (\`claw status\`); if it does already, move view.sqlite away and start again: it is made anew. Should it differ once more, that file belongs in a bug report`,
-    cause: error,
-  });
+  const hint = `${kept}. Run the claw version that wrote it (\`claw status\`); if it does already, move view.sqlite away and start again: it is made anew. Should it differ once more, that file belongs in a bug report, and \`on_difference: warn\` goes on with what it gives here`;
+  return new ClawError(code, message, { hint, cause: error });
 }

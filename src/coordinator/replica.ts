@@ -9,13 +9,13 @@ import { apply } from "../core/apply.ts";
 import { planted } from "../core/canary.ts";
 import { Touched } from "../core/changes.ts";
 import { Batch } from "../core/event.ts";
-import { differenceOf, FOLD_VERSION, foldOf } from "../core/fold.ts";
+import { differenceOf, foldOf } from "../core/fold.ts";
 import { isOver, type State } from "../core/state.ts";
 import { Damaged } from "../storage/database.ts";
-import { restoreState } from "../storage/restore.ts";
-import { VIEW_REMEDY, type View, type Witness } from "../storage/view.ts";
+import { restoreState, strangeness } from "../storage/restore.ts";
+import { VIEW_REMEDY, type View } from "../storage/view.ts";
 import { batchHash, type Committed, type Tail } from "./committer.ts";
-import { FoldDiffers } from "./differing.ts";
+import { type Differs, FoldDiffers } from "./differing.ts";
 
 /** Batches that one transaction of the view takes while it catches up. */
 const FLUSH_EVERY = 256;
@@ -24,12 +24,13 @@ export class Replica {
   readonly state: State;
   readonly #view: View;
   readonly #log: Log;
+  readonly #differs: Differs;
   #tail: Tail;
   /** What is over, and from which sequence on: it leaves the memory when the view's file has it. */
   #over: { number: number; sequence: number }[] = [];
 
-  /** Catches up. Throws `log_lost`, `broker`. */
-  static async open(view: View, log: Log): Promise<Replica> {
+  /** Catches up. `differs` throws, or lets it go on with what it has folded. Throws `log_lost`, `broker`, `behind`. */
+  static async open(view: View, log: Log, differs: Differs): Promise<Replica> {
     view.flush();
     const witness = view.witness();
     const last = await log.last();
@@ -45,16 +46,18 @@ export class Replica {
       }
     }
     const state = restoreState(view);
-    requireFolded(view, state, witness);
-    const replica = new Replica(view, log, state, { sequence: witness.sequence, hash: witness.hash });
+    const strange = strangeness(view, state);
+    if (strange !== undefined) throw new Damaged(view.database.filename, VIEW_REMEDY, strange);
+    const replica = new Replica(view, log, differs, state, { sequence: witness.sequence, hash: witness.hash });
     await replica.catchUp();
     for (const [number, submission] of replica.state.submissions) if (isOver(submission)) replica.state.retire(number);
     return replica;
   }
 
-  private constructor(view: View, log: Log, state: State, tail: Tail) {
+  private constructor(view: View, log: Log, differs: Differs, state: State, tail: Tail) {
     this.#view = view;
     this.#log = log;
+    this.#differs = differs;
     this.state = state;
     this.#tail = tail;
   }
@@ -93,7 +96,7 @@ export class Replica {
     const changes = touched.seal(state);
     const fold = foldOf(state, changes);
     const differs = differenceOf(batch.fold, fold);
-    if (differs !== undefined) throw new FoldDiffers(differs, entry.sequence, batch, fold, changes);
+    if (differs !== undefined) this.#differs(new FoldDiffers(differs, entry.sequence, batch, fold, changes));
     this.#tail = { sequence: entry.sequence, hash: batchHash(entry.payload) };
     this.#view.enqueue(changes, { stream_created: this.#log.created, ...this.#tail, fold });
     for (const [number, row] of changes.submissions) {
@@ -113,13 +116,6 @@ export class Replica {
       first = this.#over[0];
     }
   }
-}
-
-/** The rows that the view's file gives are those that were folded into it. */
-function requireFolded(view: View, state: State, { fold, sequence }: Witness): void {
-  if (fold?.v !== FOLD_VERSION || fold.state === state.rows.hash(state)) return;
-  const why = `its rows are not what batch ${sequence} was folded to`;
-  throw new Damaged(view.database.filename, VIEW_REMEDY, why);
 }
 
 /** Throws `log_lost` for what is none. */

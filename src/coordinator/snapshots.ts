@@ -12,9 +12,11 @@ import type { Manifest } from "../common/snapshot.ts";
 import type { LogExtent, LogUpkeep } from "../communication/log.ts";
 import type { SnapshotStore } from "../communication/snapshots.ts";
 import { planted } from "../core/canary.ts";
+import { FOLD_VERSION } from "../core/fold.ts";
 import { removeDatabase } from "../storage/snapshot.ts";
 import type { SnapshotMaker } from "../storage/thread.ts";
 import { batchHash } from "./committer.ts";
+import { decodeBatch } from "./replica.ts";
 
 export interface SnapshotSettings {
   /** One is taken after so much of the log, or so many batches, or this time with anything in it. */
@@ -183,22 +185,34 @@ export class Snapshots {
     if (!this.#options.leading()) throw new ClawError("not_leading", "this coordinator is not leading");
   }
 
-  /** What is stored, not what was sent: unpacked and compared, and its last batch is the one that the log has there. */
+  /**
+   * What is stored, not what was sent: unpacked and compared. Its last batch is the one that the log has there, and it gives
+   * the state that this batch was folded to.
+   */
   async #verify(manifest: Manifest): Promise<void> {
     const { store, maker, folder, log } = this.#options;
     const path = join(folder, "stored.zst");
     const to = join(folder, "stored.sqlite");
     await store.download(manifest, path);
-    await maker.check({ manifest, path, headed: false, to });
+    const state = await maker.check({ manifest, path, headed: false, to });
     removeDatabase(to);
     const { sequence, hash, stream_created, id } = manifest;
-    let found = "";
-    for await (const entry of log.read(sequence)) {
-      if (entry.sequence === sequence) found = batchHash(entry.payload);
-      break;
+    const payload = await this.#batch(sequence);
+    if (log.created !== stream_created || payload === undefined || batchHash(payload) !== hash) {
+      throw new ClawError("log_lost", `the snapshot ${id} is not of the log that the broker has`);
     }
-    if (log.created === stream_created && found === hash) return;
-    throw new ClawError("log_lost", `the snapshot ${id} is not of the log that the broker has`);
+    const { fold } = decodeBatch(sequence, payload);
+    if (fold?.v !== FOLD_VERSION || fold.state === state) return;
+    throw new ClawError("io", `the snapshot ${id} gives another state than batch ${sequence} was folded to`, {
+      hint: "the view of this coordinator is not what it wrote: stop it, move view.sqlite away and start it again",
+    });
+  }
+
+  async #batch(sequence: number): Promise<Uint8Array | undefined> {
+    for await (const entry of this.#options.log.read(sequence)) {
+      return entry.sequence === sequence ? entry.payload : undefined;
+    }
+    return undefined;
   }
 
   /** What is too much of snapshots and log goes, once the store itself lists the new one. */

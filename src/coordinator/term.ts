@@ -16,6 +16,7 @@ import { Damaged } from "../storage/database.ts";
 import { Queries } from "../storage/queries.ts";
 import type { View } from "../storage/view.ts";
 import type { Committed } from "./committer.ts";
+import type { Differs } from "./differing.ts";
 import { Leader } from "./leader.ts";
 import { leaderView } from "./leader-view.ts";
 import type { Anchor, LeaderOptions, Now } from "./leader-world.ts";
@@ -43,6 +44,7 @@ export interface TermsWorld {
   committed: (committed: Committed) => void;
   /** A term was opened, and wants to be asked; or it is over. */
   leads: (leads: boolean) => void;
+  differs: Differs;
   /** Makes the view anew: the log does not go on from it any more, or it is not what was folded into it. */
   renew: (why: ClawError) => Promise<void>;
   /** Told of what a leader decides, and of how long each append took, for figures. */
@@ -128,10 +130,10 @@ export class Terms {
   }
 
   async #catchUp(): Promise<Replica> {
-    const { view, log, logger } = this.#world;
+    const { view, log, logger, differs } = this.#world;
     for (let left = RENEWALS; ; left--) {
       try {
-        const replica = await Replica.open(view, log);
+        const replica = await Replica.open(view, log, differs);
         this.#sequence = replica.tail.sequence;
         return replica;
       } catch (error) {

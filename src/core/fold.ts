@@ -115,8 +115,8 @@ export class Rows {
     this.#high = (this.#high + Math.floor(after / TWO_32) - Math.floor(before / TWO_32)) | 0;
   }
 
-  submission(submission: Submission, live: boolean): void {
-    const after = live ? submissionHash(submission) : 0;
+  submission(state: State, submission: Submission, live: boolean): void {
+    const after = live ? submissionHash(state, submission) : 0;
     this.exchange(submission.row_hash, after);
     submission.row_hash = after;
   }
@@ -147,16 +147,13 @@ function mixCounts({ pending, scheduled, running, completed, failed, cancelled, 
   mixer.number(completed).number(failed).number(cancelled).number(timeout);
 }
 
-function submissionHash(submission: Submission): number {
-  const { number, at, array, priority, group, policy, deadline_at, start_at } = submission;
+function submissionHash(state: State, submission: Submission): number {
+  const { number, at, array, priority, policy, deadline_at, start_at } = submission;
+  mixer.begin().text(priority).constant(policy).constant(state.needsOf(submission));
   mixer
-    .begin()
     .number(number)
     .number(at)
-    .number(array ? 1 : 0)
-    .text(priority)
-    .text(group)
-    .constant(policy);
+    .number(array ? 1 : 0);
   mixer.number(deadline_at).number(start_at);
   mixer
     .number(submission.count)
@@ -193,7 +190,7 @@ function nodeHash(node: Node): number {
 export function foldOf(state: State, changes: Changes): Fold {
   for (const [number, { live }] of changes.submissions) {
     const submission = state.submissions.get(number);
-    if (submission !== undefined) state.rows.submission(submission, live);
+    if (submission !== undefined) state.rows.submission(state, submission, live);
   }
   for (const id of changes.nodes.keys()) state.rows.node(id, state.nodes.get(id));
   return { v: FOLD_VERSION, state: state.rows.hash(state), changes: changesHash(state, changes) };

@@ -3,6 +3,7 @@
 import type { Database } from "bun:sqlite";
 import type { Specification, TaskCounts } from "../common/models.ts";
 import type { MetaRow, NodeRow } from "../core/changes.ts";
+import { FOLD_VERSION } from "../core/fold.ts";
 import { Held } from "../core/held.ts";
 import { isReady, type Segment } from "../core/segments.ts";
 import { addUse, emptyUsed, State, type Submission, termsOf } from "../core/state.ts";
@@ -25,6 +26,13 @@ interface Row extends Omit<TaskCounts, "total"> {
 
 export function restoreState(view: View): State {
   return guarded(view.database, VIEW_REMEDY, () => restore(view));
+}
+
+/** Why the rows that were read are not those that were folded into the view; undefined when they are, or nobody knows. */
+export function strangeness(view: View, state: State): string | undefined {
+  const { fold, sequence } = view.witness();
+  if (fold?.v !== FOLD_VERSION || fold.state === state.rows.hash(state)) return undefined;
+  return `its rows are not what batch ${sequence} was folded to`;
 }
 
 function restore(view: View): State {
@@ -86,5 +94,5 @@ function restoreSubmission(state: State, row: Row): void {
     addUse(node.used, state.needsOf(submission), segment.to - segment.from);
     node.held.add(row.number, segment.from, segment.to, segment.attempt);
   }
-  state.rows.submission(submission, true);
+  state.rows.submission(state, submission, true);
 }

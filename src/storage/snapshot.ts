@@ -11,7 +11,7 @@ import { VERSION } from "../common/version.ts";
 import type { MetaRow } from "../core/changes.ts";
 import { guardedFile, requireSound } from "./database.ts";
 import { pack, unpack } from "./packed.ts";
-import { restoreState } from "./restore.ts";
+import { restoreState, strangeness } from "./restore.ts";
 import { View, type Witness } from "./view.ts";
 
 const REMEDY = "it cannot be used: take another snapshot";
@@ -79,9 +79,10 @@ export interface Checking {
 
 /**
  * Unpacks a snapshot and checks it: every byte, every row, that its manifest tells the truth, and that this claw can make
- * a state of it. Throws `io` for one that is damaged, and whatever opening a view may throw; `to` is not there then.
+ * a state of it, whose hash it gives. Throws `io` for one that is damaged, and whatever opening a view may throw; `to` is
+ * not there then.
  */
-export function checkSnapshot({ manifest, path, headed, to }: Checking): void {
+export function checkSnapshot({ manifest, path, headed, to }: Checking): string {
   try {
     unpack(path, to, manifest, headed);
     const content = readContent(to);
@@ -94,7 +95,10 @@ export function checkSnapshot({ manifest, path, headed, to }: Checking): void {
     }
     const view = new View(to);
     try {
-      restoreState(view);
+      const state = restoreState(view);
+      const strange = strangeness(view, state);
+      if (strange === undefined) return state.rows.hash(state);
+      throw new ClawError("io", `the snapshot ${manifest.id} is no state of its cluster: ${strange}`, { hint: REMEDY });
     } finally {
       view.close();
     }

@@ -9,8 +9,7 @@ declare const self: Worker;
 function perform(job: Job): Done {
   try {
     if (job.kind === "take") return { ok: true, taken: takeSnapshot(job.taking) };
-    checkSnapshot(job.checking);
-    return { ok: true };
+    return { ok: true, state: checkSnapshot(job.checking) };
   } catch (error) {
     if (error instanceof ClawError) return { ok: false, error: error.toWire() };
     return { ok: false, bug: error instanceof Error ? (error.stack ?? error.message) : String(error) };

@@ -6,7 +6,7 @@ import type { Checking, Taken, Taking } from "./snapshot.ts";
 
 export type Job = { kind: "take"; taking: Taking } | { kind: "check"; checking: Checking };
 
-export type Done = { ok: true; taken?: Taken } | { ok: false; error?: WireError; bug?: string };
+export type Done = { ok: true; taken?: Taken; state?: string } | { ok: false; error?: WireError; bug?: string };
 
 /**
  * The binary has the thread as a second entry point beside main.ts, under its path in src; from source it stands beside
@@ -20,7 +20,8 @@ function entryPoint(): string {
 /** Snapshots as whoever takes them sees it: in a thread, or, in a simulation, at once. */
 export interface SnapshotMaker {
   take(taking: Taking): Promise<Taken>;
-  check(checking: Checking): Promise<void>;
+  /** Gives the hash of the state that it is. */
+  check(checking: Checking): Promise<string>;
   /** Breaks off what is under way: it rejects with `not_leading`, and nothing of it goes on. */
   stop(): void;
 }
@@ -29,20 +30,22 @@ export class ThreadedMaker implements SnapshotMaker {
   #stop: (() => void) | undefined;
 
   async take(taking: Taking): Promise<Taken> {
-    const taken = await this.#run({ kind: "take", taking });
+    const { taken } = await this.#run({ kind: "take", taking });
     if (taken === undefined) throw new Error("the thread gave no snapshot");
     return taken;
   }
 
-  async check(checking: Checking): Promise<void> {
-    await this.#run({ kind: "check", checking });
+  async check(checking: Checking): Promise<string> {
+    const { state } = await this.#run({ kind: "check", checking });
+    if (state === undefined) throw new Error("the thread looked at no snapshot");
+    return state;
   }
 
-  #run(job: Job): Promise<Taken | undefined> {
-    const { promise, resolve, reject } = Promise.withResolvers<Taken | undefined>();
+  #run(job: Job): Promise<Extract<Done, { ok: true }>> {
+    const { promise, resolve, reject } = Promise.withResolvers<Extract<Done, { ok: true }>>();
     const worker = new Worker(entryPoint());
     worker.onmessage = ({ data }: MessageEvent<Done>) => {
-      if (data.ok) resolve(data.taken);
+      if (data.ok) resolve(data);
       else reject(data.error === undefined ? new Error(data.bug) : ClawError.fromWire(data.error));
       worker.terminate();
     };

@@ -24,6 +24,8 @@ export class Coordinator {
   readonly view = new View(":memory:");
   readonly sent: [node: string, message: DownMessage][] = [];
   readonly failures: unknown[] = [];
+  /** Whether it goes on with what it folds when a batch's writer folded it otherwise. */
+  forgiving = false;
   readonly lines: string[] = [];
   readonly terms: Terms;
 
@@ -41,6 +43,9 @@ export class Coordinator {
         committed: () => undefined,
         leads: () => undefined,
         renew: (why) => Promise.reject(why),
+        differs: (difference) => {
+          if (!this.forgiving) throw difference;
+        },
         failed: (error) => void this.failures.push(error),
       },
       {

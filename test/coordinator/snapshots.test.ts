@@ -138,6 +138,22 @@ describe("taking them", () => {
     expect(existsSync(join(cluster.folder, "snapshot"))).toBe(false);
   });
 
+  test("one that gives another state than the log says does not count, and the log stays as it is", async () => {
+    const cluster = await open();
+    await cluster.submit(NOWHERE);
+    const good = await take(cluster);
+    await cluster.submit(NOWHERE);
+    await cluster.client.query("task.list", { limit: 1 }); // brings the view's file up to the log
+    const database = new Database(viewPath(cluster));
+    database.run("UPDATE submissions SET extended_at = 7 WHERE number = 2");
+    // As if another fold had made it: so only the log can tell.
+    database.run("UPDATE meta SET value = json_set(value, '$.fold.v', 99) WHERE key = 'witness'");
+    database.close();
+    const refused = await take(cluster).catch((error: unknown) => error);
+    expect(refused).toMatchObject({ code: "io", message: expect.stringContaining("gives another state than batch 3") });
+    expect((await list(cluster)).map(({ id }) => id)).toEqual([good.id]);
+  });
+
   test("by themselves after so many batches, or after a time with anything in it", async () => {
     const cluster = await open({ "snapshot.batches": 5, "snapshot.interval": "10m" });
     expect(await list(cluster)).toEqual([]);
@@ -286,6 +302,21 @@ describe("a view", () => {
     Bun.spawnSync(["cp", "-a", saved, join(cluster.folder, "jetstream")]);
     const behind = await refusal(cluster.startCoordinator());
     expect(behind).toMatchObject({ code: "log_lost", message: expect.stringContaining("the broker lost data") });
+  });
+
+  test("that a newer claw wrote is refused by its format, and left as it is", async () => {
+    const cluster = await open();
+    await cluster.stopCoordinator();
+    const database = new Database(viewPath(cluster));
+    database.run("PRAGMA user_version = 99");
+    database.close();
+    const before = readFileSync(viewPath(cluster));
+    const error = await refusal(cluster.startCoordinator());
+    expect([error.code, error.message]).toEqual(["io", expect.stringContaining("written by a newer claw (format 99")]);
+    expect(error.hint).toStartWith("start the newer claw, or move it away");
+    expect(readFileSync(viewPath(cluster)).equals(before)).toBe(true);
+    removeView(cluster);
+    await cluster.startCoordinator();
   });
 
   test("of another cluster is refused by its name, a folder or a locked file in its place by its path", async () => {

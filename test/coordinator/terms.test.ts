@@ -6,9 +6,6 @@ import { ClawError } from "../../src/common/errors.ts";
 import { LIMITS } from "../../src/common/limits.ts";
 import { randomHex, systemRuntime } from "../../src/common/runtime.ts";
 import type { TaskExtend, TaskSubmit, UpMessage } from "../../src/communication/messages.ts";
-import { FoldDiffers } from "../../src/coordinator/differing.ts";
-import type { Batch } from "../../src/core/event.ts";
-import { FOLD_VERSION } from "../../src/core/fold.ts";
 import { submission } from "../cluster.ts";
 import { INFO } from "../core/cluster.ts";
 import { canonical } from "../sim/canonical.ts";
@@ -308,60 +305,6 @@ describe("a leader that was deposed without noticing", () => {
     await until(() => acks(one).length === 2, "the second acknowledgement");
     expect(one.terms.leader!.state.results).toBe(1);
     two.terms.stop();
-  });
-});
-
-describe("a batch that was folded otherwise by its writer", () => {
-  const otherwise = (batch: Batch): object => ({ ...batch, fold: { ...batch.fold, state: "0123456789abcd" } });
-
-  test("ends whoever catches up, with what he got instead, and the view stays where they agreed", async () => {
-    const log = new ScriptedLog();
-    const one = await serving(log);
-    await one.ask("task.submit", noop()).answered();
-    log.rewrite(2, otherwise);
-    const late = coordinator(log, "late");
-    const refused = await refusal(late.begin());
-    expect(refused.message).toBe("batch 2 by one gives another state here: ended rather than go on wrong");
-    if (!(refused instanceof FoldDiffers)) throw new Error("it is another error");
-    expect([refused.code, refused.sequence, late.view.witness().sequence]).toEqual(["fold_differs", 2, 0]);
-    expect(refused.dump).toMatchObject({
-      differs: "state",
-      theirs: { state: "0123456789abcd" },
-      ours: { v: FOLD_VERSION, state: expect.stringMatching(/^[0-9a-f]{14}$/) },
-      batch: { events: [{ t: "submitted" }] },
-      rows: { submissions: [{ number: 1 }] },
-    });
-  });
-
-  test("ends whoever follows; his view has all that was before it", async () => {
-    const log = new ScriptedLog();
-    const one = await serving(log);
-    const follower = coordinator(log, "follower");
-    await follower.terms.start();
-    log.hold();
-    one.ask("task.submit", noop());
-    await log.arrived();
-    log.releaseAs(otherwise);
-    expect(await failure(follower)).toMatchObject({ code: "fold_differs" });
-    expect([follower.view.witness().sequence, follower.terms.sequence]).toEqual([1, 1]);
-  });
-
-  const skipped: [string, (batch: Batch) => object][] = [
-    ["by an older claw, which says nothing", ({ fold: _, ...batch }) => batch],
-    ["by a claw that folds otherwise", (batch) => ({ ...batch, fold: { v: 99, state: "x", changes: "y", more: 1 } })],
-  ];
-  test.each(skipped)("cannot be compared when it was written %s", async (_, change) => {
-    const log = new ScriptedLog();
-    const one = await serving(log);
-    await one.ask("task.submit", noop()).answered();
-    one.terms.stop();
-    log.rewrite(2, change);
-    const late = await serving(log, "late");
-    expect(late.view.witness().fold?.v ?? FOLD_VERSION).toBe(FOLD_VERSION);
-    await late.ask("task.submit", noop()).answered();
-    // The next one is compared again.
-    log.rewrite(4, otherwise);
-    expect((await refusal(coordinator(log).begin())).code).toBe("fold_differs");
   });
 });
 

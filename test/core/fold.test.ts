@@ -13,6 +13,8 @@ import { forSeeds } from "./seeds.ts";
 
 const RUN: Event = { t: "assigned", node: "n1", runs: [[1, 0, 2, 1]], at: AT };
 
+const MORE = specificationOf({ needs: { executor: "command", cpu_millis: 9, memory_mib: 0, gpus: 0 } });
+
 /** A state with something of everything in it; `change` is what a fold that is wrong does to it in its last batch. */
 function example(change: (state: State) => void = () => undefined): Hash {
   const fold = new Fold();
@@ -56,7 +58,7 @@ const WRONG: [string, (state: State) => void][] = [
   ["a loss that counts", (state) => (submission(state).segments.at(-1)!.lost = 1)],
   ["another deadline", (state) => ((submission(state) as { deadline_at: number | undefined }).deadline_at = AT)],
   ["another priority", (state) => ((submission(state) as { priority: string }).priority = "low")],
-  ["another group", (state) => ((submission(state) as { group: string }).group = "{}")],
+  ["other needs", (state) => ((submission(state) as { group: string }).group = state.groupOf(MORE, 1))],
   ["another total", (state) => (state.totals.pending -= 1)],
   ["another number", (state) => (state.next_number += 1)],
   ["another place of results", (state) => (state.results += 1)],
@@ -98,18 +100,20 @@ test("what a node is, and what it holds, is seen when it is touched", () => {
   ).toBe("changes");
 });
 
+/** After two members have ended so. */
+function ended(outcome: "failed" | "timeout"): Hash {
+  const fold = new Fold();
+  fold.found();
+  fold.commit([], fold.array({ count: 2 }), { ...RUN, runs: [[1, 0, 2, 1]] } as Event);
+  const results = [0, 1].map((index) => ({
+    task: [1, index, 1] as [number, number, number],
+    outcome: outcomeOf(outcome),
+  }));
+  fold.commit([], { t: "ended", node: "n1", results });
+  return fold.fold;
+}
+
 test("how something ended is seen, though it is in no state any more", () => {
-  const ended = (outcome: "failed" | "timeout"): Hash => {
-    const fold = new Fold();
-    fold.found();
-    fold.commit([], fold.array({ count: 2 }), { ...RUN, runs: [[1, 0, 2, 1]] } as Event);
-    const results = [0, 1].map((index) => ({
-      task: [1, index, 1] as [number, number, number],
-      outcome: outcomeOf(outcome),
-    }));
-    fold.commit([], { t: "ended", node: "n1", results });
-    return fold.fold;
-  };
   expect(ended("failed")).toEqual(ended("failed"));
   expect(ended("failed").changes).not.toBe(ended("timeout").changes);
 });
@@ -122,6 +126,28 @@ test("a hash of another version, or none, is no difference", () => {
   expect(differenceOf({ ...ours, changes: "else" }, ours)).toBe("changes");
 });
 
-test("is the same for ever: a value of this version", () => {
-  expect(example()).toEqual({ v: 1, state: "05ae3254852d5d", changes: "0e096766dac885" });
+test("is the same for ever in this version", () => {
+  const fold = new Fold();
+  const at = 1_764_000_000_000;
+  const needs = { executor: "noop", cpu_millis: 1, memory_mib: 2, gpus: 0 } as const;
+  const spec = { type: "batch", priority: "low", needs } as const;
+  const outcome = { status: "cancelled", reason: "cancelled", started_at: at, ended_at: at, inline: true } as const;
+  fold.commit(
+    [],
+    { t: "cluster", cluster_id: "c0ffee", name: "default", at },
+    { t: "term", epoch: 1, leader: "build-7", at },
+    {
+      t: "submitted",
+      number: 1,
+      nonce: "00",
+      by: "client",
+      at,
+      spec: { ...spec, argv: [] },
+      array: true,
+      ids: [7],
+      count: 9,
+    },
+    { t: "dropped", number: 1, from: 3, to: 5, outcome },
+  );
+  expect(fold.fold).toEqual({ v: 1, state: "0b6afd46773fb4", changes: "0dce560c5dc9c3" });
 });

@@ -134,6 +134,7 @@ test("one follows a coordinator with a NATS of its own, and goes on from its vie
   const home = machine();
   const main = await home.start("coordinator is up", ["--role", "coordinator", "--listen", "127.0.0.1"]);
   const { nats_url } = await home.json<{ nats_url: string }>(["status"]);
+  expect((await home.claw(["status"])).out).toContain("the log lives on this machine only");
   const other = machine();
   const creds = join(other.folder, "c.creds");
   await home.bash(`umask 077; claw credentials export --role coordinator --out ${creds}`);

@@ -1,7 +1,7 @@
 // Coordinators that follow, and cannot: one that folds the log otherwise than who leads, and one that slept too long.
 
 import { afterEach, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { connectClient } from "../../src/client/connect.ts";
 import { systemRuntime } from "../../src/common/runtime.ts";
@@ -39,13 +39,21 @@ test("one that folds a batch otherwise ends with a dump, and says what to do; th
   expect(await wrong.exited()).toBe(76);
   const line = wrong.log.split("\n").find((one) => one.includes("fold_differs"));
   const { message, hint } = JSON.parse(line ?? "{}") as { message: string; hint: string };
-  const sequence = Number(/batch (\d+) by \S+ gives another state here/.exec(message)?.[1]);
+  const sequence = Number(/batch (\d+) gives another state here than it gave \S+/.exec(message)?.[1]);
   const path = join(second.home, "data", "coordinator", `fold-${sequence}.json`);
   expect(hint).toContain(path);
   expect(hint).toContain("move view.sqlite away");
   const dump = JSON.parse(readFileSync(path, "utf8")) as { batch: { events: { t: string }[] }; rows: object };
   expect(dump).toMatchObject({ sequence, theirs: { v: 1 }, ours: { v: 1 }, rows: { submissions: [{ number: 1 }] } });
   expect(dump.batch.events.map(({ t }) => t)).toContain("requeued");
+  // It may be told to go on with what it has: then it says so, once.
+  const warns = second.beginOther(withBug("follower_folds_wrong", ["--role", "coordinator", "--nats", url]), {
+    CLAW_ON_DIFFERENCE: "warn",
+  });
+  await warns.says("coordinator is up");
+  expect(warns.log.split("\n").filter((one) => one.includes("gives another state here"))).toHaveLength(1);
+  expect(await warns.stop()).toBe(0);
+  rmSync(join(second.home, "data", "coordinator", "view.sqlite"));
   // Without the bug it goes on from where they agreed last.
   const right = await second.start("follows the log", ["--role", "coordinator", "--nats", url]);
   await right.says("coordinator is up");

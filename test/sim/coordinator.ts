@@ -163,6 +163,9 @@ export class SimCoordinator {
             if (!this.process.cut) world.down(node, message);
           },
         },
+        differs: (difference) => {
+          throw difference;
+        },
         trusted: () => this.#election?.trusted === true,
         committed: () => undefined,
         leads: (leads) => {

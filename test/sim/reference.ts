@@ -25,7 +25,12 @@ export class Reference {
 
   static async open(log: SimLog): Promise<Reference> {
     const view = new View(":memory:");
-    const reference = new Reference(view, await Replica.open(view, log.whole()));
+    const reference = new Reference(
+      view,
+      await Replica.open(view, log.whole(), (difference) => {
+        throw difference;
+      }),
+    );
     log.stored = (entry) => reference.#take(entry);
     return reference;
   }

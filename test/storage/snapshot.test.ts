@@ -2,7 +2,7 @@
 // every byte and row is what the manifest says.
 
 import { afterEach, describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ClawError } from "../../src/common/errors.ts";
 import { checkSnapshot, type Taken, takeSnapshot } from "../../src/storage/snapshot.ts";
@@ -148,6 +148,19 @@ describe("one that is not what it was", () => {
       expect(refusal(here, { manifest: { ...manifest, [name]: lie }, path })).toContain(`(${name})`);
     },
   );
+});
+
+test("a view whose rows are not what was folded into it gives none that is taken back", () => {
+  const here = bench();
+  here.fold.commit([here.view], here.fold.array());
+  here.view.flush();
+  here.view.database.run("UPDATE submissions SET extended_at = extended_at + 1 WHERE live = 1");
+  const wrong = take(here);
+  expect(refusal(here, wrong)).toContain("its rows are not what batch 62 was folded to");
+  rmSync(wrong.path);
+  // Nobody can say so of a view that an earlier claw wrote.
+  here.view.database.run("UPDATE meta SET value = json_remove(value, '$.fold') WHERE key = 'witness'");
+  expect(canonical(unpacked(here, take(here)))).toBe(canonical(here.view));
 });
 
 test("a view that is damaged is no snapshot", () => {
