@@ -2,18 +2,17 @@
 
 import { isUtf8 } from "node:buffer";
 import type { Sink } from "../communication/follow.ts";
-import type { Io } from "./io.ts";
 
 /** The longest part of a character that another piece may end. */
 const CUT_BYTES = 3;
 
 /** One document, an array, or with `lines` (`-f`) an object a line. */
 export class JsonLogs {
-  readonly #io: Io;
+  readonly #io: Sink;
   readonly #lines: boolean;
   #count = 0;
 
-  constructor(io: Io, lines: boolean) {
+  constructor(io: Sink, lines: boolean) {
     this.#io = io;
     this.#lines = lines;
   }

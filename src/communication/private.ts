@@ -44,7 +44,8 @@ function placed(path: string, text: string, durable: boolean, place: (draft: str
     discard(draft);
     const fd = openSync(draft, "wx", 0o600);
     try {
-      writeSync(fd, text);
+      const bytes = Buffer.from(text);
+      for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
       if (durable) fsyncSync(fd);
     } finally {
       closeSync(fd);

@@ -90,8 +90,9 @@ async function send(
 async function write(client: RequestClient, manifest: Manifest, path: string): Promise<void> {
   const draft = `${path}.${process.pid}.new`;
   const file = createWriteStream(draft, { mode: 0o600 });
+  const unwritable = (error: unknown): ClawError => new ClawError("io", `cannot write ${path}: ${messageOf(error)}`);
   const failed = new Promise<never>((_, reject) => {
-    file.on("error", (error) => reject(new ClawError("io", `cannot write ${path}: ${messageOf(error)}`)));
+    file.on("error", (error) => reject(unwritable(error)));
   });
   failed.catch(() => undefined);
   try {
@@ -102,6 +103,7 @@ async function write(client: RequestClient, manifest: Manifest, path: string): P
   } catch (error) {
     file.destroy();
     rmSync(draft, { force: true });
-    throw error;
+    // It is a folder, or one that may not be written.
+    throw error instanceof Error && "syscall" in error ? unwritable(error) : error;
   }
 }

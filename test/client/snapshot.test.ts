@@ -1,0 +1,109 @@
+// `snapshot save`, `ls` and `restore` as they are typed; what a restored cluster is like: e2e/snapshot.test.ts.
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { readManifest } from "../../src/storage/packed.ts";
+import { checkSnapshot } from "../../src/storage/snapshot.ts";
+import { type Cluster, openCluster } from "../cluster.ts";
+
+let cluster: Cluster;
+beforeAll(async () => {
+  cluster = await openCluster();
+  await cluster.runCli(["run", "--", "true"]);
+});
+afterAll(() => cluster.close());
+
+const cli = (...words: string[]) => cluster.runCli(["snapshot", ...words]);
+const path = (name: string): string => join(cluster.cwd, name);
+
+/** Throws when it is not the state that it says it is. */
+function check(name: string): void {
+  const to = path(`${name}.unpacked`);
+  checkSnapshot({ manifest: readManifest(path(name)), path: path(name), headed: true, to });
+  expect(existsSync(to)).toBe(true);
+}
+
+describe("save", () => {
+  test("makes a private file that holds what it says, over one that was there", async () => {
+    writeFileSync(path("a.snap"), "old");
+    const { code, stdout, stderr } = await cli("save", "a.snap");
+    expect([code, stdout]).toEqual([0, ""]);
+    expect(stderr).toMatch(/^claw: saved everything up to sequence \d+ \(\d+ rows, [\d.]+K\) in a\.snap\n$/);
+    expect(statSync(path("a.snap")).mode & 0o777).toBe(0o600);
+    check("a.snap");
+  });
+
+  test("with - gives the same to standard output, but never to a terminal", async () => {
+    const { code, stdout_bytes, stderr } = await cli("save", "-");
+    expect([code, stderr.includes(" in ")]).toEqual([0, false]);
+    writeFileSync(path("b.snap"), stdout_bytes);
+    check("b.snap");
+    const terminal = await cluster.runCli(["snapshot", "save", "-"], { terminal: { out: true } });
+    expect([terminal.code, terminal.stdout]).toEqual([64, ""]);
+    expect(terminal.stderr).toContain("a snapshot is no text for a terminal");
+  });
+
+  test("--json says what it has, and wants standard output for itself", async () => {
+    const { code, stdout, stderr } = await cli("save", "--json", "c.snap");
+    expect([code, stderr]).toEqual([0, ""]);
+    const { id, sequence, created_at } = JSON.parse(stdout) as Record<string, unknown>;
+    expect(id).toBe(readManifest(path("c.snap")).id);
+    expect(sequence).toBeNumber();
+    expect(created_at).toMatch(/^20.*Z$/);
+    const both = await cli("save", "--json", "-");
+    expect([both.code, both.stdout]).toEqual([64, ""]);
+  });
+
+  test("where nothing can be written: says so, and leaves nothing", async () => {
+    const nowhere = await cli("save", "no/such/x.snap");
+    expect([nowhere.code, nowhere.stdout]).toEqual([74, ""]);
+    expect(nowhere.stderr).toStartWith(`claw: cannot write ${path("no/such/x.snap")}: `);
+    mkdirSync(path("folder"));
+    const before = readdirSync(cluster.cwd).sort();
+    const folder = await cli("save", "folder");
+    expect([folder.code, folder.stderr.includes(`cannot write ${path("folder")}`)]).toEqual([74, true]);
+    expect(readdirSync(cluster.cwd).sort()).toEqual(before);
+  });
+
+  test("of a reader that goes away ends quietly", async () => {
+    const run = cluster.startCli(["snapshot", "save", "-"]);
+    run.closeOutput();
+    const { code, stderr } = await run.done;
+    expect([code, stderr]).toEqual([0, ""]);
+  });
+});
+
+describe("ls", () => {
+  test("newest first: a table, ids, JSON", async () => {
+    const { id } = JSON.parse((await cli("save", "--json", "d.snap")).stdout) as { id: string };
+    const table = (await cli("ls")).stdout.trimEnd().split("\n");
+    expect(table[0]).toMatch(/^SNAPSHOT +SEQUENCE +AGE +ROWS +SIZE$/);
+    expect(table[1]).toStartWith(id);
+    const ids = (await cli("ls", "-q")).stdout.trimEnd().split("\n");
+    expect(ids[0]).toBe(id);
+    const all = JSON.parse((await cli("ls", "--json")).stdout) as { id: string; created_at: string }[];
+    expect(all.map((one) => one.id)).toEqual(ids);
+  });
+
+  test("of none says how to make one", async () => {
+    const empty = await openCluster({ workers: 0 });
+    try {
+      const { code, stdout, stderr } = await empty.runCli(["snapshot", "ls"]);
+      expect([code, stdout]).toEqual([0, ""]);
+      expect(stderr).toContain("claw snapshot save FILE");
+    } finally {
+      await empty.close();
+    }
+  });
+});
+
+describe("restore", () => {
+  test("wants a file or the view, not both and not neither", async () => {
+    for (const words of [[], ["x.snap", "--from-view"]]) {
+      const { code, stdout, stderr } = await cli("restore", ...words);
+      expect([code, stdout]).toEqual([64, ""]);
+      expect(stderr).toContain("claw snapshot restore FILE, or claw snapshot restore --from-view");
+    }
+  });
+});
