@@ -60,6 +60,8 @@ export interface CoordinatorOptions {
 const FORWARD_MS = 5_000;
 /** For what is on its way into the log when the coordinator is asked to stop. */
 const SETTLE_MS = 1_000;
+/** Nodes in error that the status names. */
+const NAMED_NODES = 3;
 
 export class Coordinator implements Service {
   readonly name = "coordinator";
@@ -395,6 +397,9 @@ export class Coordinator implements Service {
     }
     const trouble = this.#snapshots?.trouble;
     if (trouble !== undefined) notes.push(trouble);
+    const sick = [...(this.#terms?.leader?.state.nodes.values() ?? [])].filter(({ status }) => status === "error");
+    for (const { info, reason } of sick.slice(0, NAMED_NODES)) notes.push(`${info.name} is in error: ${reason}`);
+    if (sick.length > NAMED_NODES) notes.push(`${sick.length - NAMED_NODES} more nodes are in error: claw nodes`);
     if (dropped > 0) {
       notes.push(
         `messages that could not be read were dropped (${dropped}): the coordinator's log names their senders`,

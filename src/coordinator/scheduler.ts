@@ -4,6 +4,7 @@
 
 import { LIMITS } from "../common/limits.ts";
 import type { Needs } from "../common/models.ts";
+import { planted } from "../core/canary.ts";
 import { takeWaiting } from "../core/decide.ts";
 import type { Event, EventRun } from "../core/event.ts";
 import type { NodeLoad } from "../core/fit.ts";
@@ -84,7 +85,7 @@ export class Scheduler {
     return [...this.#state.nodes.values()].map((node) => ({
       id: node.id,
       info: node.info,
-      open: node.status === "online" && node.cordon === undefined && reachable(node),
+      open: (node.status === "online" || sick(node)) && node.cordon === undefined && reachable(node),
       used: node.used,
       held: node.held.count,
       full: this.#full.has(node.id),
@@ -205,4 +206,9 @@ function split(runs: EventRun[], count: number): EventRun[] {
     left -= size;
   }
   return cut;
+}
+
+/** A planted bug: a node in error is given work all the same. */
+function sick({ status }: Node): boolean {
+  return status === "error" && planted("error_ignored");
 }

@@ -17,7 +17,8 @@ export type Canary =
   | "refused_unconfirmed"
   | "capacity_ignored"
   | "follower_folds_wrong"
-  | "rival_welcomed";
+  | "rival_welcomed"
+  | "error_ignored";
 
 export function planted(name: Canary): boolean {
   return typeof CLAW_CANARY === "string" && CLAW_CANARY === name;

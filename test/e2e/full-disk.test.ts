@@ -96,6 +96,7 @@ test.skipIf(!can_mount)(
         return node?.status === wanted ? node : undefined;
       });
     expect((await status("error")).reason).toMatch(/left on the disk of/);
+    expect((await here.claw(["status"])).out).toMatch(/small is in error: only .+ left on the disk of/);
     const waiting = await submit("echo", "later");
     expect((await here.claw(["show", waiting])).out).toMatch(/waits +small is in error: only .+ left on the disk/);
     writeFileSync(join(here.work, "go"), "");

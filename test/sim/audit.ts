@@ -42,6 +42,33 @@ export function audit({ log, fold, acknowledged, unwanted, began, views }: Evide
   checkStopped(log);
   checkAttempts(log);
   checkRunOnce(log, began);
+  checkPlaces(log);
+}
+
+/** Work is given to nodes that are online and in service. */
+function checkPlaces(log: SimLog): void {
+  const statuses = new Map<string, string>();
+  const cordons = new Map<string, { incarnation: string; shutdown: boolean }>();
+  const lives = new Map<string, string>();
+  for (const { payload, sequence } of log.entries) {
+    for (const event of Batch.parse(JSON.parse(new TextDecoder().decode(payload))).events) {
+      if (event.t === "node") statuses.set(event.node, event.status);
+      if (event.t === "resumed" || event.t === "removed") cordons.delete(event.node);
+      if (event.t === "cordoned") {
+        cordons.set(event.node, { incarnation: lives.get(event.node) ?? "", shutdown: event.shutdown === true });
+      }
+      if (event.t === "registered") {
+        const { node, incarnation } = event;
+        const cordon = cordons.get(node);
+        if (cordon?.shutdown === true && cordon.incarnation !== incarnation) cordons.delete(node);
+        statuses.set(node, "online");
+        lives.set(node, incarnation);
+      }
+      if (event.t !== "assigned") continue;
+      const is = cordons.has(event.node) ? "out of service" : statuses.get(event.node);
+      if (is !== "online") throw new Error(`${event.node} is given work, and is ${is}, at ${sequence}`);
+    }
+  }
 }
 
 /** Whether the view knows the submission by this id, be it pruned. */
