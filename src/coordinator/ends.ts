@@ -19,8 +19,8 @@ export interface Refusal {
 
 /** The latest ones that are kept of a node. */
 const REFUSALS = 10;
-/** Ends that say that the node could not start the task, or did not have what it needs. */
-const UNSTARTED = new Set<string>(["spawn", "not_found"]);
+/** Ends that say that the task was never begun: the node could start nothing, or did not have what it needs. */
+const UNBEGUN = new Set<string>(["spawn", "not_found"]);
 
 export class Ends {
   readonly #nodes = new Map<string, { recent: Recent; refused: Refusal[] }>();
@@ -70,8 +70,9 @@ export class Ends {
       more.ended += 1;
       if (outcome.status === "completed") continue;
       more.failed += 1;
-      if (!UNSTARTED.has(outcome.reason)) continue;
-      more.unstarted += 1;
+      // A program that is nowhere may as well be a slip of the pen.
+      if (outcome.reason === "spawn") more.unstarted += 1;
+      if (!UNBEGUN.has(outcome.reason)) continue;
       const [number, index] = task;
       const why = (outcome.message ?? outcome.reason).slice(0, LIMITS.trouble_chars);
       this.#refuse(node, { at, number, from: index, to: index + 1, why });

@@ -10,7 +10,7 @@ const MIB = 1024 * 1024;
 export interface Recent {
   ended: number;
   failed: number;
-  /** Of those, for reasons that lie with the node: it could not start them, or did not have what they need. */
+  /** Of those, because the node could not start a process. */
   unstarted: number;
 }
 
@@ -39,7 +39,7 @@ const SCARCE_PERCENT = 15;
 const ENOUGH = 5;
 /** A task that fails by itself says little of its node, unless many do. */
 const FAILED_WEIGHT = 0.25;
-const UNKNOWN = "not known: its metrics are off, or cannot be read there";
+const UNKNOWN = "not known: no heartbeat told it yet, its metrics are off, or it cannot be read there";
 
 export function healthOf(signs: Signs): NodeHealth {
   if (signs.status === "offline") {

@@ -78,6 +78,8 @@ export class Worker implements Service {
   /** That another process has to be waited for. */
   #told = false;
   #ending = false;
+  /** Whether the connection to NATS is there, as far as this side knows. */
+  #linked = true;
   /** The cluster that the outbox has written down. */
   #noted: string | undefined;
   #welcomed = Promise.withResolvers<void>();
@@ -178,6 +180,7 @@ export class Worker implements Service {
         this.#ending = true;
       },
       deaf: (times) => {
+        if (!this.#linked) return; // why nothing comes is known, and what can be done is under way
         const anew = times % 2 === 1;
         logger.warn(`nothing comes from the leader; ${anew ? "subscribing" : "connecting"} anew`, { times });
         if (anew) this.#listen(bus);
@@ -273,10 +276,12 @@ export class Worker implements Service {
     const watch = async (): Promise<void> => {
       for await (const status of connection.status()) {
         if (status.type === "disconnect") {
+          this.#linked = false;
           this.#options.logger.warn("lost NATS; what runs goes on, reports are kept", {
             running: this.#agent?.running,
           });
         } else if (status.type === "reconnect") {
+          this.#linked = true;
           this.#options.logger.info("NATS is there again");
           this.#guard(() => this.#agent?.connected(this.#now()));
         }

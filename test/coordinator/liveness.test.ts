@@ -104,10 +104,10 @@ describe("how well it is, and what it did not begin", () => {
     expect((await shown(cluster, node)).refused).toEqual([
       { at: expect.any(Number), task: `${task}.0`, count: 2, reason: "no room for it in 500 ms" },
     ]);
-    await node.end([number, 1, 2], { reason: "not_found", message: "there is no program train" });
+    await node.end([number, 1, 2], { reason: "spawn", message: "no process could be started" });
     const { refused, health } = await shown(cluster, node);
     expect(refused?.map(({ task: one, count, reason }) => [one, count, reason])).toEqual([
-      [`${task}.1`, 1, "there is no program train"],
+      [`${task}.1`, 1, "no process could be started"],
       [`${task}.0`, 2, "no room for it in 500 ms"],
     ]);
     expect(health.score).toBe(94);
