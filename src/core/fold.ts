@@ -142,8 +142,9 @@ function hex(hash: number): string {
   return hash.toString(16).padStart(14, "0");
 }
 
-function mixCounts({ pending, scheduled, running, completed, failed, cancelled, timeout }: Submission["counts"]): void {
-  mixer.number(pending).number(scheduled).number(running);
+function mixCounts(counts: Submission["counts"]): void {
+  const { total, pending, scheduled, running, completed, failed, cancelled, timeout } = counts;
+  mixer.number(total).number(pending).number(scheduled).number(running);
   mixer.number(completed).number(failed).number(cancelled).number(timeout);
 }
 
