@@ -3,6 +3,7 @@
 
 import { LIMITS } from "../common/limits.ts";
 import type { Capacity, LimitKind, Needs, NodeInfo } from "../common/models.ts";
+import { plural } from "../common/units.ts";
 import { attributeOf, conditionText, holds } from "./conditions.ts";
 import type { Used } from "./state.ts";
 
@@ -74,18 +75,30 @@ export function limitsMissing({ enforce, cpu_millis, memory_mib, pids }: Needs, 
   return asked.filter((kind) => limits?.enforced.includes(kind) !== true);
 }
 
+/** Amounts as people ask for them; memory to the MiB, because what is short may be little. */
+export const SAY = {
+  cpu: (millis: number): string => `${millis / 1000} cpu`,
+  memory: (mib: number): string => `${mib % 1024 === 0 ? `${mib / 1024}G` : `${mib}M`} of memory`,
+  gpus: (count: number): string => plural(count, "gpu"),
+} as const;
+
 function shortages(needs: Needs, free: Capacity, verb: string): string[] {
   const found: string[] = [];
-  const compare = (need: number, there: number, say: (amount: number) => string, unit: string): void => {
-    if (need > 0 && need > there) found.push(`needs ${say(need)} ${unit}, ${verb} ${say(Math.max(0, there))}`);
+  const compare = (need: number, there: number, say: (amount: number) => string): void => {
+    if (need > 0 && need > there) found.push(`needs ${say(need)}, ${verb} ${said(Math.max(0, there), say)}`);
   };
-  compare(needs.cpu_millis, free.cpu_millis, (amount) => String(amount / 1000), "cpu");
-  compare(needs.memory_mib, free.memory_mib, String, "MiB of memory");
-  compare(needs.gpus, free.gpus, String, "gpus");
+  compare(needs.cpu_millis, free.cpu_millis, SAY.cpu);
+  compare(needs.memory_mib, free.memory_mib, SAY.memory);
+  compare(needs.gpus, free.gpus, SAY.gpus);
   for (const [name, amount] of Object.entries(needs.resources ?? {})) {
-    compare(amount, free.resources[name] ?? 0, String, name);
+    compare(amount, free.resources[name] ?? 0, (some) => `${some} ${name}`);
   }
   return found;
+}
+
+/** The amount alone: of what, was said before it. */
+function said(amount: number, say: (amount: number) => string): string {
+  return amount === 0 ? "0" : (say(amount).split(" ")[0] ?? "");
 }
 
 export function freeOf(capacity: Capacity, used: Used): Capacity {

@@ -2,7 +2,7 @@
 
 import type { Needs } from "../common/models.ts";
 import { attributeOf, conditionText, holds } from "./conditions.ts";
-import { distance, lacks, limitsMissing, type NodeLoad, taken } from "./fit.ts";
+import { distance, lacks, limitsMissing, type NodeLoad, SAY, taken } from "./fit.ts";
 
 export interface Why {
   summary: string;
@@ -59,17 +59,17 @@ function requirementsOf(needs: Needs): Requirement[] {
   });
   amount(needs.cpu_millis, {
     of: ({ info }) => info.capacity.cpu_millis,
-    say: (millis) => `${millis / 1000} cpu`,
+    say: SAY.cpu,
     ask: (millis) => `--cpu ${millis / 1000}`,
   });
   amount(needs.memory_mib, {
     of: ({ info }) => info.capacity.memory_mib,
-    say: (mib) => `${mib} MiB of memory`,
+    say: SAY.memory,
     ask: (mib) => `--memory ${mib}M`,
   });
   amount(needs.gpus, {
     of: ({ info }) => info.capacity.gpus,
-    say: (gpus) => `${gpus} gpus`,
+    say: SAY.gpus,
     ask: (gpus) => `--gpu ${gpus}`,
   });
   for (const [name, need] of Object.entries(resources)) {

@@ -125,7 +125,7 @@ describe("a task that cannot run says why, node by node", () => {
         "lacks the tags disk, fast",
         "needs the tag fast, which no node has",
       ],
-      [{ node: "worker-2", gpus: 1 }, "is not worker-2", "needs 1 gpus, has 0", "needs 1 gpus, which no node has"],
+      [{ node: "worker-2", gpus: 1 }, "is not worker-2", "needs 1 gpu, has 0", "needs 1 gpu, which no node has"],
       [
         { executor: "noop", resources: { licence: 2 } },
         "needs 2 licence, has 0",
@@ -136,7 +136,7 @@ describe("a task that cannot run says why, node by node", () => {
         { tags: ["disk"], memory_mib: 2 ** 30 },
         "of memory, has",
         "lacks the tag disk",
-        "needs 1073741824 MiB of memory, the most that",
+        "needs 1048576G of memory, the most that",
       ],
     ];
     for (const [needs, small, large, summary] of cases) {

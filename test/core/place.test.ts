@@ -261,8 +261,8 @@ describe("what is in the way", () => {
     ["a tag", { tags: ["ssd", "gpu"] }, "lacks the tag gpu"],
     ["two tags", { tags: ["big", "gpu"] }, "lacks the tags big, gpu"],
     ["processors", { cpu_millis: 4_500 }, "needs 4.5 cpu, has 4"],
-    ["memory", { memory_mib: 9_000 }, "needs 9000 MiB of memory, has 8192"],
-    ["graphics", { gpus: 1 }, "needs 1 gpus, has 0"],
+    ["memory", { memory_mib: 9_000 }, "needs 9000M of memory, has 8G"],
+    ["graphics", { gpus: 1 }, "needs 1 gpu, has 0"],
     ["a resource", { resources: { licence: 2 } }, "needs 2 licence, has 0"],
   ];
   test.each(cases)("%s", (_, needs, words) => expect(obstacle(needsOf(needs), nodeOf("a"))).toBe(words));

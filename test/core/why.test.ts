@@ -47,7 +47,7 @@ describe("no node will do", () => {
     [
       "memory",
       { memory_mib: 20_000 },
-      "needs 20000 MiB of memory, the most that a node has is 16384 MiB of memory (name-b)",
+      "needs 20000M of memory, the most that a node has is 16G of memory (name-b)",
       ["at most --memory 16384M"],
     ],
     ["graphics", { gpus: 2 }, "needs 2 gpus, which no node has", ["a node with 2 gpus"]],
@@ -55,8 +55,8 @@ describe("no node will do", () => {
     [
       "several",
       { tags: ["ffmpeg", "ssd"], gpus: 1 },
-      "needs the tag ffmpeg, which no node has; needs 1 gpus, which no node has",
-      ["ffmpeg", "a node with 1 gpus"],
+      "needs the tag ffmpeg, which no node has; needs 1 gpu, which no node has",
+      ["ffmpeg", "a node with 1 gpu"],
     ],
     [
       "all of it in one place",
@@ -139,7 +139,7 @@ test("what a task asks for, in a line", () => {
     exclusive: true,
   });
   expect(needsText(needs)).toBe(
-    "the node a, the tag ssd, zone in eu,us, 0.5 cpu, 2048 MiB of memory, 1 gpus, 2 license, " +
+    "the node a, the tag ssd, zone in eu,us, 0.5 cpu, 2G of memory, 1 gpu, 2 license, " +
       "a node for itself, a node without its like",
   );
   expect(needsText(needsOf({ cpu_millis: 0 }))).toBe("nothing");
