@@ -21,6 +21,7 @@ import {
   targetOptions,
   taskOptions,
 } from "./options.ts";
+import { nodeSetCommand, placementCommands, planCommand } from "./placement-commands.ts";
 import { type RestoreCall, type RestoreOutcome, snapshotCommands } from "./snapshot-commands.ts";
 
 export type { RoleOptions } from "./options.ts";
@@ -153,6 +154,7 @@ function buildProgram(io: Io, options: CliOptions, state: State, argv: readonly 
   const on = connected(io, program, state, argv);
   runCommands(program, on);
   planCommand(program, on);
+  placementCommands(noted(program.command("placement"), state), on);
   taskCommands(program, on);
   clusterCommands(program, on, state);
   const snapshot = noted(program.command("snapshot"), state);
@@ -256,16 +258,6 @@ function runCommands(program: Command, on: On): void {
     const { submitCommand } = await import("./commands/run.ts");
     return await submitCommand(io, client, words, options);
   });
-}
-
-function planCommand(program: Command, on: On): void {
-  const plan = taskOptions(program.command("plan [words...]"))
-    .description("where a task would go now, and why: nothing is run")
-    .passThroughOptions()
-    .addHelpText("before", EXAMPLES["plan"] ?? "");
-  on(plan, async (io, client, words, options) =>
-    (await import("./commands/plan.ts")).planCommand(io, client, words, options),
-  );
 }
 
 const RUN_NOTES = `
@@ -404,6 +396,7 @@ function nodeCommands(nodes: Command, on: On): void {
   on(show, async (io, client, words, options) =>
     (await import("./commands/nodes.ts")).showNodesCommand(io, client, words, options),
   );
+  nodeSetCommand(nodes, on);
   for (const [name, description] of Object.entries(NODE_COMMANDS)) {
     const command = make(`${name} <nodes...>`, description)
       .option("--json", "JSON")

@@ -27,6 +27,15 @@ export const EXAMPLES: Record<string, string> = {
   plan: text(`  claw plan --memory 8G -- ./train.sh
   claw plan --where zone=eu --strategy pack --json -- true
 `),
+  placement: text(`  claw placement
+  claw placement set --strategy pack
+  claw placement set --weight tasks=0.6 --aging 5m
+  claw placement reset
+`),
+  "nodes set": text(`  claw nodes set gpu-1 --tag fast --attribute zone=eu
+  claw nodes set build-7 --cpu 4 --memory 8G          it counts as one of this size
+  claw nodes set gpu-1 --without-tag fast; claw nodes set gpu-1 --reset
+`),
   ls: text(`  claw ls
   claw ls --status running,pending
   claw ls --status failed --quiet | claw show -

@@ -15,11 +15,13 @@ import {
   type Outcome,
   PRIORITIES,
   Specification,
+  STRATEGIES,
   StreamSummary,
   TASK_STATUSES,
   type TaskView,
 } from "./models.ts";
 import { isoTime } from "./runtime.ts";
+import { NodeSettings, PlacementChange } from "./settings.ts";
 
 const count = z.int().min(0);
 const time = z.iso.datetime().describe("ISO-8601, UTC");
@@ -151,6 +153,7 @@ export const NodeDocument = z.strictObject({
   limits: NodeInfo.shape.limits.describe("what it holds tasks to by cgroup v2, and why not to the rest"),
   status: z.enum(NODE_STATUSES),
   reason: z.string().optional().describe("why it is offline or in error"),
+  settings: NodeSettings.optional().describe("what people set over what its worker says"),
   cordon: z
     .strictObject({
       reason: z.string(),
@@ -217,6 +220,15 @@ export const ClusterDocument = z.strictObject({
   ),
   nodes: z.strictObject({ total: count, online: count }),
   tasks: Counts,
+  placement: z
+    .strictObject({
+      strategy: z.enum(STRATEGIES),
+      weights: z.strictObject({ cpu: z.number(), memory: z.number(), tasks: z.number(), affinity: z.number() }),
+      aging_ms: count,
+      reserve_after_ms: count,
+      set: PlacementChange.optional().describe("what of it was set over the coordinator's file"),
+    })
+    .describe("how a node is chosen"),
   waiting: z
     .array(
       z.strictObject({
@@ -239,6 +251,7 @@ export function clusterDocument({ started_at, waiting, ...status }: ClusterState
 
 const EVENT_TYPES = [
   "cluster.created",
+  "cluster.configured", // how tasks are placed was changed
   "leader.elected",
   "task.submitted",
   "task.extended", // more inputs came to an open array
@@ -261,6 +274,7 @@ const EVENT_TYPES = [
   "node.error",
   "node.cordoned",
   "node.resumed",
+  "node.configured", // what people set over what its worker says
   "node.removed",
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];

@@ -3,6 +3,7 @@
 
 import { z } from "zod";
 import { LIMITS } from "./limits.ts";
+import type { NodeSettings, PlacementChange } from "./settings.ts";
 
 const count = z.int().min(0);
 const millis = z
@@ -293,6 +294,8 @@ export interface NodeView extends NodeInfo {
   status: NodeStatus;
   /** Why it is offline or in error. */
   reason?: string;
+  /** What people set over what its worker says. */
+  settings?: NodeSettings;
   /** Who took it out of service, and when; with `drain_at`, when what still runs there is stopped; with `shutdown` its worker ends. */
   cordon?: { reason: string; by: string; at: number; drain_at?: number | undefined; shutdown?: boolean | undefined };
   incarnation: string;
@@ -443,6 +446,14 @@ export interface ClusterState {
   coordinators: CoordinatorView[];
   nodes: { total: number; online: number };
   tasks: TaskCounts;
+  /** How a node is chosen; `set`: what of it people set over the coordinator's file. */
+  placement: {
+    strategy: Strategy;
+    weights: { cpu: number; memory: number; tasks: number; affinity: number };
+    aging_ms: number;
+    reserve_after_ms: number;
+    set?: PlacementChange;
+  };
   /** What waits for a node, whose turn is next first; the rest is in `tasks` only. */
   waiting: WaitingGroup[];
   /** Sentences on what an operator should know. */

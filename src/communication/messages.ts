@@ -4,7 +4,8 @@
 
 import { z } from "zod";
 import { LIMITS } from "../common/limits.ts";
-import { NodeInfo, Outcome, Specification, TERMINAL_STATUSES } from "../common/models.ts";
+import { Capacity, NodeInfo, Outcome, Specification, TERMINAL_STATUSES } from "../common/models.ts";
+import { NodeSettings, PlacementChange } from "../common/settings.ts";
 import type { Manifest } from "../common/snapshot.ts";
 
 const WIRE_VERSION = 1;
@@ -199,7 +200,11 @@ const NodeControl = z.strictObject({
       kind: z.literal("welcome"),
       cluster_id: z.string(),
       heartbeat_ms: integer,
+      /** What was set over the capacity that it said. */
+      capacity: Capacity.optional(),
     }),
+    /** It counts as one of this capacity from now on. */
+    z.strictObject({ kind: z.literal("capacity"), capacity: Capacity }),
     z.strictObject({
       kind: z.literal("refuse"),
       code: z.string(),
@@ -308,6 +313,21 @@ const NodeManage = z.strictObject({
   deadline_ms: integer.max(10 ** 13).optional(),
 });
 
+/** What people set over what workers say of their nodes; `reset` takes back what was set before. */
+const NodeConfigure = z.strictObject({
+  v: z.literal(WIRE_VERSION),
+  nodes: z.array(z.string().max(64)).min(1).max(LIMITS.list_rows),
+  reset: z.boolean().optional(),
+  set: NodeSettings.optional(),
+});
+
+/** What people set over the coordinator's file. */
+const ClusterConfigure = z.strictObject({
+  v: z.literal(WIRE_VERSION),
+  reset: z.boolean().optional(),
+  placement: PlacementChange.optional(),
+});
+
 const CredentialsExport = z.strictObject({
   v: z.literal(WIRE_VERSION),
   /** A coordinator's only for who asks on the machine of the one that runs the broker. */
@@ -323,6 +343,8 @@ export const COMMANDS = {
   "task.cancel": TaskCancelCommand,
   "task.retry": TaskRetry,
   "node.manage": NodeManage,
+  "node.configure": NodeConfigure,
+  "cluster.configure": ClusterConfigure,
   "credentials.export": CredentialsExport,
   "snapshot.take": SnapshotTake,
 } as const;
@@ -349,6 +371,8 @@ export interface CommandAnswers {
     sequence: number;
   };
   "node.manage": { sequence: number };
+  "node.configure": { sequence: number };
+  "cluster.configure": { sequence: number };
   "credentials.export": { creds: string; id: string; nats_url: string };
   /** Without a manifest: it is being taken, ask again. */
   "snapshot.take": { manifest?: Manifest };

@@ -194,6 +194,7 @@ export class Answers {
       status: node.status === "online" && node.cordon !== undefined ? "maintenance" : node.status,
       ...(node.reason === "" ? {} : { reason: node.reason }),
       ...(node.cordon === undefined ? {} : { cordon: node.cordon }),
+      ...(node.settings === undefined ? {} : { settings: node.settings }),
       incarnation: node.incarnation,
       registered_at: node.registered_at,
       used: { cpu_millis, memory_mib, gpus },

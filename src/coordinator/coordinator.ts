@@ -381,6 +381,10 @@ export class Coordinator implements Service {
       coordinators: this.#peers?.list(this.#election?.holder?.holder) ?? [],
       nodes: { total: nodes.length, online },
       tasks: { ...state.totals },
+      placement: {
+        ...leader.scheduler.settings,
+        ...(state.placement === undefined ? {} : { set: state.placement }),
+      },
       waiting: waitingGroups(leader),
       notes: this.#notes(broker),
     };

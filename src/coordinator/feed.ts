@@ -119,8 +119,11 @@ export class EventFeed {
       case "node":
       case "cordoned":
       case "resumed":
+      case "configured":
       case "removed":
         return [nodeEvent(event)];
+      case "placement":
+        return [{ type: "cluster.configured", by: event.by }];
       case "submitted":
         this.#know(event.number, { ids: event.ids, array: event.array });
         return this.#members("task.submitted", event.number, 0, event.count, {
@@ -222,7 +225,9 @@ function clusterEvent(event: Extract<Event, { t: "cluster" | "term" }>): Told {
   return { type: "leader.elected", name: event.leader, epoch: event.epoch };
 }
 
-function nodeEvent(event: Extract<Event, { t: "registered" | "node" | "cordoned" | "resumed" | "removed" }>): Told {
+function nodeEvent(
+  event: Extract<Event, { t: "registered" | "node" | "cordoned" | "resumed" | "configured" | "removed" }>,
+): Told {
   const { node } = event;
   switch (event.t) {
     case "registered":
@@ -235,6 +240,8 @@ function nodeEvent(event: Extract<Event, { t: "registered" | "node" | "cordoned"
     }
     case "resumed":
       return { type: "node.resumed", node };
+    case "configured":
+      return { type: "node.configured", node, by: event.by };
     case "removed":
       return { type: "node.removed", node };
   }

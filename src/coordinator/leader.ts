@@ -13,6 +13,12 @@ import type {
 } from "../communication/messages.ts";
 import { planted } from "../core/canary.ts";
 import {
+  type ConfigureNodes,
+  type ConfigurePlacement,
+  decideConfigureNodes,
+  decidePlacement,
+} from "../core/configure.ts";
+import {
   currentPieces,
   decideAbandoned,
   decideCancel,
@@ -288,6 +294,15 @@ export class Leader {
         for (const event of events) if (event.t === "removed") this.#forget(event.node);
         return () => ({});
       }
+      case "node.configure": {
+        const events = decideConfigureNodes(this.state, payload as ConfigureNodes, who, at);
+        this.#addAll(events);
+        for (const event of events) if (event.t === "configured") this.#liveness.configured(event.node);
+        return () => ({});
+      }
+      case "cluster.configure":
+        this.#addAll(decidePlacement(this.state, payload as ConfigurePlacement, who, at));
+        return () => ({});
       case "task.retry": {
         const past: PastView = {
           findIds: this.#known.ids,

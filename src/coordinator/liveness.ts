@@ -149,6 +149,15 @@ export class Liveness {
     this.#host.stopAgain(id);
   }
 
+  /** Tells a node as how large it counts from now on. */
+  configured(id: string): void {
+    this.#host.afterwards(() => {
+      const node = this.#host.state.nodes.get(id);
+      if (node === undefined || node.status === "offline") return;
+      this.#control(id, node.incarnation, { kind: "capacity", capacity: node.info.capacity });
+    });
+  }
+
   /** Whether a message is from the life of the node that stands. */
   isCurrent(id: string, incarnation: string): boolean {
     return this.#host.state.nodes.get(id)?.incarnation === incarnation;
@@ -169,7 +178,7 @@ export class Liveness {
     contact.registered = true;
     contact.trouble = message.trouble;
     if (known?.incarnation !== incarnation) contact.pinged_ms = undefined;
-    if (known?.incarnation !== incarnation || JSON.stringify(known.info) !== JSON.stringify(info)) {
+    if (known?.incarnation !== incarnation || JSON.stringify(known.declared) !== JSON.stringify(info)) {
       if (known !== undefined && known.incarnation !== incarnation) this.#supersede(known, message.held, at);
       this.#host.add({ t: "registered", node: id, incarnation, info, at });
     }
@@ -180,7 +189,9 @@ export class Liveness {
     this.#host.afterwards(() => {
       // The log may have taken so long that another one stands by now.
       if (!this.isCurrent(id, incarnation)) return;
-      this.#control(id, incarnation, { kind: "welcome", cluster_id: state.cluster_id, heartbeat_ms });
+      const { capacity } = node?.settings === undefined ? {} : node.info;
+      const set = capacity === undefined ? {} : { capacity };
+      this.#control(id, incarnation, { kind: "welcome", cluster_id: state.cluster_id, heartbeat_ms, ...set });
     });
     this.#host.stopAgain(id);
   }

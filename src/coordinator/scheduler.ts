@@ -4,7 +4,9 @@
 
 import { LIMITS } from "../common/limits.ts";
 import type { Needs } from "../common/models.ts";
+import type { PlacementChange } from "../common/settings.ts";
 import { planted } from "../core/canary.ts";
+import { withPlacement } from "../core/configure.ts";
 import { takeWaiting } from "../core/decide.ts";
 import type { Event, EventRun } from "../core/event.ts";
 import type { NodeLoad } from "../core/fit.ts";
@@ -31,7 +33,8 @@ interface Kind {
 
 export class Scheduler {
   readonly #state: State;
-  readonly #settings: PlacementSettings;
+  readonly #file: PlacementSettings;
+  #merged: { set: PlacementChange | undefined; settings: PlacementSettings };
   readonly #chance: () => number;
   readonly #kinds = new Map<string, Kind>();
   /** Nodes that gave tasks back unstarted, until their next result. */
@@ -42,14 +45,20 @@ export class Scheduler {
   #served = new Map<string, number>();
   #reserved: { node: string; group: string } | undefined;
 
-  constructor(state: State, settings: PlacementSettings, chance: () => number) {
+  constructor(state: State, file: PlacementSettings, chance: () => number) {
     this.#state = state;
-    this.#settings = settings;
+    this.#file = file;
+    this.#merged = { set: undefined, settings: file };
     this.#chance = chance;
   }
 
+  /** As the file says, but for what people set since. */
   get settings(): PlacementSettings {
-    return this.#settings;
+    const { placement } = this.#state;
+    if (placement !== this.#merged.set) {
+      this.#merged = { set: placement, settings: withPlacement(this.#file, placement) };
+    }
+    return this.#merged.settings;
   }
 
   /** The node that is being emptied for a task that nothing else has room for, as of the last turn. */
@@ -101,7 +110,7 @@ export class Scheduler {
     const loads = this.loads(reachable);
     if (!loads.some((load) => load.open)) return [];
     const waiting = lanes.map((lane) => this.#waitingLane(lane));
-    const settings = this.#settings;
+    const { settings } = this;
     const chosen = ({ needs }: WaitingLane): boolean => (needs.strategy ?? settings.strategy) === "random";
     const seed = waiting.some(chosen) ? Math.floor(this.#chance() * 2 ** 32) : 0;
     const { placements, reserved } = place(waiting, loads, { at, seed, settings });
@@ -113,12 +122,12 @@ export class Scheduler {
   /** The node on which one more task would be placed now, behind everything that waits. */
   nodeFor({ group, priority }: Pick<Lane, "group" | "priority">, needs: Needs): string | undefined {
     const { time_ms: at } = this.#state;
-    const turn = turnOf(at, priority, this.#settings.aging_ms);
+    const turn = turnOf(at, priority, this.settings.aging_ms);
     const queue = [{ turn, number: this.#state.next_number, count: 1 }];
     const warm = this.#kinds.get(group)?.warm;
     const waiting = this.#state.ready.lanes().map((other) => this.#waitingLane(other));
     const loads = this.loads((node) => node.status === "online");
-    const now = { at, seed: this.#state.next_number, settings: this.#settings };
+    const now = { at, seed: this.#state.next_number, settings: this.settings };
     const { placements } = place([...waiting, { needs, waiting: 1, queue, since: at, warm }], loads, now);
     return placements.find(({ lane: position }) => position === waiting.length)?.node;
   }
@@ -171,7 +180,7 @@ export class Scheduler {
   }
 
   turnOf(submission: Submission): number {
-    return turnOf(readyAt(submission), submission.priority, this.#settings.aging_ms);
+    return turnOf(readyAt(submission), submission.priority, this.settings.aging_ms);
   }
 
   *#submissions(lane: Lane): Iterable<Submission> {

@@ -3,6 +3,7 @@
 
 import type { Outcome, TaskStatus } from "../common/models.ts";
 import type { Touched } from "./changes.ts";
+import { withSettings } from "./configure.ts";
 import type { Event, EventRun } from "./event.ts";
 import { Held } from "./held.ts";
 import { appendSegment, changeRange, isReady, piecesOf, type Segment } from "./segments.ts";
@@ -29,17 +30,20 @@ export function apply(state: State, event: Event, touched: Touched): void {
     case "extended":
       applyExtended(state, event, touched);
       return;
-    case "closed": {
+    case "closed":
       openSubmission(state, event.number).open = false;
       touched.submissions.add(event.number);
       return;
-    }
     case "registered":
     case "node":
     case "cordoned":
     case "resumed":
+    case "configured":
     case "removed":
       applyNode(state, event, touched);
+      return;
+    case "placement":
+      state.placement = Object.keys(event.placement).length === 0 ? undefined : event.placement;
       return;
     case "pruned":
       applyPruned(state, event, touched);
@@ -106,7 +110,7 @@ function nodeOf(state: State, id: string): Node {
 
 function applyNode(
   state: State,
-  event: EventOf<"registered" | "node" | "cordoned" | "resumed" | "removed">,
+  event: EventOf<"registered" | "node" | "cordoned" | "resumed" | "configured" | "removed">,
   touched: Touched,
 ): void {
   touched.nodes.add(event.node);
@@ -129,6 +133,10 @@ function applyNode(
     }
     case "resumed":
       node.cordon = undefined;
+      return;
+    case "configured":
+      node.settings = Object.keys(event.settings).length === 0 ? undefined : event.settings;
+      node.info = withSettings(node.declared, node.settings);
       return;
     case "removed":
       if (node.held.count > 0) throw new Error(`node ${event.node} still holds attempts`);
@@ -225,6 +233,8 @@ function applyRegistered(state: State, event: EventOf<"registered">): void {
     state.nodes.set(event.node, {
       id: event.node,
       incarnation: event.incarnation,
+      declared: event.info,
+      settings: undefined,
       info: event.info,
       status: "online",
       reason: "",
@@ -240,7 +250,8 @@ function applyRegistered(state: State, event: EventOf<"registered">): void {
     // Whoever starts a worker again that was shut down wants it to work.
     if (known.cordon?.shutdown === true && known.incarnation !== event.incarnation) known.cordon = undefined;
     known.incarnation = event.incarnation;
-    known.info = event.info;
+    known.declared = event.info;
+    known.info = withSettings(event.info, known.settings);
     known.status = "online";
     known.reason = "";
     known.registered_at = event.at;

@@ -2,6 +2,7 @@
 // images at the batch's end, so that only acknowledged states ever reach the view.
 
 import type { EndReason, NodeInfo, NodeStatus, Outcome, Specification, TaskCounts } from "../common/models.ts";
+import type { NodeSettings, PlacementChange } from "../common/settings.ts";
 import type { Segment } from "./segments.ts";
 import type { Cordon, Node, State, Submission } from "./state.ts";
 
@@ -61,7 +62,9 @@ export interface AttemptRecord {
 export interface NodeRow {
   id: string;
   incarnation: string;
+  /** As its worker says. */
   info: NodeInfo;
+  settings?: NodeSettings;
   status: NodeStatus;
   reason: string;
   registered_at: number;
@@ -80,6 +83,7 @@ export interface MetaRow {
   created_at: number;
   next_number: number;
   results: number;
+  placement?: PlacementChange;
   totals: TaskCounts;
 }
 
@@ -143,12 +147,26 @@ function submissionRow(submission: Submission, now: number): SubmissionRow {
 }
 
 function nodeRow(node: Node): NodeRow {
-  const { id, incarnation, info, status, reason, registered_at, offline_at, cordon, completed, failed } = node;
+  const { id, incarnation, declared: info, settings, status, reason, registered_at } = node;
+  const { offline_at, cordon, completed, failed } = node;
   const since = { ...(offline_at === undefined ? {} : { offline_at }), ...(cordon === undefined ? {} : { cordon }) };
-  return { id, incarnation, info, status, reason, registered_at, ...since, completed, failed };
+  const set = settings === undefined ? {} : { settings };
+  return { id, incarnation, info, ...set, status, reason, registered_at, ...since, completed, failed };
 }
 
 function metaRow(state: State): MetaRow {
-  const { cluster_id, name, epoch, leader, time_ms, created_at, next_number, results } = state;
-  return { cluster_id, name, epoch, leader, time_ms, created_at, next_number, results, totals: { ...state.totals } };
+  const { cluster_id, name, epoch, leader, time_ms, created_at, next_number, results, placement } = state;
+  const set = placement === undefined ? {} : { placement };
+  return {
+    cluster_id,
+    name,
+    epoch,
+    leader,
+    time_ms,
+    created_at,
+    next_number,
+    results,
+    ...set,
+    totals: { ...state.totals },
+  };
 }

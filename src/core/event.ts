@@ -3,6 +3,7 @@
 
 import { z } from "zod";
 import { END_REASONS, NODE_STATUSES, NodeInfo, Outcome, Specification } from "../common/models.ts";
+import { NodeSettings, PlacementChange } from "../common/settings.ts";
 import { Fold } from "./fold.ts";
 
 const integer = z.int().min(0);
@@ -71,6 +72,10 @@ export const Event = z.discriminatedUnion("t", [
     at: integer,
   }),
   z.strictObject({ t: z.literal("resumed"), node: z.string(), at: integer }),
+  /** What people set over what its worker says of it: all of it, in place of what was set before. */
+  z.strictObject({ t: z.literal("configured"), node: z.string(), settings: NodeSettings, by: z.string(), at: integer }),
+  /** What people set over the coordinator's file, in place of what was set before. */
+  z.strictObject({ t: z.literal("placement"), placement: PlacementChange, by: z.string(), at: integer }),
   z.strictObject({ t: z.literal("removed"), node: z.string(), at: integer }),
   z.strictObject({ t: z.literal("assigned"), node: z.string(), runs: z.array(run), at: integer }),
   /** [submission, from, to, attempt, started_at by the node's clock] */

@@ -13,7 +13,7 @@ import type { Segment } from "./segments.ts";
 import type { Node, State, Submission } from "./state.ts";
 
 /** Rises with every change of what `apply` makes of an event, or of what is hashed here: only equal ones are compared. */
-export const FOLD_VERSION = 1;
+export const FOLD_VERSION = 2;
 
 /** Other versions may say more, but this. */
 export const Fold = z.looseObject({ v: z.int().min(0), state: z.string().max(64), changes: z.string().max(64) });
@@ -132,7 +132,13 @@ export class Rows {
   hash(state: State): string {
     const { cluster_id, name, epoch, leader, time_ms, created_at, next_number, results } = state;
     mixer.begin().number(this.#low).number(this.#high).text(cluster_id).text(name).text(leader);
-    mixer.number(epoch).number(time_ms).number(created_at).number(next_number).number(results);
+    mixer
+      .constant(state.placement)
+      .number(epoch)
+      .number(time_ms)
+      .number(created_at)
+      .number(next_number)
+      .number(results);
     mixCounts(state.totals);
     return hex(mixer.end());
   }
@@ -182,8 +188,17 @@ function mixSegment({ to, status, attempt, node, since, stopping, not_before, fa
 }
 
 function nodeHash(node: Node): number {
-  const { id, incarnation, info, status, reason, registered_at, offline_at, cordon, completed, failed } = node;
-  mixer.begin().text(id).text(incarnation).constant(info).text(status).text(reason).number(registered_at);
+  const { id, incarnation, declared, settings, status, reason, registered_at, offline_at, cordon, completed, failed } =
+    node;
+  mixer
+    .begin()
+    .text(id)
+    .text(incarnation)
+    .constant(declared)
+    .constant(settings)
+    .text(status)
+    .text(reason)
+    .number(registered_at);
   return mixer.number(offline_at).constant(cordon).number(completed).number(failed).end();
 }
 

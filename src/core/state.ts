@@ -12,6 +12,7 @@ import {
   type Specification,
   type TaskCounts,
 } from "../common/models.ts";
+import type { NodeSettings, PlacementChange } from "../common/settings.ts";
 import { Rows } from "./fold.ts";
 import type { Held } from "./held.ts";
 import { formatTaskId } from "./ids.ts";
@@ -79,6 +80,11 @@ export interface Cordon {
 export interface Node {
   readonly id: string;
   incarnation: string;
+  /** As its worker says. */
+  declared: NodeInfo;
+  /** What people set over it. */
+  settings: NodeSettings | undefined;
+  /** As it counts: the two together. */
   info: NodeInfo;
   status: NodeStatus;
   reason: string;
@@ -105,6 +111,8 @@ export class State {
   next_number = 1;
   /** Rows that the results table has had: the next one's position. */
   results = 0;
+  /** What people set over the coordinator's file. */
+  placement: PlacementChange | undefined;
   readonly totals: TaskCounts = emptyCounts();
   /** The hash over what stands here, kept batch by batch. */
   readonly rows = new Rows();

@@ -3,6 +3,7 @@
 import type { Database } from "bun:sqlite";
 import type { Specification, TaskCounts } from "../common/models.ts";
 import type { MetaRow, NodeRow } from "../core/changes.ts";
+import { withSettings } from "../core/configure.ts";
 import { FOLD_VERSION } from "../core/fold.ts";
 import { Held } from "../core/held.ts";
 import { isReady, type Segment } from "../core/segments.ts";
@@ -53,6 +54,9 @@ function restoreNodes(database: Database, state: State): void {
     const row = JSON.parse(node) as NodeRow;
     state.nodes.set(row.id, {
       ...row,
+      declared: row.info,
+      settings: row.settings,
+      info: withSettings(row.info, row.settings),
       offline_at: row.offline_at,
       cordon: row.cordon,
       used: emptyUsed(),

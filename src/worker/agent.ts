@@ -2,7 +2,7 @@
 // through four methods, so the simulator runs it as it is. It trusts nothing that it was told twice.
 
 import { LIMITS } from "../common/limits.ts";
-import type { Needs, NodeInfo, Outcome } from "../common/models.ts";
+import type { Capacity, Needs, NodeInfo, Outcome } from "../common/models.ts";
 import type { DownMessage, Run, UpMessage } from "../communication/messages.ts";
 import { planted } from "../core/canary.ts";
 import { fits, freeOf } from "../core/fit.ts";
@@ -77,6 +77,8 @@ export class Agent {
   readonly #taken_once = new Holding();
   readonly #running = new Map<string, Running>();
   readonly #used = emptyUsed();
+  /** As it says itself, or as it was told to count. */
+  #capacity: Capacity;
   #queue: QueuedRun[] = [];
   #mode: Mode = "registering";
   #cluster_id: string | undefined;
@@ -99,6 +101,7 @@ export class Agent {
     this.#world = world;
     this.#options = options;
     this.#cluster_id = options.cluster_id;
+    this.#capacity = options.info.capacity;
     this.#reporter = new Reporter(store, options.incarnation, (message) => {
       if (this.#mode === "welcome" || this.#mode === "leaving") world.send(message);
     });
@@ -204,6 +207,7 @@ export class Agent {
       case "welcome":
         if (this.#mode === "leaving" || this.#mode === "refused") return;
         this.#mode = "welcome";
+        this.#capacity = action.capacity ?? this.#options.info.capacity;
         this.#unanswered = false;
         this.#cluster_id = action.cluster_id;
         this.#heartbeat_ms = action.heartbeat_ms;
@@ -211,6 +215,9 @@ export class Agent {
         this.#reporter.resendAll(now.monotonic_ms);
         // Starts are told once and may have been lost with the connection.
         for (const running of this.#running.values()) running.start_told = false;
+        return;
+      case "capacity":
+        this.#capacity = action.capacity;
         return;
       case "refuse":
         this.#mode = "refused";
@@ -323,7 +330,7 @@ export class Agent {
     const running = this.#running.size;
     if (running >= LIMITS.node_processes || this.#used.exclusive > 0) return false;
     if (needs.exclusive === true && running > 0) return false;
-    return fits(needs, freeOf(this.#options.info.capacity, this.#used)) > 0 || planted("capacity_ignored");
+    return fits(needs, freeOf(this.#capacity, this.#used)) > 0 || planted("capacity_ignored");
   }
 
   #begin(job: Job, needs: Needs, now: AgentNow): void {

@@ -5,6 +5,7 @@ import { findNodes } from "../../common/find-nodes.ts";
 import { LIMITS } from "../../common/limits.ts";
 import type { NodeHealth, NodeView, TaskView } from "../../common/models.ts";
 import { isoTime } from "../../common/runtime.ts";
+import type { NodeSettings } from "../../common/settings.ts";
 import { formatDuration, formatSize, plural } from "../../common/units.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
@@ -132,6 +133,7 @@ function nodeText(node: NodeView, tasks: readonly TaskView[], now: number): stri
   if (node.disk_free_percent !== undefined) lines.push(["disk", `${node.disk_free_percent} % free`]);
   if (capacity.gpus > 0) lines.push(["gpus", `${used.gpus} of ${capacity.gpus} in use`]);
   for (const [name, amount] of Object.entries(capacity.resources)) lines.push([name, String(amount)]);
+  if (node.settings !== undefined) lines.push(["set", settingsText(node.settings)]);
   if (node.limits !== undefined) {
     const { enforced, reason } = node.limits;
     lines.push(["limits", enforced.length > 0 ? `held to ${enforced.join(", ")}` : `none: ${reason ?? "it cannot"}`]);
@@ -155,6 +157,26 @@ function healthText({ score, parts }: NodeHealth): string {
   const low = parts.filter(({ lost }) => lost > 0).sort((one, other) => other.lost - one.lost);
   const why = low.map(({ sign, lost, says }) => `${sign} -${lost} (${says})`).join(", ");
   return `${score} of 100${why === "" ? "" : `: ${why}`}`;
+}
+
+/** What people set over what its worker says. */
+function settingsText({
+  tags_added = [],
+  tags_removed = [],
+  attributes = {},
+  resources = {},
+  ...amounts
+}: NodeSettings): string {
+  const { cpu_millis, memory_mib, gpus } = amounts;
+  return [
+    ...(cpu_millis === undefined ? [] : [`${cpu_millis / 1000} cpus`]),
+    ...(memory_mib === undefined ? [] : [`${formatSize(memory_mib * MIB)} of memory`]),
+    ...(gpus === undefined ? [] : [`${gpus} gpus`]),
+    ...Object.entries(resources).map(([name, amount]) => `${amount} ${name}`),
+    ...tags_added.map((tag) => `tag ${tag}`),
+    ...tags_removed.map((tag) => `no tag ${tag}`),
+    ...Object.entries(attributes).map(([name, value]) => (value === null ? `no ${name}` : `${name}=${value}`)),
+  ].join(", ");
 }
 
 interface ManageOptions {
