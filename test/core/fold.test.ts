@@ -28,6 +28,8 @@ function example(change: (state: State, touched: Touched) => void = () => undefi
     [],
     { t: "cordoned", node: "n1", reason: "test", by: "client", at: AT },
     { t: "node", node: "n1", status: "offline", reason: "silent", at: AT },
+    { t: "configured", node: "n1", settings: { gpus: 1 }, by: "client", at: AT },
+    { t: "placement", placement: { strategy: "pack" }, by: "client", at: AT },
   );
   const touched = new Touched();
   apply(state, { t: "started", node: "n1", runs: [[1, 0, 1, 1, AT]], at: AT }, touched);
