@@ -24,6 +24,7 @@ class Victim {
   readonly name: string;
   readonly #start: () => Promise<Service>;
   #service: Service | undefined;
+  readonly #lives: Service[] = [];
 
   constructor(name: string, start: () => Promise<Service>) {
     this.name = name;
@@ -32,10 +33,17 @@ class Victim {
 
   async up(): Promise<void> {
     this.#service = await this.#start();
+    this.#lives.push(this.#service);
   }
 
   get log(): string {
     return this.#service?.log ?? "";
+  }
+
+  /** What ended one of its lives, and no fault of ours may. */
+  get wrong(): string | undefined {
+    const lines = this.#lives.flatMap(({ log }) => log.split("\n"));
+    return lines.find((line) => /"code":"(fold_differs|log_lost|wrong_cluster|io)"|a bug: /.test(line));
   }
 
   async kill(): Promise<void> {
@@ -170,6 +178,8 @@ class Chaos {
   /** The ledger; throws what is wrong with it. */
   async settle(): Promise<string> {
     if (this.#problem !== undefined) throw new Error(this.#problem);
+    for (const { name, wrong } of this.#victims)
+      if (wrong !== undefined) throw new Error(`${name} ended itself: ${wrong}`);
     const env = { CLAW_NATS_URL: this.#url };
     this.#say(`peace: ${this.#acknowledged.length} arrays of ${MEMBERS} were acknowledged`);
     const ids = this.#acknowledged.map(({ id }) => id);
