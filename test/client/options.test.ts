@@ -131,7 +131,7 @@ describe("what cannot be typed", () => {
     expect([code, stderr]).toEqual([64, "claw: there is no command 'lss'\n  did you mean `claw ls`?\n"]);
     const far = await cluster.runCli(["frobnicate"]);
     expect(far.code).toBe(64);
-    expect(far.stderr).toContain("the commands are up, run, submit, ls,");
+    expect(far.stderr).toContain("the commands are up, run, submit, plan,");
     for (const word of ["drian", "lss", "shwo"]) {
       const { code: nodes, stderr: said, stdout } = await cluster.runCli(["nodes", word, "node_1"]);
       expect([nodes, stdout]).toEqual([64, ""]);

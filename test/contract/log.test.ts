@@ -3,6 +3,7 @@
 
 import { afterEach, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
+import { LIMITS } from "../../src/common/limits.ts";
 import { systemRuntime } from "../../src/common/runtime.ts";
 import { openConnection } from "../../src/communication/connection.ts";
 import { readCredentials } from "../../src/communication/credentials.ts";
@@ -247,9 +248,10 @@ for (const [name, open] of [
 
     test("stores several in flight in their order", async () => {
       const { log, settled } = await bench();
-      const all = Array.from({ length: 20 }, (_, at) => log.append(at + 1, "mine", batch(String(at))));
+      const length = LIMITS.appends_in_flight;
+      const all = Array.from({ length }, (_, at) => log.append(at + 1, "mine", batch(String(at))));
       expect(new Set(await settled(Promise.all(all)))).toEqual(new Set(["stored"]));
-      expect((await read(log, 1)).map(([, text]) => text)).toEqual(Array.from({ length: 20 }, (_, at) => String(at)));
+      expect((await read(log, 1)).map(([, text]) => text)).toEqual(Array.from({ length }, (_, at) => String(at)));
     });
 
     test("refuses a writer whose place another has taken, and keeps nothing of his", async () => {

@@ -6,6 +6,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { z } from "zod";
 import type { ErrorCode, WireError } from "../../src/common/errors.ts";
+import { LIMITS } from "../../src/common/limits.ts";
 import type { NodeInfo, Specification } from "../../src/common/models.ts";
 import { connectOptions } from "../../src/communication/broker.ts";
 import { type NatsConnection, openConnection } from "../../src/communication/connection.ts";
@@ -310,7 +311,7 @@ describe("what a node says that cannot be so changes nothing", () => {
     ],
     [
       "a heartbeat that holds the world",
-      () => ({ type: "node.heartbeat", i: node.incarnation.slice(0, 8), n: MOST, h: "ffffffff" }),
+      () => ({ type: "node.heartbeat", i: node.incarnation.slice(0, 8), n: LIMITS.heartbeat_attempts, h: "ffffffff" }),
     ],
     ["a heartbeat of another life", () => ({ type: "node.heartbeat", i: "00000000", n: 0, h: "00000000" })],
     [
