@@ -25,6 +25,7 @@ import {
   type Queries,
   type RecordedResult,
   type SubmissionRecord,
+  type Wanted,
 } from "../storage/queries.ts";
 import type { Leader } from "./leader.ts";
 import { planFor, waitingOf } from "./waiting.ts";
@@ -81,7 +82,10 @@ export class Answers {
     const { start, skip: listed } = startOf(request.cursor);
     let skip = listed;
     let bytes = 0;
-    const records = request.number === undefined ? this.#queries.submissions(start) : [this.#record(request.number)];
+    const { records, next } =
+      request.number === undefined
+        ? this.#queries.submissions(start, wantedOf(request), mostOf(request))
+        : { records: [this.#record(request.number)], next: undefined };
     for (const record of records) {
       const whole = record.array && request.number === undefined;
       const members = whole ? wholeArray(record, request, skip) : this.#members(record, request, skip);
@@ -95,7 +99,7 @@ export class Answers {
       }
       skip = 0;
     }
-    return { tasks };
+    return next === undefined ? { tasks } : { tasks, cursor: `${next}.0` };
   }
 
   /** Members from `from` on in one of the statuses that are wanted, in their order. */
@@ -334,6 +338,15 @@ function statusOf(segment: Segment, result: RecordedResult | undefined): TaskSta
   if (segment.status !== "over") return segment.status;
   if (result === undefined) throw new Error(`members ${segment.from} to ${segment.to} are over without a result`);
   return result.outcome.status;
+}
+
+/** Rows that are read for an answer: labels are looked for in each of them. */
+function mostOf({ limit, labels }: QueryRequest<"task.list">): number {
+  return labels === undefined ? limit + 1 : LIMITS.list_rows;
+}
+
+function wantedOf({ name, priority, labels, statuses }: QueryRequest<"task.list">): Wanted {
+  return { name, priority, statuses, labelled: Object.keys(labels ?? {}).length > 0 };
 }
 
 function matches(record: SubmissionRecord, request: QueryRequest<"task.list">): boolean {

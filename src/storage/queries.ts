@@ -1,7 +1,17 @@
 // What the view answers: ids, lists, one task, results in the order in which they were recorded. Read only.
 
 import type { Database } from "bun:sqlite";
-import type { AttemptView, EndReason, Outcome, Specification, TaskCounts, TaskStatus } from "../common/models.ts";
+import { LIMITS } from "../common/limits.ts";
+import {
+  type AttemptView,
+  type EndReason,
+  isTerminal,
+  type Outcome,
+  type Priority,
+  type Specification,
+  type TaskCounts,
+  type TaskStatus,
+} from "../common/models.ts";
 import { contentOf, type KnownId, type KnownKey } from "../core/decide.ts";
 import type { Prunable } from "../core/prune.ts";
 import { type Segment, segmentAt } from "../core/segments.ts";
@@ -22,6 +32,15 @@ export interface SubmissionRecord {
   counts: TaskCounts;
   /** It is a retry of these members (core/members.ts). */
   source?: { number: number; members: string };
+}
+
+/** What of submissions is asked for, as far as their rows tell it at once. */
+export interface Wanted {
+  name?: string | undefined;
+  priority?: Priority | undefined;
+  /** Some label is. */
+  labelled?: boolean;
+  statuses?: readonly TaskStatus[] | undefined;
 }
 
 export interface RecordedResult {
@@ -178,19 +197,41 @@ export class Queries {
     return row === null ? undefined : recordOf(row);
   }
 
-  /** Newest first, from below `before`. */
-  *submissions(before: number): Iterable<SubmissionRecord> {
-    const query = this.#database.query<Raw, [number]>(
-      "SELECT * FROM submissions WHERE number < ? ORDER BY number DESC LIMIT 64",
+  /**
+   * Submissions below `before`, newest first, that may have what is asked for; `next` is the newest one that was not looked
+   * at, where there are more. Whoever leads answers nothing else meanwhile, so only so many rows are looked at.
+   */
+  submissions(before: number, wanted: Wanted, most: number): { records: SubmissionRecord[]; next?: number } {
+    const { name, priority, labelled, statuses } = wanted;
+    const live = statuses !== undefined && statuses.length > 0 && statuses.every((status) => !isTerminal(status));
+    const low = name !== undefined || live ? 0 : this.#below(before, LIMITS.list_scanned);
+    const conditions = [
+      "number < ?1 AND number >= ?2",
+      ...(name === undefined ? [] : ["name = ?3"]),
+      ...(priority === undefined ? [] : ["priority = ?4"]),
+      ...(labelled === true ? [`instr(specification, '"labels":') > 0`] : []),
+      ...(live ? ["live = 1"] : []),
+      // An array without members is what its life says.
+      ...(statuses === undefined
+        ? []
+        : [`(count = 0 OR ${statuses.map((status) => `${status} > 0`).join(" OR ") || "0"})`]),
+    ];
+    const query = this.#database.query<Raw, [number, number, string, string, number]>(
+      `SELECT * FROM submissions${name === undefined && live ? " INDEXED BY submissions_live" : ""} WHERE ${conditions.join(" AND ")} ORDER BY number DESC LIMIT ?5`,
     );
-    let next = before;
-    for (;;) {
-      const rows = this.#guarded(() => query.all(next));
-      for (const row of rows) yield recordOf(row);
-      const last = rows.at(-1);
-      if (last === undefined) return;
-      next = last.number;
-    }
+    return this.#guarded(() => {
+      const rows = query.all(before, low, name ?? "", priority ?? "", most);
+      const next = rows.length === most ? (rows.at(-1)?.number ?? 0) - 1 : low - 1;
+      return { records: rows.map(recordOf), ...(next < 1 ? {} : { next }) };
+    });
+  }
+
+  /** The number of the last of so many rows below another; 0 where there are fewer. */
+  #below(before: number, rows: number): number {
+    const query = this.#database.query<{ number: number }, [number, number]>(
+      "SELECT number FROM submissions WHERE number < ? ORDER BY number DESC LIMIT 1 OFFSET ?",
+    );
+    return this.#guarded(() => query.get(before, rows - 1)?.number ?? 0);
   }
 
   resultOf(number: number, index: number): RecordedResult | undefined {

@@ -1,9 +1,10 @@
 // What the view answers: ids by prefix, lists from the newest on, one member, results in the order of the log.
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { LIMITS } from "../../src/common/limits.ts";
 import type { Outcome } from "../../src/common/models.ts";
 import type { Event } from "../../src/core/event.ts";
-import { memberOf, overallStatus, Queries } from "../../src/storage/queries.ts";
+import { memberOf, overallStatus, Queries, type Wanted } from "../../src/storage/queries.ts";
 import { View } from "../../src/storage/view.ts";
 import { AT, outcomeOf, specificationOf } from "../core/cluster.ts";
 import { Fold } from "./fold.ts";
@@ -89,13 +90,40 @@ describe("a submission", () => {
     expect(queries.submission(2)).toBeUndefined();
   });
 
-  test("is listed from the newest on, however many there are", () => {
+  test("is listed from the newest on, so many at a time", () => {
     for (let at = 0; at < 150; at++) fold.commit([view], fold.array({ ids: [at + 1] }));
     view.flush();
-    const numbers = [...queries.submissions(Number.MAX_SAFE_INTEGER)].map(({ number }) => number);
-    expect(numbers).toEqual(Array.from({ length: 150 }, (_, at) => 150 - at));
-    expect([...queries.submissions(3)].map(({ number }) => number)).toEqual([2, 1]);
-    expect([...queries.submissions(1)]).toEqual([]);
+    const numbers = (before: number, most: number): [number[], number | undefined] => {
+      const { records, next } = queries.submissions(before, {}, most);
+      return [records.map(({ number }) => number), next];
+    };
+    const all = Array.from({ length: 150 }, (_, at) => 150 - at);
+    expect(numbers(Number.MAX_SAFE_INTEGER, 151)).toEqual([all, undefined]);
+    expect(numbers(Number.MAX_SAFE_INTEGER, 100)).toEqual([all.slice(0, 100), 50]);
+    expect(numbers(51, 50)).toEqual([all.slice(100), undefined]);
+    expect(numbers(1, 9)).toEqual([[], undefined]);
+  });
+
+  test("is looked for among so many at a time, and those that live and those of a name among all", () => {
+    commit(fold.array({ ids: [1], count: 2, spec: specificationOf({ name: "first", labels: { a: "b" } }) }));
+    for (let at = 2; at <= LIMITS.list_scanned + 10; at++) fold.commit([view], fold.tasks([at]));
+    view.flush();
+    commit(...Array.from({ length: LIMITS.list_scanned + 9 }, (_, at) => assigned(at + 2, 0, 1)));
+    commit(...Array.from({ length: LIMITS.list_scanned + 9 }, (_, at) => succeeded(at + 2, 0, 1)));
+    const find = (wanted: Wanted, before = Number.MAX_SAFE_INTEGER): [number[], number | undefined] => {
+      const { records, next } = queries.submissions(before, wanted, 5);
+      return [records.map(({ number }) => number), next];
+    };
+    // What only the oldest has takes two looks, or an index.
+    for (const wanted of [{ labelled: true }, { statuses: ["failed", "pending"] as const }]) {
+      expect(find(wanted)).toEqual([[], 10]);
+      expect(find(wanted, 11)).toEqual([[1], undefined]);
+    }
+    expect(find({ statuses: ["pending"] })).toEqual([[1], undefined]);
+    expect(find({ name: "first" })).toEqual([[1], undefined]);
+    expect(find({ name: "first", statuses: ["completed"] })).toEqual([[], undefined]);
+    expect(find({ statuses: ["completed"] })[0]).toHaveLength(5);
+    expect(find({ priority: "low" })).toEqual([[], 10]);
   });
 
   test("has one word: what it does while it lives, the worst end afterwards", () => {

@@ -60,13 +60,15 @@ async function listTasks(
 ): Promise<{ tasks: TaskView[]; more: boolean }> {
   const tasks: TaskView[] = [];
   let cursor: string | undefined;
+  // A page may be empty and not the last: one more than wanted is looked for, to know whether there is one.
   do {
     const from = cursor === undefined ? {} : { cursor };
-    const page = await client.query("task.list", { ...filter, ...from, limit: limit - tasks.length });
+    const left = Math.min(LIMITS.list_rows, limit + 1 - tasks.length);
+    const page = await client.query("task.list", { ...filter, ...from, limit: left });
     tasks.push(...page.tasks);
     cursor = page.cursor;
-  } while (cursor !== undefined && tasks.length < limit);
-  return { tasks, more: cursor !== undefined };
+  } while (cursor !== undefined && tasks.length <= limit);
+  return { tasks: tasks.slice(0, limit), more: tasks.length > limit };
 }
 
 export async function listCommand(io: Io, client: RequestClient, options: ListOptions): Promise<number> {

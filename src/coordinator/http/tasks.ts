@@ -54,7 +54,10 @@ const listRoute = createRoute({
       of: taskRef.optional().openapi({ description: "the members of this array" }),
     }),
   },
-  responses: { 200: json(TaskList, "A page of tasks"), ...problems(404, 409) },
+  responses: {
+    200: json(TaskList, "A page of tasks: it may be empty, and only the last one has no cursor"),
+    ...problems(404, 409),
+  },
 });
 
 const submitRoute = createRoute({
