@@ -144,7 +144,7 @@ function placeOf({ id, info }: Pick<NodeLoad, "id" | "info">, by: string): strin
 }
 
 /** Tasks on the nodes of its place that this one keeps away from; what a lost node held may still run. */
-function neighbours(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[]): number {
+export function neighbours(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[]): number {
   const { by = "node", among = "" } = needs.spread ?? {};
   if (by === "node") return node.used.spread[among] ?? 0;
   const here = placeOf(node, by);

@@ -5,7 +5,7 @@
 import { LIMITS } from "../common/limits.ts";
 import type { Needs, Priority, Strategy } from "../common/models.ts";
 import { PRIORITIES } from "../common/models.ts";
-import { distance, fits, largerThanUsual, type NodeLoad, roomOf, suits } from "./fit.ts";
+import { distance, fits, largerThanUsual, type NodeLoad, neighbours, roomOf, suits } from "./fit.ts";
 import { addUse, copyUsed } from "./state.ts";
 import { type Choice, giveOut, type Weights } from "./strategies.ts";
 
@@ -79,18 +79,25 @@ export function place(ready: readonly WaitingLane[], nodes: readonly NodeLoad[],
 class Head {
   readonly position: number;
   readonly lane: WaitingLane;
-  readonly suited: NodeLoad[];
+  readonly #open: readonly NodeLoad[];
+  #suited: NodeLoad[] | undefined;
   readonly #queue: Iterator<Waiting>;
   #next: Waiting | undefined;
   waiting: number;
 
-  constructor(position: number, lane: WaitingLane, suited: NodeLoad[]) {
+  constructor(position: number, lane: WaitingLane, open: readonly NodeLoad[]) {
     this.position = position;
     this.lane = lane;
-    this.suited = suited;
+    this.#open = open;
     this.waiting = lane.waiting;
     this.#queue = lane.queue[Symbol.iterator]();
     this.#advance();
+  }
+
+  /** Looked for only when somebody asks: in a full cluster most lanes are passed by without. */
+  get suited(): readonly NodeLoad[] {
+    this.#suited ??= this.#open.filter((node) => suits(this.lane.needs, node));
+    return this.#suited;
   }
 
   get turn(): Waiting | undefined {
@@ -122,6 +129,7 @@ function before(one: Waiting, other: Waiting | undefined): boolean {
 
 class Placing {
   readonly #loads: NodeLoad[];
+  readonly #open: readonly NodeLoad[];
   readonly #now: PlaceNow;
   readonly #placements: Placement[] = [];
   readonly #by_pair = new Map<string, Placement>();
@@ -137,16 +145,10 @@ class Placing {
     this.#loads = nodes.map((node) => ({ ...node, used: copyUsed(node.used) }));
     this.#turn = Math.max(0, ...this.#loads.map(({ turn }) => turn ?? 0));
     this.#chance = seeded(now.seed);
-    const open = this.#loads.filter((node) => node.open);
+    this.#open = this.#loads.filter((node) => node.open);
     this.#heads = ready
-      .map((lane, position) => {
-        return new Head(
-          position,
-          lane,
-          open.filter((node) => suits(lane.needs, node)),
-        );
-      })
-      .filter((head) => head.turn !== undefined && head.suited.length > 0)
+      .map((lane, position) => new Head(position, lane, this.#open))
+      .filter((head) => head.turn !== undefined)
       .sort(later);
   }
 
@@ -160,7 +162,7 @@ class Placing {
   #serve(head: Head): void {
     const { needs } = head.lane;
     const room = (node: NodeLoad): number => roomOf(needs, node, this.#loads);
-    const open = head.suited.filter((node) => room(node) > 0);
+    const open = this.#open.filter((node) => mayFit(needs, node) && suits(needs, node) && room(node) > 0);
     if (open.length === 0) {
       this.#pass(head);
       return;
@@ -198,14 +200,14 @@ class Placing {
 
   /** There is no room for it now. The oldest that has waited for long keeps the node that is nearest to having it. */
   #pass(head: Head): void {
-    const { lane, suited, turn } = head;
+    const { lane, turn } = head;
     if (turn === undefined) return;
     this.#blocked.push({ head, first: turn });
     if (this.#reserved !== undefined) return;
     const waited_ms = this.#now.at - lane.since;
     const { reserve_after_ms } = this.#now.settings;
     if (waited_ms < reserve_after_ms) return;
-    const [nearest] = suited
+    const [nearest] = head.suited
       .filter((node) => distance(lane.needs, node) > 0)
       .filter((node) => waited_ms >= reserve_after_ms * AT_LAST || largerThanUsual(lane.needs, node))
       .map((node) => ({ node, far: distance(lane.needs, node) }))
@@ -238,15 +240,28 @@ class Placing {
   #prefetchAll(): void {
     const waited_for = new Set<NodeLoad>();
     for (const [position, { head }] of this.#blocked.entries()) {
-      const free = head.suited.filter((node) => !waited_for.has(node));
-      for (const node of head.suited) waited_for.add(node);
+      if (waited_for.size === this.#open.length) return;
       const { mean_ms, needs } = head.lane;
-      if (mean_ms === undefined || needs.exclusive === true || needs.spread !== undefined) continue;
-      const next = this.#blocked
-        .slice(position + 1)
-        .find((other) => other.head.suited.some((node) => free.includes(node)));
-      this.#prefetch(head, mean_ms, free, next?.first);
+      if (mean_ms !== undefined && needs.exclusive !== true && needs.spread === undefined) {
+        const free = head.suited.filter((node) => !waited_for.has(node));
+        const next = this.#blocked
+          .slice(position + 1)
+          .find((other) => free.some((node) => this.#keeps(other.head, node)));
+        this.#prefetch(head, mean_ms, free, next?.first);
+      }
+      for (const node of head.suited) if (this.#keeps(head, node)) waited_for.add(node);
     }
+  }
+
+  /**
+   * Whether a lane that waits for a node keeps others from being given work ahead there: while its turn may come with the
+   * next end. One that waits for more than that has a node emptied for it, and the others need not be idle meanwhile.
+   */
+  #keeps({ lane, suited }: Head, node: NodeLoad): boolean {
+    const { needs } = lane;
+    if (!suited.includes(node) || distance(needs, node) === 0) return false;
+    if (needs.spread !== undefined && neighbours(needs, node, this.#loads) > 0) return false;
+    return this.#now.at - lane.since < this.#now.settings.reserve_after_ms || !largerThanUsual(needs, node);
   }
 
   #prefetch(head: Head, mean_ms: number, nodes: readonly NodeLoad[], until: Waiting | undefined): void {
@@ -263,6 +278,11 @@ class Placing {
       this.#give(head, node, count);
     }
   }
+}
+
+/** A look that costs nothing, for what is full to the brim. */
+function mayFit(needs: Needs, { used, info }: NodeLoad): boolean {
+  return needs.cpu_millis === 0 || used.cpu_millis + needs.cpu_millis <= info.capacity.cpu_millis;
 }
 
 /** The last turn first. */

@@ -244,6 +244,9 @@ describe("prefetching", () => {
     const elsewhere = { needs: needsOf({ cpu_millis: 3_000, node: "b" }), waiting: 2 };
     const placements = place([elsewhere, lane(1)], [nodeOf("a"), nodeOf("b")]);
     expect([countOn(placements, "a", 1), countOn(placements, "b", 1)]).toEqual([124, 1]);
+    const apart = { needs: needsOf({ spread: { by: "node", among: "web" } }), waiting: 2 };
+    const used = { ...emptyUsed(), cpu_millis: 1_000, spread: { web: 1 } };
+    expect(countOn(place([apart, lane(1)], [nodeOf("a", {}, { held: 1, used })]), "a", 1)).toBe(123);
     const alone = { needs: needsOf({ exclusive: true }), waiting: 5, mean_ms: 1 };
     expect(countOn(place([alone], [nodeOf("a")]), "a")).toBe(1);
   });
