@@ -133,6 +133,7 @@ export class Coordinator implements Service {
       alone: this.#broker.managed,
       lead: () => terms.elect(),
       yield: (why) => terms.depose(why),
+      ready: () => terms.ready,
       silent: (why) => logger.warn("the lease cannot be kept for now", { why }),
       failed: this.#options.onFailed,
     });

@@ -15,6 +15,8 @@ export interface ElectionOptions extends ElectorOptions {
   lead: () => void;
   /** It is no longer. */
   yield: (why: string) => void;
+  /** It knows the log. */
+  ready: () => boolean;
   /** The broker does not answer: told once until it does again. */
   silent: (why: string) => void;
   /** A bug. */
@@ -43,6 +45,7 @@ export class Election {
           }),
         lead: options.lead,
         yield: options.yield,
+        ready: options.ready,
       },
       options,
     );

@@ -21,6 +21,8 @@ export interface ElectorWorld {
   lead(): void;
   /** It is no longer: nothing may be answered from here from now on. */
   yield(why: string): void;
+  /** Whether it knows the log, and could lead at once. Who has to fetch a snapshot first lets another go before him. */
+  ready(): boolean;
 }
 
 export interface ElectorOptions {
@@ -119,9 +121,9 @@ export class Elector {
     }
   }
 
-  /** From when on the lease may be written over; undefined while nothing is known of it. */
+  /** From when on the lease may be written over; undefined while nothing is known of it, or it is for others. */
   #freeAt(): number | undefined {
-    if (this.#entry === undefined) return undefined;
+    if (this.#entry === undefined || !this.#world.ready()) return undefined;
     const { id, alone, lease_ms } = this.#options;
     const { record } = this.#entry;
     const free = record === undefined ? alone : record.released || record.holder === id;

@@ -101,6 +101,11 @@ export class Terms {
     return this.#leader?.serving === true && this.#world.trusted() ? this.#leader : undefined;
   }
 
+  /** Whether it knows the log, as it leads or follows it. */
+  get ready(): boolean {
+    return this.#leader !== undefined || this.#replica !== undefined;
+  }
+
   /** Resolves when the first term serves. */
   get serving(): Promise<void> {
     return this.#served.promise;

@@ -23,6 +23,8 @@ class Candidate {
   readonly told: string[] = [];
   /** Nothing gets through in either direction. */
   cut = false;
+  /** Knows the log. */
+  ready = true;
   #asked: (() => void)[] = [];
 
   constructor(store: Store, name: string, alone = false) {
@@ -40,6 +42,7 @@ class Candidate {
           }),
         lead: () => this.told.push(`leads at ${store.now_ms}`),
         yield: (why) => this.told.push(`yields: ${why}`),
+        ready: () => this.ready,
       },
       { id: name, name, lease_ms: LEASE_MS, beat: 0, alone },
     );
@@ -98,6 +101,18 @@ describe("a lease", () => {
     expect(took_ms).toBeLessThan(3_000);
     leader.turn(store.now_ms);
     expect(leader.told.at(-1)).toBe(`yields: ${next.elector.holder?.name} leads`);
+  });
+
+  test("is left to another by one that does not know the log, until it does", () => {
+    const { store, others } = three();
+    for (const one of others) one.ready = false;
+    pass(store, others, 10_000);
+    expect(others.flatMap(({ told }) => told)).toEqual([]);
+    // It asks no more often than otherwise.
+    for (const { elector } of others) expect(elector.next_ms).toBeGreaterThan(store.now_ms);
+    others[1]!.ready = true;
+    pass(store, others, 1_000);
+    expect(others.map(({ elector }) => elector.leading)).toEqual([false, true]);
   });
 
   test("that is given back is taken as soon as somebody hears of it", () => {

@@ -7,6 +7,7 @@ import { connectClient } from "../../src/client/connect.ts";
 import { systemRuntime } from "../../src/common/runtime.ts";
 import { openConnection } from "../../src/communication/connection.ts";
 import { openLog } from "../../src/communication/log.ts";
+import { FOLD_VERSION } from "../../src/core/fold.ts";
 import { testIo } from "../cli.ts";
 import { submission } from "../cluster.ts";
 import { closeMachines, machine, ownNats, until } from "./binary.ts";
@@ -44,7 +45,12 @@ test("one that folds a batch otherwise ends with a dump, and says what to do; th
   expect(hint).toContain(path);
   expect(hint).toContain("move view.sqlite away");
   const dump = JSON.parse(readFileSync(path, "utf8")) as { batch: { events: { t: string }[] }; rows: object };
-  expect(dump).toMatchObject({ sequence, theirs: { v: 1 }, ours: { v: 1 }, rows: { submissions: [{ number: 1 }] } });
+  expect(dump).toMatchObject({
+    sequence,
+    theirs: { v: FOLD_VERSION },
+    ours: { v: FOLD_VERSION },
+    rows: { submissions: [{ number: 1 }] },
+  });
   expect(dump.batch.events.map(({ t }) => t)).toContain("requeued");
   // It may be told to go on with what it has: then it says so, once.
   const warns = second.beginOther(withBug("follower_folds_wrong", ["--role", "coordinator", "--nats", url]), {
@@ -89,6 +95,11 @@ test("one that slept while the log was shortened begins anew with a snapshot, in
   process.kill(sleeper.pid, "SIGCONT");
   await sleeper.says("the view is made from a snapshot");
   expect(sleeper.log).toContain("begins anew with another view");
+  // Who joins now has no other way to what was before.
+  const joiner = await machine().start("follows the log", ["--role", "coordinator", "--nats", url]);
+  await joiner.says("coordinator is up");
+  expect(joiner.log).toContain("the view is made from a snapshot");
+  expect(await joiner.stop()).toBe(0);
   await leader.kill();
   await sleeper.says('"message":"leads"');
   expect((await client.query("task.show", { number })).task.status).toBe("pending");

@@ -125,6 +125,7 @@ export class SimCoordinator {
         world.tell(`${this.id}: yields, ${why}`);
         this.#terms?.depose(why);
       },
+      ready: () => this.#terms?.ready === true,
       silent: () => undefined,
       failed: (error) => this.#failed(error),
     });
