@@ -4,7 +4,7 @@
 import { expect, test } from "bun:test";
 import { apply } from "../../src/core/apply.ts";
 import { Touched } from "../../src/core/changes.ts";
-import type { Event } from "../../src/core/event.ts";
+import { Event } from "../../src/core/event.ts";
 import { differenceOf, foldOf, type Fold as Hash } from "../../src/core/fold.ts";
 import type { Node, State, Submission } from "../../src/core/state.ts";
 import { Fold, fittingEvent } from "../storage/fold.ts";
@@ -37,19 +37,23 @@ function example(change: (state: State, touched: Touched) => void = () => undefi
   return foldOf(state, touched.seal(state));
 }
 
-test("two folds of the same events agree at every batch", () => {
+test("two folds of the same events, of every kind, agree at every batch", () => {
+  const kinds = new Set<string>(["cluster", "term"]);
   forSeeds(20, (chance) => {
     const [one, other] = [new Fold(), new Fold()];
     one.found();
     other.found();
     const seen = new Set<string>();
     for (let batch = 0; batch < 60; batch++) {
-      other.commit([], ...one.batch([], chance.between(1, 4), () => fittingEvent(chance, one)));
+      const events = one.batch([], chance.between(1, 4), () => fittingEvent(chance, one));
+      for (const { t } of events) kinds.add(t);
+      other.commit([], ...events);
       expect(other.fold).toEqual(one.fold);
       seen.add(one.fold.state);
     }
     expect(seen.size).toBe(60);
   });
+  expect([...kinds].sort()).toEqual(Event.options.map(({ shape }) => shape.t.value).sort());
 });
 
 const submission = (state: State): Submission => state.submissions.get(1)!;

@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Specification } from "../../src/common/models.ts";
+import type { Specification, TaskCounts } from "../../src/common/models.ts";
 import { apply } from "../../src/core/apply.ts";
 import { Touched } from "../../src/core/changes.ts";
 import { Event } from "../../src/core/event.ts";
@@ -16,6 +16,8 @@ import type { Chance } from "../sim/chance.ts";
 export class Fold {
   state = new State();
   sequence = 0;
+  /** What was over when a batch was closed, and was not pruned since. */
+  readonly over = new Map<number, TaskCounts>();
   /** What the last batch was folded to. */
   fold: FoldHash = { v: FOLD_VERSION, state: "", changes: "" };
 
@@ -39,6 +41,8 @@ export class Fold {
     this.sequence += 1;
     const changes = touched.seal(this.state);
     this.fold = foldOf(this.state, changes);
+    for (const [number, { live, counts }] of changes.submissions) if (!live) this.over.set(number, counts);
+    for (const { numbers } of changes.pruned) for (const number of numbers) this.over.delete(number);
     for (const view of views) view.enqueue(changes, this.#witness());
     return events;
   }
@@ -109,6 +113,7 @@ function sorted(value: object): object {
 export function fittingEvent(chance: Chance, fold: Fold): Event {
   const live = [...fold.state.submissions.values()].filter((one) => !isOver(one));
   const submission = live[chance.below(Math.max(1, live.length))];
+  if (chance.once(8)) return elsewhere(chance, fold);
   if (submission === undefined || chance.once(5)) return newcomer(chance, fold);
   if (submission.open && chance.once(3)) return extension(chance, submission);
   const pieces = submission.segments.filter(({ status }) => ["pending", "scheduled", "running"].includes(status));
@@ -121,9 +126,10 @@ export function fittingEvent(chance: Chance, fold: Fold): Event {
   const at = AT + fold.sequence;
   if (piece.status === "pending") {
     if (chance.once(6)) return { t: "dropped", number, from, to, outcome: outcomeOf("cancelled") };
+    if (piece.not_before !== undefined) return { t: "due", runs: [[number, from, to]], at };
     return { t: "assigned", node: chance.once(2) ? "n1" : "n2", runs: [[number, from, to, attempt + 1]], at };
   }
-  switch (chance.below(5)) {
+  switch (chance.below(6)) {
     case 0:
       if (piece.status === "scheduled") return { t: "started", node, runs: [[number, from, to, attempt, at]], at };
       return { t: "stopping", node, runs: [[number, from, to, attempt]], reason: "cancel", at };
@@ -133,14 +139,52 @@ export function fittingEvent(chance: Chance, fold: Fold): Event {
       return { t: "ended", node, results: [{ task: [number, from, attempt], outcome: outcomeOf("failed") }] };
     case 3:
       return { t: "requeued", node, runs: [[number, from, to, attempt]], reason: "lost", at };
+    case 4: {
+      const failed = { outcome: outcomeOf("failed"), not_before: at + 1, failures: (piece.failures ?? 0) + 1 };
+      return { t: "retried", node, results: [{ task: [number, from, attempt], ...failed }], at };
+    }
     default:
       return { t: "requeued", node, runs: [[number, from, to, attempt]], reason: "released", at };
   }
 }
 
+/** What concerns no task that is live: nodes, how tasks are placed, and what is over. */
+function elsewhere(chance: Chance, fold: Fold): Event {
+  const at = AT + fold.sequence;
+  const node = chance.once(2) ? "n1" : "n2";
+  // One that holds nothing, so that it can go.
+  const [idle, there] = ["n3", fold.state.nodes.has("n3")];
+  switch (chance.below(6)) {
+    case 0:
+      return { t: "cordoned", node, reason: "test", by: "somebody", ...(chance.once(2) ? { drain_at: at } : {}), at };
+    case 1:
+      return { t: "resumed", node, at };
+    case 2:
+      if (there) return { t: "removed", node: idle, at };
+      return { t: "registered", node: idle, incarnation: chance.hex(8), info: INFO, at };
+    case 3: {
+      const settings = chance.once(3) ? {} : { gpus: chance.below(3), attributes: { zone: chance.hex(1), rack: null } };
+      return { t: "configured", node, settings, by: "somebody", at };
+    }
+    case 4:
+      return { t: "placement", placement: chance.once(2) ? {} : { strategy: "pack" }, by: "somebody", at };
+    default:
+      return pruning(chance, fold, at) ?? { t: "resumed", node, at };
+  }
+}
+
+function pruning(chance: Chance, { over }: Fold, at: number): Event | undefined {
+  const found = [...over][chance.below(Math.max(1, over.size))];
+  if (found === undefined) return undefined;
+  const [number, { completed, failed, cancelled, timeout }] = found;
+  over.delete(number); // and once in a batch
+  return { t: "pruned", numbers: [number], counts: { completed, failed, cancelled, timeout }, at };
+}
+
 function newcomer(chance: Chance, fold: Fold): Event {
   const id = 0x10_0000 * fold.state.next_number;
-  const spec = specificationOf({ priority: chance.once(2) ? "high" : "low", argv: [chance.hex(2)] });
+  const later = chance.once(4) ? { start_after_ms: 1_000, deadline_ms: 60_000 } : {};
+  const spec = specificationOf({ ...later, priority: chance.once(2) ? "high" : "low", argv: [chance.hex(2)] });
   switch (chance.below(5)) {
     case 0:
       return { t: "registered", node: chance.once(2) ? "n1" : "n2", incarnation: chance.hex(8), info: INFO, at: AT };
