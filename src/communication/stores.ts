@@ -3,7 +3,7 @@
 import { DiscardPolicy, type NatsConnection, nanos, RetentionPolicy, StorageType } from "nats";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { openFiles } from "./files.ts";
-import { ensureStream } from "./streams.ts";
+import { ensureStream, notTaken } from "./streams.ts";
 import { subjects } from "./subjects.ts";
 
 export interface OutputLimits {
@@ -53,7 +53,9 @@ export async function openStores(
   const lazily = replicas === 1 ? { persist_mode: "async" } : {};
   const known = await ensureStream(manager, { name, ...wanted, ...lazily });
   if (known.config.max_bytes !== wanted.max_bytes || known.config.max_age !== wanted.max_age) {
-    await manager.streams.update(name, wanted);
+    await manager.streams.update(name, wanted).catch((error: unknown) => {
+      throw notTaken(name, error);
+    });
   }
   await openFiles(manager, cluster, replicas);
 }

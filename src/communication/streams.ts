@@ -5,6 +5,7 @@
 // power. So `reply: $JS.API.STREAM.DELETE.CLAW_default_LOG`, and an empty answer, deleted the log: tried, by a worker.
 
 import type { JetStreamManager, StreamConfig, StreamInfo } from "nats";
+import { ClawError, messageOf } from "../common/errors.ts";
 import { type Runtime, randomHex } from "../common/runtime.ts";
 
 const STREAM_NOT_FOUND = 10059;
@@ -42,8 +43,16 @@ export async function ensureStream(manager: JetStreamManager, config: NewStream)
   return await manager.streams.info(config.name).catch(async (missing: unknown) => {
     if (!isStreamMissing(missing)) throw missing;
     return await manager.streams.add(config).catch(async (error: unknown) => {
-      if (errorCode(error) !== NAME_IN_USE) throw error;
+      if (errorCode(error) !== NAME_IN_USE) throw notTaken(config.name, error);
       return await manager.streams.info(config.name);
     });
+  });
+}
+
+/** What the server does not take: it has too little room, no such replicas, an account without rights. */
+export function notTaken(name: string, error: unknown): ClawError {
+  return new ClawError("broker", `NATS does not take the stream ${name}: ${messageOf(error)}`, {
+    hint: "its JetStream needs room for what output.total_size says (1 GiB), and as many servers as nats.replicas says",
+    cause: error,
   });
 }

@@ -5,7 +5,7 @@
 //   await a.up();                                          // or a.start("coordinator is up", ["--role", "coordinator"])
 //   const { code, out, err } = await a.claw(["run", "--", "true"], { stdin: "…" });
 
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { endProcesses, findProcesses, waitForNone } from "../../scripts/processes.ts";
@@ -305,12 +305,14 @@ export function machine(): Machine {
   return made;
 }
 
-/** A NATS of the user's own, on a port that the system gave. */
-export async function ownNats(): Promise<{ url: string; machine: Machine }> {
+/** A NATS of the user's own, on a port that the system gave, with these lines in its configuration. */
+export async function ownNats(lines = ""): Promise<{ url: string; machine: Machine }> {
   const here = machine();
   const folder = join(here.folder, "nats");
   mkdirSync(folder);
-  const ports = ["-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", folder];
+  const settings = join(folder, "nats.conf");
+  writeFileSync(settings, lines);
+  const ports = ["-c", settings, "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", folder];
   here.beginOther([findServer(), "-js", "-sd", join(folder, "store"), ...ports]);
   const url = await until("the server's port", () => {
     const file = readdirSync(folder).find((name) => name.endsWith(".ports"));

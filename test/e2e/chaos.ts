@@ -1,12 +1,14 @@
 // `scripts/chaos`: real processes under random faults. One NATS, two coordinators, three workers, all the compiled binary's;
-// they are killed, stopped and let go on again, while thousands of tasks are submitted whose every attempt writes a line
-// into a file that claw knows nothing of. At the end the ledger: what was acknowledged is there, done and recorded once.
+// they are killed, stopped and let go on again, and their disks fill up and get room again, while thousands of tasks are
+// submitted whose every attempt writes a line into a file that claw knows nothing of. At the end the ledger: what was
+// acknowledged is there, done and recorded once.
 
-import { appendFileSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { Chance } from "../sim/chance.ts";
 import { closeMachines, type Machine, machine, type Service, until } from "./binary.ts";
+import { can_mount, fill, makeRoom, smallDisk } from "./small-disk.ts";
 
 const HELP = `Runs a real cluster under random faults, and then looks whether everything acknowledged was done, and recorded once.
 
@@ -16,23 +18,31 @@ const HELP = `Runs a real cluster under random faults, and then looks whether ev
 `;
 
 const MEMBERS = 100;
+/** What fills a disk must not be what the machine works with. */
+const DISK_MIB = 64;
+const LOG_DISK_MIB = 256;
+/** Ids that one command is given. */
+const AT_ONCE = 200;
 /** Everything has to be over so long after the last fault. */
 const PEACE_MS = 180_000;
 
 /** One process that is killed and started again, stopped and let go on. */
 class Victim {
   readonly name: string;
-  readonly #start: () => Promise<Service>;
+  readonly #machine: Machine;
+  readonly #start: (here: Machine) => Promise<Service>;
   #service: Service | undefined;
   readonly #lives: Service[] = [];
+  #full = false;
 
-  constructor(name: string, start: () => Promise<Service>) {
+  constructor(name: string, here: Machine, start: (here: Machine) => Promise<Service>) {
     this.name = name;
+    this.#machine = here;
     this.#start = start;
   }
 
   async up(): Promise<void> {
-    this.#service = await this.#start();
+    this.#service = await this.#start(this.#machine);
     this.#lives.push(this.#service);
   }
 
@@ -54,9 +64,19 @@ class Victim {
     if (this.#service?.running === true) process.kill(this.#service.pid, name);
   }
 
-  /** What ended itself meanwhile is started again, as its supervisor would. */
+  async fill(): Promise<void> {
+    this.#full = true;
+    await fill(this.#machine);
+  }
+
+  /** What ended itself meanwhile is started again, as its supervisor would; a NATS whose disk was full, as it asks for. */
   async heal(): Promise<void> {
     this.signal("SIGCONT");
+    if (this.#full) {
+      await makeRoom(this.#machine);
+      if (this.name === "nats") await this.kill();
+      this.#full = false;
+    }
     if (this.#service?.running !== true) await this.up();
   }
 }
@@ -83,63 +103,83 @@ class Chaos {
     this.#client = machine();
     this.#ledger = join(this.#client.folder, "ledger");
     appendFileSync(this.#ledger, "");
+    mkdirSync(`${this.#ledger}.marks`);
   }
 
   #say(what: string): void {
     console.log(`${((performance.now() - this.#began_ms) / 1000).toFixed(1).padStart(7)} s  ${what}`);
   }
 
-  async #nats(): Promise<Service> {
-    const here = machine();
+  async #nats(here: Machine): Promise<Service> {
     const folder = join(here.folder, "nats");
+    rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder);
     const server = process.env["NATS_SERVER"] ?? "nats-server";
     const port = this.#url === "" ? "-1" : new URL(this.#url).port;
-    const store = join(this.#client.folder, "store");
-    const args = ["-js", "-sd", store, "-a", "127.0.0.1", "-p", port, "--ports_file_dir", folder];
-    const service = here.beginOther([server, ...args]);
+    const settings = join(here.folder, "nats.conf");
+    // More than the disk has: what claw reserves for output is not what it needs here.
+    writeFileSync(settings, "jetstream { max_file: 4GB }\n");
+    const args = [
+      "-c",
+      settings,
+      "-js",
+      "-sd",
+      join(here.home, "store"),
+      "-a",
+      "127.0.0.1",
+      "-p",
+      port,
+      "--ports_file_dir",
+      folder,
+    ];
+    const service = here.beginOther([...here.within(here.folder), server, ...args]);
     this.#url = await until("the server's port", () => {
       const file = readdirSync(folder).find((name) => name.endsWith(".ports"));
       const text = file === undefined ? "" : readFileSync(join(folder, file), "utf8");
       return text === "" ? undefined : (JSON.parse(text) as { nats: string[] }).nats[0];
+    }).catch((error: unknown) => {
+      throw new Error(`${String(error)}\n${service.log}`);
     });
     return service;
   }
 
   async start(): Promise<void> {
-    const nats = new Victim("nats", () => this.#nats());
+    const disk = (mib: number) => (can_mount ? smallDisk(mib) : machine());
+    if (!can_mount) this.#say("no full disks: this machine does not let anybody mount one");
+    const nats = new Victim("nats", await disk(LOG_DISK_MIB), (here) => this.#nats(here));
     await nats.up();
-    const role = (name: string, kind: "coordinator" | "worker"): Victim => {
-      const own = machine();
-      return new Victim(name, () => Promise.resolve(own.begin(["--role", kind, "--nats", this.#url])));
-    };
-    const others = [
-      ...[1, 2].map((at) => role(`coordinator ${at}`, "coordinator")),
-      ...[1, 2, 3].map((at) => role(`worker ${at}`, "worker")),
-    ];
+    const others: Victim[] = [];
+    for (const [kind, count] of [
+      ["coordinator", 2],
+      ["worker", 3],
+    ] as const) {
+      for (let at = 1; at <= count; at++) {
+        const start = (here: Machine) => Promise.resolve(here.begin(["--role", kind, "--nats", this.#url]));
+        others.push(new Victim(`${kind} ${at}`, await disk(DISK_MIB), start));
+      }
+    }
     this.#victims = [nats, ...others];
     for (const one of others) await one.up();
-    for (const one of others) await until(`${one.name} is ready`, () => /is up|has joined/.test(one.log) || undefined);
+    for (const one of others) {
+      await until(`${one.name} is ready`, () => /is up|has joined/.test(one.log) || undefined).catch(
+        (error: unknown) => {
+          throw new Error(`${String(error)}\n${one.log}`);
+        },
+      );
+    }
   }
 
   /** Submits arrays one after the other; under one key each, so that whatever is in doubt can be sent again. */
   async load(client: number): Promise<void> {
     const env = { CLAW_NATS_URL: this.#url };
-    const line = `echo "$CLAW_TASK_ID" >> ${this.#ledger}; exit $((CLAW_TASK_INDEX % 10 == 9))`;
+    // A tenth fails at its first attempt with 7, which is worth another one, and then with 8, which is not. What a full
+    // disk keeps from starting is tried again for as long as it takes.
+    const line = `echo "$CLAW_TASK_ID" >> ${this.#ledger}; [ $((CLAW_TASK_INDEX % 10)) = 9 ] || exit 0
+      mkdir "${this.#ledger}.marks/$CLAW_TASK_ID" 2>/dev/null && exit 7; exit 8`;
+    const retry = ["--retries", "100", "--retry-on", "7,spawn", "--backoff", "100ms"];
     for (let at = 0; !this.#peace; at++) {
       const key = `chaos-${client}-${at}`;
-      const words = [
-        "submit",
-        "--json",
-        "--key",
-        key,
-        "--array",
-        String(MEMBERS),
-        "--retries",
-        "1",
-        "--backoff",
-        "100ms",
-      ];
+      const words = ["submit", "--json", "--key", key, "--array", String(MEMBERS), ...retry];
       for (;;) {
         const { code, out, err } = await this.#client.claw([...words, "--shell", line], { env, deadline_ms: 120_000 });
         if (code === 0) {
@@ -151,7 +191,7 @@ class Chaos {
         this.#problem ??= `a submission ended with ${code}: ${err}`;
         return;
       }
-      await Bun.sleep(this.#chance.between(50, 400));
+      await Bun.sleep(this.#chance.between(400, 2_000));
     }
   }
 
@@ -161,12 +201,15 @@ class Chaos {
       await Bun.sleep(this.#chance.between(500, 3_000));
       const victim = this.#victims[this.#chance.below(this.#victims.length)];
       if (victim === undefined) continue;
-      const kill = this.#chance.once(2);
+      const fault = (["killed", "killed", "stopped", "stopped", "full"] as const)[
+        this.#chance.below(can_mount ? 5 : 4)
+      ];
       const pause_ms = this.#chance.between(100, 5_000);
-      const what = `${victim.name}: ${kill ? "killed" : "stopped"}`;
+      const what = `${victim.name}: ${fault}`;
       this.#say(`${what} for ${pause_ms} ms`);
       this.faults.set(what, (this.faults.get(what) ?? 0) + 1);
-      if (kill) await victim.kill();
+      if (fault === "killed") await victim.kill();
+      else if (fault === "full") await victim.fill();
       else victim.signal("SIGSTOP");
       await Bun.sleep(pause_ms);
       await victim.heal();
@@ -184,18 +227,20 @@ class Chaos {
     this.#say(`peace: ${this.#acknowledged.length} arrays of ${MEMBERS} were acknowledged`);
     const ids = this.#acknowledged.map(({ id }) => id);
     if (new Set(ids).size !== ids.length) throw new Error("two keys have one task");
-    const waited = await this.#client.claw(["wait", ...ids], { env, deadline_ms: PEACE_MS });
-    if (waited.code !== 1) throw new Error(`wait ended with ${waited.code}, not 1: ${waited.err}`);
+    const every: { id: string; counts?: Record<string, number> }[] = [];
+    for (let at = 0; at < ids.length; at += AT_ONCE) {
+      const some = ids.slice(at, at + AT_ONCE);
+      const waited = await this.#client.claw(["wait", ...some], { env, deadline_ms: PEACE_MS });
+      if (waited.code !== 1) throw new Error(`wait ended with ${waited.code}, not 1: ${waited.err}`);
+      every.push(...(await this.#client.json<typeof every>(["show", ...some], { env })));
+    }
     const executed = new Map<string, number>();
     for (const line of readFileSync(this.#ledger, "utf8").split("\n")) {
       if (line !== "") executed.set(line, (executed.get(line) ?? 0) + 1);
     }
-    const every = await this.#client.json<{ id: string; counts?: Record<string, number> }[]>(
-      ["ls", "--limit", "1000"],
-      { env },
-    );
-    if (every.length !== ids.length)
-      throw new Error(`${ids.length} arrays were acknowledged, ${every.length} are there`);
+    const { tasks: counted } = await this.#client.json<{ tasks: Record<string, number> }>(["status"], { env });
+    const total = ids.length * MEMBERS;
+    if (counted["total"] !== total) throw new Error(`${total} tasks were acknowledged, ${counted["total"]} are there`);
     let [again, tasks] = [0, 0];
     for (const id of ids) {
       const counts = every.find((one) => one.id === id)?.counts;
