@@ -186,6 +186,26 @@ function checkSpecification(spec: Specification): void {
   if ((executor === "command" || executor === "shell") && spec.argv.length === 0) {
     throw new ClawError("bad_request", "no command", { field: "argv" });
   }
+  checkSystemTexts(spec);
+}
+
+/** What a system is to be given: it takes no NUL, and a variable's name ends at its first `=`. */
+function checkSystemTexts({ argv, env = {}, needs, origin }: Specification): void {
+  const texts: [field: string, texts: readonly (string | undefined)[]][] = [
+    ["argv", argv],
+    ["env", Object.entries(env).flat()],
+    ["needs.folder", [needs.folder]],
+    ["origin.folder", [origin?.folder]],
+  ];
+  for (const [field, some] of texts) {
+    if (some.some((text) => text?.includes("\0"))) {
+      throw new ClawError("bad_request", `${field}: no program can be given a NUL character`, { field });
+    }
+  }
+  const strange = Object.keys(env).find((name) => name.includes("="));
+  if (strange !== undefined) {
+    throw new ClawError("bad_request", `'${strange}' is no name for a variable`, { field: "env" });
+  }
 }
 
 /** Control characters take six bytes on the wire: what a worker could not be sent is refused now. */

@@ -27,8 +27,15 @@ interface Slot {
 const PRIVATE = 0o700;
 const SLOT = /^slot-\d+$/;
 
-function isFolder(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+/** What keeps a path that somebody named from being used as a folder: it may be anything. */
+function folderProblem(path: string): string | undefined {
+  try {
+    const found = statSync(path, { throwIfNoEntry: false });
+    return found?.isDirectory() === true ? undefined : "does not exist on this node";
+  } catch (error) {
+    // Not ours to look into, too long, links in a circle, no name at all.
+    return `cannot be used on this node: ${messageOf(error)}`;
+  }
 }
 
 /** Empty, a real folder, and still with the rights that it was made with. */
@@ -111,10 +118,12 @@ export class TaskFolderPool {
     if (needs.executor === "script") return undefined;
     if (needs.folder !== undefined) {
       if (!isAbsolute(needs.folder)) throw folderMissing(needs.folder, "is not an absolute path");
-      if (!isFolder(needs.folder)) throw folderMissing(needs.folder, "does not exist on this node");
+      const problem = folderProblem(needs.folder);
+      if (problem !== undefined) throw folderMissing(needs.folder, problem);
       return needs.folder;
     }
-    if (origin?.machine === this.#machine && isAbsolute(origin.folder) && isFolder(origin.folder)) return origin.folder;
+    if (origin?.machine === this.#machine && isAbsolute(origin.folder) && folderProblem(origin.folder) === undefined)
+      return origin.folder;
     return undefined;
   }
 

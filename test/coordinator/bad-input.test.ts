@@ -149,6 +149,7 @@ describe("what makes no sense is refused, and nothing changes", () => {
   };
   const resources = (text: string) =>
     change({ needs: { ...change({}).specifications[0]!.needs, resources: JSON.parse(text) } });
+  const folder = (path: string) => change({ needs: { ...change({}).specifications[0]!.needs, folder: path } });
   const extend = (more: object) => ({ v: 1, id: open.id, nonce: open.nonce, offset: 1, inputs: [], ...more });
   const target = (more: object) => ({
     v: 1,
@@ -179,6 +180,10 @@ describe("what makes no sense is refused, and nothing changes", () => {
       "needs.resources",
     ],
     ["a resource that is every object's parent", "task.submit", () => resources('{"__proto__":1}'), "bad_request"],
+    ["a NUL for a program", "task.submit", () => change({ argv: ["echo", "a\0b"] }), "bad_request", "argv"],
+    ["a NUL in a variable", "task.submit", () => change({ env: { A: "\0" } }), "bad_request", "env"],
+    ["a variable with a value in its name", "task.submit", () => change({ env: { "A=B": "" } }), "bad_request", "env"],
+    ["a folder that no system has", "task.submit", () => folder("/tmp\0"), "bad_request", "needs.folder"],
     ["more inputs for what is no array", "task.extend", () => extend({ id: 0 }), "not_found"],
     ["more inputs in another's name", "task.extend", () => extend({ nonce: "0".repeat(32) }), "conflict"],
     ["more inputs behind a gap", "task.extend", () => extend({ offset: MOST }), "gap", "offset"],
@@ -369,14 +374,8 @@ describe("what is the same to a reader is another to the cluster", () => {
     const made = new Map<number, string>();
     for (const text of odd) {
       const submit = async () => {
-        const spec = {
-          ...NOWHERE,
-          key: text,
-          name: text,
-          labels: { [text]: text },
-          argv: [text],
-          env: { [text]: text },
-        };
+        const given = text.includes("\0") ? {} : { argv: [text], env: { [text]: text } };
+        const spec = { ...NOWHERE, key: text, name: text, labels: { [text]: text }, ...given };
         return await cluster.client.command("task.submit", submission(spec, { inputs: [text] }).request);
       };
       const { number, existing } = await submit();
@@ -388,7 +387,8 @@ describe("what is the same to a reader is another to the cluster", () => {
       const { tasks } = await cluster.client.query("task.list", { name: text, labels: { [text]: text }, limit: 100 });
       expect(tasks.map((task) => task.number)).toEqual([number]);
       const { specification } = await cluster.show(number, 0);
-      expect([specification.argv, specification.env, specification.key]).toEqual([[text], { [text]: text }, text]);
+      expect([specification.key, specification.name, specification.labels]).toEqual([text, text, { [text]: text }]);
+      if (!text.includes("\0")) expect([specification.argv, specification.env]).toEqual([[text], { [text]: text }]);
     }
   });
 });

@@ -117,6 +117,18 @@ describe("what becomes of them", () => {
     expect(readdirSync(tasks)).toEqual(["not-ours"]);
   });
 
+  test("a folder that cannot even be looked at is refused in words, and nobody's own is used instead", () => {
+    const pool = poolOf();
+    const circle = join(root, "circle");
+    symlinkSync(circle, circle);
+    for (const path of [`/${"x".repeat(300)}`, "/tmp\0x", circle]) {
+      const needs = { ...plain.needs, folder: path };
+      expect(() => pool.acquire({ ...plain, needs })).toThrow(/cannot be used on this node/);
+      const origin = { machine: "here", folder: path };
+      expect(pool.acquire({ ...plain, origin }).folder.startsWith(tasks)).toBe(true);
+    }
+  });
+
   test("when none can be made it says so", () => {
     const pool = poolOf();
     rmSync(tasks, { recursive: true });

@@ -175,6 +175,11 @@ describe("script", () => {
     expect(outcome.message).toContain("could not be prepared: ENOENT");
   });
 
+  test("what no system takes is its end as well: a NUL in an argument, in a variable", async () => {
+    const nul = [bench.command(["echo", "a\0b"]), bench.command(["true"], { env: { A: "\0" } })];
+    for (const one of nul) expect(await one.done).toMatchObject({ status: "failed", reason: "spawn" });
+  });
+
   test("stopped while its bundle is fetched, it never starts; without a script it says so", async () => {
     const fetched = Promise.withResolvers<string>();
     const executor = scriptExecutor(() => fetched.promise);

@@ -208,9 +208,10 @@ type PlanProblem = Pick<Outcome, "reason" | "message">;
 /** What an executor's plan may fail with: a line that the template cannot take, a script that cannot be had. */
 function planProblem(error: unknown): PlanProblem {
   if (!(error instanceof ClawError)) {
-    // A full disk, a folder that went away: what the system refuses is this attempt's end, not the worker's.
+    // A full disk, a folder that went away, a name that none can have: what the system refuses is this attempt's end, not
+    // the worker's.
     const { code, syscall } = error as NodeJS.ErrnoException;
-    if (code === undefined || syscall === undefined) throw error;
+    if (code === undefined || (syscall === undefined && code !== "ERR_INVALID_ARG_VALUE")) throw error;
     return { reason: "spawn", message: `could not be prepared: ${messageOf(error)}`.slice(0, 4096) };
   }
   const reasons: Partial<Record<ErrorCode, Outcome["reason"]>> = {
