@@ -106,6 +106,12 @@ export class CoordinatorBus {
       const payload = parseMessage(COMMANDS[type as CommandType] as z.ZodType<unknown>, message.data);
       handlers.command(type as CommandType, payload, who, message.data.length, requestOf(message, who));
     });
+    this.#listen(subjects.allNodeQueries(c), (message) => {
+      const { who, rest } = senderOf(message.subject);
+      const type = rest.slice("query.".length);
+      if (type !== "file.chunk") throw new ClawError("unsupported", `a worker may not ask for ${type}`);
+      handlers.query(type, parseMessage(QUERIES[type], message.data), who, requestOf(message, who));
+    });
     this.#listen(subjects.allQueries(c), (message) => {
       const { who, rest } = senderOf(message.subject);
       const type = rest.slice("query.".length);

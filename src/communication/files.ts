@@ -12,9 +12,10 @@ import {
   RetentionPolicy,
   StorageType,
 } from "nats";
-import { ClawError, messageOf } from "../common/errors.ts";
+import { ClawError, messageOf, type WireError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import { parseIsoTime } from "../common/runtime.ts";
+import type { QueryAnswers, QueryRequest } from "./queries.ts";
 import { ensureStream } from "./streams.ts";
 import { subjects } from "./subjects.ts";
 
@@ -134,10 +135,53 @@ export class FileStore {
     return false;
   }
 
-  /** Writes the file with this hash to `path`, whole or not at all. */
+  /** One of its pieces, and how many there are. Throws `not_found`. */
+  async piece(sha256: string, at: number): Promise<Piece> {
+    const chunk = await this.#chunk(sha256, at);
+    if (chunk === undefined) throw missing(sha256);
+    return { bytes: chunk.data, chunks: Number(chunk.headers?.get(CHUNKS)) };
+  }
+
+  async #read(sha256: string): Promise<Uint8Array | undefined> {
+    try {
+      return await whole((at) => this.piece(sha256, at));
+    } catch (error) {
+      if (error instanceof ClawError && error.code === "not_found") return undefined;
+      throw error;
+    }
+  }
+}
+
+interface Piece {
+  bytes: Uint8Array;
+  chunks: number;
+}
+
+function missing(sha256: string): ClawError {
+  return new ClawError("not_found", `the file ${sha256} is not in the cluster's store`);
+}
+
+async function whole(piece: (at: number) => Promise<Piece>): Promise<Uint8Array> {
+  const first = await piece(0);
+  const count = Math.min(first.chunks, Math.ceil(LIMITS.script_bytes / LIMITS.file_chunk_bytes));
+  const parts = [first.bytes];
+  for (let at = 1; at < count; at++) parts.push((await piece(at)).bytes);
+  return Buffer.concat(parts);
+}
+
+/** Files as a worker has them: it may ask the coordinator for them, and the broker for nothing. */
+export class RemoteFiles {
+  readonly #connection: NatsConnection;
+  readonly #subject: string;
+
+  constructor(connection: NatsConnection, cluster: string, node: string) {
+    this.#connection = connection;
+    this.#subject = subjects.nodeQuery(cluster, node, "file.chunk");
+  }
+
+  /** Writes the file with this hash to `path`, whole or not at all. Throws `no_coordinator` when nobody answers. */
   async fetch(sha256: string, path: string): Promise<void> {
-    const bytes = await this.#read(sha256);
-    if (bytes === undefined) throw new ClawError("not_found", `the file ${sha256} is not in the cluster's store`);
+    const bytes = await whole((at) => this.#piece(sha256, at));
     if (hashOf(bytes) !== sha256) throw new ClawError("io", `the file ${sha256} came damaged from the store`);
     const draft = `${path}.${process.pid}.new`;
     try {
@@ -149,19 +193,29 @@ export class FileStore {
     }
   }
 
-  async #read(sha256: string): Promise<Uint8Array | undefined> {
-    const first = await this.#chunk(sha256, 0);
-    if (first === undefined) return undefined;
-    const count = Math.min(
-      Number(first.headers?.get(CHUNKS)),
-      Math.ceil(LIMITS.script_bytes / LIMITS.file_chunk_bytes),
-    );
-    const chunks = [first.data];
-    for (let at = 1; at < count; at++) {
-      const chunk = await this.#chunk(sha256, at);
-      if (chunk === undefined) return undefined;
-      chunks.push(chunk.data);
+  async #piece(sha256: string, at: number): Promise<Piece> {
+    const request: QueryRequest<"file.chunk"> = { sha256, at };
+    const answer = await this.#connection
+      .request(this.#subject, JSON.stringify(request), { timeout: TIMEOUT_MS })
+      .catch((error: unknown) => {
+        throw this.#unanswered(error);
+      });
+    const body = answer.json<({ ok: true } & QueryAnswers["file.chunk"]) | { ok: false; error: WireError }>();
+    if (!body.ok) throw ClawError.fromWire(body.error);
+    return { bytes: Buffer.from(body.data, "base64"), chunks: body.chunks };
+  }
+
+  #unanswered(error: unknown): ClawError {
+    if ((error as { code?: string }).code === "PERMISSIONS_VIOLATION") {
+      return new ClawError(
+        "refused",
+        "this worker's credentials are of an earlier claw: they may not ask for scripts",
+        {
+          hint: "claw credentials export --role worker --out w.creds",
+          cause: error,
+        },
+      );
     }
-    return Buffer.concat(chunks);
+    return new ClawError("no_coordinator", `nobody answers for a script: ${messageOf(error)}`, { cause: error });
   }
 }

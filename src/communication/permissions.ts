@@ -1,6 +1,7 @@
 // What each kind of identity may say and hear (design, sections 7 and 8): exactly its own subjects. What a permission
 // cannot hold is where an answer goes: whoever may ask names that subject freely. So nothing of worth may be open to
-// whoever knows its name (log.ts), nobody is answered outside his inbox (bus.ts), and few may ask the broker anything.
+// whoever knows its name (log.ts, streams.ts), nobody is answered outside his inbox (bus.ts), and who need not ask the
+// broker anything may not: a worker's scripts come from the coordinator.
 
 import type { Permissions } from "./jwt.ts";
 import { subjects } from "./subjects.ts";
@@ -23,7 +24,6 @@ function followStream(stream: string): string[] {
 }
 
 export function permissionsOf(role: Role, cluster: string, id: string): Permissions {
-  const read_files = `$JS.API.DIRECT.GET.${subjects.fileStream(cluster)}.${subjects.allFiles(cluster)}`;
   const inbox = `${inboxPrefix(id)}.>`;
   switch (role) {
     case "coordinator":
@@ -31,7 +31,7 @@ export function permissionsOf(role: Role, cluster: string, id: string): Permissi
     case "worker": {
       const own = `claw.${cluster}.node.${id}`;
       return {
-        pub: { allow: [`${own}.up`, `${own}.out.>`, read_files] },
+        pub: { allow: [`${own}.up`, `${own}.out.>`, subjects.nodeQuery(cluster, id, "file.chunk")] },
         sub: { allow: [`${own}.down`, `${own}.in.>`, inbox] },
       };
     }
@@ -45,7 +45,7 @@ export function permissionsOf(role: Role, cluster: string, id: string): Permissi
             `claw.${cluster}.node.*.in.>`,
             ...followStream(subjects.outputStream(cluster)),
             subjects.allFiles(cluster),
-            read_files,
+            `$JS.API.DIRECT.GET.${subjects.fileStream(cluster)}.${subjects.allFiles(cluster)}`,
           ],
         },
         sub: { allow: [inbox, `claw.${cluster}.event.>`] },

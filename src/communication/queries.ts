@@ -81,6 +81,12 @@ export const QUERIES = {
     index: integer.optional(),
   }),
   "snapshot.list": z.strictObject({ seen }),
+  /** A piece of a script, by its hash: a worker asks for it too. */
+  "file.chunk": z.strictObject({
+    seen,
+    sha256: z.string().regex(/^[0-9a-f]{64}$/),
+    at: integer.max(Math.ceil(LIMITS.script_bytes / LIMITS.file_chunk_bytes)),
+  }),
   /** A piece of a snapshot's stored bytes. */
   "snapshot.chunk": z.strictObject({ seen, id: z.string().max(64), at: integer }),
 } as const;
@@ -132,6 +138,8 @@ export interface QueryAnswers {
   };
   /** Newest first. */
   "snapshot.list": { snapshots: Manifest[] };
+  /** Base64, and how many pieces there are. */
+  "file.chunk": { data: string; chunks: number };
   /** Base64. */
   "snapshot.chunk": { data: string };
 }

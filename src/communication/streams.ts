@@ -2,7 +2,8 @@
 //
 // Streams that must not be lost have a name that only coordinators know. No permission can do it: who may ask the broker
 // anything (a file, the next piece of output) names the subject of the answer, and the broker sends it there with its own
-// power. So `reply: $JS.API.STREAM.DELETE.CLAW_default_LOG`, and an empty answer, deleted the log: tried, by a worker.
+// power. So `reply: $JS.API.STREAM.DELETE.CLAW_default_LOG`, and an empty answer, deleted the log: tried, by a worker that
+// could ask for files. Clients still can, and so know no name but those of output and files.
 
 import type { JetStreamManager, StreamConfig, StreamInfo } from "nats";
 import { ClawError, messageOf } from "../common/errors.ts";

@@ -224,6 +224,7 @@ export class Coordinator implements Service {
     this.#terms = terms;
     this.#desk = new Desk({
       ...{ runtime, view, log, terms, failed: onFailed },
+      files: new FileStore(connection, cluster, config.nats.domain),
       snapshots: () => this.#snapshot_requests,
       status: () => this.#status(),
     });

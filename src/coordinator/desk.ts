@@ -5,6 +5,7 @@ import { ClawError } from "../common/errors.ts";
 import type { ClusterState } from "../common/models.ts";
 import type { Runtime } from "../common/runtime.ts";
 import type { Request } from "../communication/bus.ts";
+import type { FileStore } from "../communication/files.ts";
 import type { QueryAnswers, QueryRequest, QueryType } from "../communication/queries.ts";
 import { Queries } from "../storage/queries.ts";
 import type { View } from "../storage/view.ts";
@@ -20,6 +21,8 @@ export interface DeskOptions {
   view: View;
   log: ReadableLog;
   terms: Terms;
+  /** Scripts. */
+  files: Pick<FileStore, "piece">;
   /** Undefined while it starts. */
   snapshots: () => SnapshotRequests | undefined;
   status: () => ClusterState;
@@ -78,6 +81,9 @@ export class Desk {
         snapshots.query(type, payload, request);
         return;
       }
+      case "file.chunk":
+        this.#giveFile(payload as QueryRequest<"file.chunk">, request);
+        return;
       case "task.wait":
         this.#wait(payload as QueryRequest<"task.wait">, request);
         return;
@@ -94,7 +100,7 @@ export class Desk {
   }
 
   #answer(
-    type: Exclude<QueryType, "task.wait" | "task.results" | "event.list" | `snapshot.${string}`>,
+    type: Exclude<QueryType, "task.wait" | "task.results" | "event.list" | "file.chunk" | `snapshot.${string}`>,
     payload: unknown,
   ): object {
     switch (type) {
@@ -111,6 +117,20 @@ export class Desk {
       case "cluster.status":
         return { status: this.#options.status() } satisfies QueryAnswers["cluster.status"];
     }
+  }
+
+  #giveFile({ sha256, at }: QueryRequest<"file.chunk">, request: Request): void {
+    const { files, failed } = this.#options;
+    files
+      .piece(sha256, at)
+      .then(({ bytes, chunks }) => {
+        const data = Buffer.from(bytes).toString("base64");
+        request.respond({ data, chunks } satisfies QueryAnswers["file.chunk"]);
+      })
+      .catch((error: unknown) => {
+        if (error instanceof ClawError) request.respond(error);
+        else failed(error);
+      });
   }
 
   /** What is read here may be old if another leads by now: the lease says that none does. */

@@ -7,21 +7,29 @@ import { ClawError, messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import type { Logger } from "../common/logging.ts";
 import { type Runtime, sleep } from "../common/runtime.ts";
-import type { FileStore } from "../communication/files.ts";
+import type { RemoteFiles } from "../communication/files.ts";
 
 /** The store may just have taken one away that nobody needed, and be putting it back because somebody does. */
-const TRIES = 5;
+const MISSING_MS = 1_000;
+/** A coordinator that starts again, or hands over: what it assigned is not to fail for that. */
+const SILENT_MS = 60_000;
 const PAUSE_MS = 200;
+
+function patienceOf(error: unknown): number {
+  if (!(error instanceof ClawError)) return 0;
+  if (error.code === "not_found") return MISSING_MS;
+  return ["no_coordinator", "not_leading", "broker"].includes(error.code) ? SILENT_MS : 0;
+}
 
 export class ScriptCache {
   readonly #runtime: Runtime;
   readonly #logger: Logger;
-  readonly #files: Pick<FileStore, "fetch">;
+  readonly #files: Pick<RemoteFiles, "fetch">;
   readonly #folder: string;
   /** Those on their way, by hash. */
   readonly #fetching = new Map<string, Promise<void>>();
 
-  constructor(runtime: Runtime, logger: Logger, files: Pick<FileStore, "fetch">, folder: string) {
+  constructor(runtime: Runtime, logger: Logger, files: Pick<RemoteFiles, "fetch">, folder: string) {
     this.#runtime = runtime;
     this.#logger = logger;
     this.#files = files;
@@ -55,12 +63,13 @@ export class ScriptCache {
   }
 
   async #ask(sha256: string, path: string): Promise<void> {
-    for (let tries = 1; ; tries++) {
+    const begun_ms = this.#runtime.monotonic_ms();
+    for (;;) {
       try {
         await this.#files.fetch(sha256, path);
         return;
       } catch (error) {
-        if (!(error instanceof ClawError) || error.code !== "not_found" || tries === TRIES) throw error;
+        if (this.#runtime.monotonic_ms() - begun_ms >= patienceOf(error)) throw error;
         await sleep(this.#runtime, PAUSE_MS);
       }
     }

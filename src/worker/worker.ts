@@ -13,7 +13,7 @@ import { connectOptions } from "../communication/broker.ts";
 import { WorkerBus } from "../communication/bus.ts";
 import { type NatsConnection, openConnection } from "../communication/connection.ts";
 import { type Credentials, localNodeId, readCredentials } from "../communication/credentials.ts";
-import { FileStore } from "../communication/files.ts";
+import { RemoteFiles } from "../communication/files.ts";
 import { type Lock, ownFolder } from "../communication/lock.ts";
 import { OutputPublisher } from "../communication/output.ts";
 import { Outbox } from "../storage/outbox.ts";
@@ -127,7 +127,7 @@ export class Worker implements Service {
       ...(domain === undefined ? {} : { domain }),
       wait: true,
     }).finally(() => late.cancel());
-    const files = new FileStore(this.#connection, config.cluster, domain);
+    const files = new RemoteFiles(this.#connection, config.cluster, this.#id);
     const bus = new WorkerBus(this.#connection, config.cluster, this.#id, (sender, why) => {
       logger.warn("dropped a message that cannot be read", { sender, why });
     });

@@ -5,15 +5,17 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join as joinPath } from "node:path";
 import type { NatsConnection } from "nats";
+import { ClawError } from "../../src/common/errors.ts";
 import { LIMITS } from "../../src/common/limits.ts";
 import { systemRuntime } from "../../src/common/runtime.ts";
 import { CoordinatorBus } from "../../src/communication/bus.ts";
 import { openConnection } from "../../src/communication/connection.ts";
 import { authenticatorOf, parseCreds, readCredentials } from "../../src/communication/credentials.ts";
-import { FileStore } from "../../src/communication/files.ts";
+import { FileStore, RemoteFiles } from "../../src/communication/files.ts";
 import { type Log, openLog } from "../../src/communication/log.ts";
 import { followOutput, type OutputChunk, OutputPublisher } from "../../src/communication/output.ts";
 import type { Role } from "../../src/communication/permissions.ts";
+import type { QueryRequest } from "../../src/communication/queries.ts";
 import { openStores } from "../../src/communication/stores.ts";
 import { findStream } from "../../src/communication/streams.ts";
 import { subjects } from "../../src/communication/subjects.ts";
@@ -60,6 +62,28 @@ async function join(role: Role): Promise<Peer> {
     }
   })();
   return { id, connection, refusals };
+}
+
+/** A worker asks the coordinator for scripts. */
+function serveFiles(): CoordinatorBus {
+  const files = new FileStore(coordinator, CLUSTER);
+  const never = (): never => {
+    throw new Error("nobody asks for that here");
+  };
+  const bus = new CoordinatorBus(coordinator, CLUSTER, () => undefined);
+  bus.serve({
+    command: never,
+    up: () => undefined,
+    query: (type, payload, _who, request) => {
+      if (type !== "file.chunk") return request.respond(new ClawError("unsupported", "not in this test"));
+      const { sha256, at } = payload as QueryRequest<"file.chunk">;
+      files.piece(sha256, at).then(
+        ({ bytes, chunks }) => request.respond({ data: Buffer.from(bytes).toString("base64"), chunks }),
+        (error: ClawError) => request.respond(error),
+      );
+    },
+  });
+  return bus;
 }
 
 beforeAll(async () => {
@@ -154,7 +178,11 @@ describe("a worker", () => {
       }
       expect(await publishes(worker, `$JS.API.CONSUMER.CREATE.${stream}.name.filter`)).toBe(false);
     }
+    const script = subjects.fileChunk(CLUSTER, "a".repeat(64), 0);
+    expect(await publishes(worker, `$JS.API.DIRECT.GET.${subjects.fileStream(CLUSTER)}.${script}`)).toBe(false);
     expect(await publishes(worker, `$JS.API.DIRECT.GET.${subjects.outputStream(CLUSTER)}`)).toBe(false);
+    expect(await publishes(worker, subjects.nodeQuery(CLUSTER, worker.id, "task.list"))).toBe(false);
+    expect(await publishes(worker, subjects.nodeQuery(CLUSTER, neighbour.id, "file.chunk"))).toBe(false);
     expect(await publishes(worker, subjects.fileChunk(CLUSTER, "a", 0))).toBe(false);
     expect(await publishes(worker, "$JS.API.INFO")).toBe(false);
     expect(await publishes(worker, "$SYS.REQ.SERVER.PING")).toBe(false);
@@ -201,6 +229,13 @@ describe("a client", () => {
 });
 
 describe("what passes through the streams", () => {
+  let bus: CoordinatorBus;
+  beforeAll(async () => {
+    bus = serveFiles();
+    await coordinator.flush();
+  });
+  afterAll(() => bus.stop());
+
   test("a file goes from a client to a worker, once, however often it is sent", async () => {
     const folder = mkdtempSync(joinPath(tmpdir(), "claw-files-"));
     try {
@@ -213,7 +248,7 @@ describe("what passes through the streams", () => {
         );
         expect(new Set(names).size).toBe(1);
         const path = joinPath(folder, names[0]!);
-        await new FileStore(worker.connection, CLUSTER).fetch(names[0]!, path);
+        await new RemoteFiles(worker.connection, CLUSTER, worker.id).fetch(names[0]!, path);
         expect(Buffer.compare(readFileSync(path), file)).toBe(0);
       }
       expect([client.refusals.length, stranger.refusals.length, worker.refusals.length]).toEqual(before);
@@ -230,7 +265,7 @@ describe("what passes through the streams", () => {
     const sha256 = new Bun.CryptoHasher("sha256").update(many).digest("hex");
     await client.connection.jetstream().publish(subjects.fileChunk(CLUSTER, sha256, 2), many.subarray(2 * 128 * 1024));
     const path = joinPath(tmpdir(), `claw-file-${sha256}`);
-    const reader = new FileStore(worker.connection, CLUSTER);
+    const reader = new RemoteFiles(worker.connection, CLUSTER, worker.id);
     const missing = await reader.fetch(sha256, path).catch((error: { code: string }) => error.code);
     expect(missing).toBe("not_found");
     await new FileStore(stranger.connection, CLUSTER).put(many);
@@ -252,7 +287,7 @@ describe("what passes through the streams", () => {
     const path = joinPath(tmpdir(), `claw-file-${sha256}`);
     try {
       expect(await store.remove(sha256, () => true)).toBe(false);
-      await new FileStore(worker.connection, CLUSTER).fetch(sha256, path);
+      await new RemoteFiles(worker.connection, CLUSTER, worker.id).fetch(sha256, path);
       expect(Buffer.compare(readFileSync(path), bytes)).toBe(0);
     } finally {
       rmSync(path, { force: true });
@@ -280,7 +315,9 @@ describe("what passes through the streams", () => {
     const squatted = "f".repeat(64);
     await client.connection.jetstream().publish(subjects.fileChunk(CLUSTER, squatted, 0), "evil");
     const path = joinPath(tmpdir(), `claw-file-${squatted}`);
-    const error = await new FileStore(worker.connection, CLUSTER).fetch(squatted, path).catch((e: Error) => e.message);
+    const error = await new RemoteFiles(worker.connection, CLUSTER, worker.id)
+      .fetch(squatted, path)
+      .catch((e: Error) => e.message);
     expect(error).toContain("damaged");
   });
 
@@ -321,11 +358,7 @@ describe("an answer that is sent elsewhere", () => {
     expect(log_subject).toMatch(new RegExp(`^claw\\.${CLUSTER}\\.log\\.[0-9a-f]{32}$`));
     for (const reply of [`claw.${CLUSTER}.log`, `claw.${CLUSTER}.log.x`, subjects.logStream(CLUSTER)]) {
       client.connection.publish(`$JS.API.STREAM.INFO.${output}`, "", { reply });
-      worker.connection.publish(
-        `$JS.API.DIRECT.GET.${subjects.fileStream(CLUSTER)}.${subjects.fileChunk(CLUSTER, "f".repeat(64), 0)}`,
-        "",
-        { reply },
-      );
+      worker.connection.publish(subjects.output(CLUSTER, worker.id, 1, 2, 3), "x", { reply });
     }
     await settled(client);
     await settled(worker);
@@ -366,7 +399,9 @@ describe("an answer that is sent elsewhere", () => {
       for (const api of ["PURGE", "DELETE"]) {
         const reply = `$JS.API.STREAM.${api}.${name}`;
         const read = `$JS.API.DIRECT.GET.${subjects.fileStream(CLUSTER)}.${nowhere}`;
-        worker.connection.publish(read, "", { reply });
+        client.connection.publish(read, "", { reply });
+        // An acknowledgement says something, and so asks for nothing.
+        worker.connection.publish(subjects.output(CLUSTER, worker.id, 1, 2, 3), "x", { reply });
         client.connection.publish(`$JS.API.CONSUMER.MSG.NEXT.${output}.nothing`, '{"no_wait":true}', { reply });
       }
     }
