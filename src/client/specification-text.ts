@@ -1,10 +1,9 @@
 // A specification for people: what was asked for and is not as it is anyway, a line each.
 
 import { type Needs, type Specification, TYPE_PRESETS } from "../common/models.ts";
-import { formatDuration, formatSize, plural } from "../common/units.ts";
+import { formatDuration } from "../common/units.ts";
 import { conditionText } from "../core/conditions.ts";
-
-const MIB = 1024 * 1024;
+import { SAY } from "../core/fit.ts";
 
 /** The words that are run. */
 export function wordsOf({ argv, script, needs }: Specification): string {
@@ -48,9 +47,9 @@ function pairsText(pairs: Readonly<Record<string, string | number>> | undefined)
 function needsText(needs: Needs, type: Specification["type"]): string {
   const { cpu_millis, memory_mib, gpus, resources, tags, where, prefer, spread, exclusive, strategy } = needs;
   const parts: string[] = [];
-  if (cpu_millis !== TYPE_PRESETS[type].cpu_millis) parts.push(plural(cpu_millis / 1000, "cpu"));
-  if (memory_mib > 0) parts.push(`${formatSize(memory_mib * MIB)} of memory`);
-  if (gpus > 0) parts.push(plural(gpus, "gpu"));
+  if (cpu_millis !== TYPE_PRESETS[type].cpu_millis) parts.push(SAY.cpu(cpu_millis));
+  if (memory_mib > 0) parts.push(SAY.memory(memory_mib));
+  if (gpus > 0) parts.push(SAY.gpus(gpus));
   if (resources !== undefined) parts.push(pairsText(resources));
   for (const tag of tags ?? []) parts.push(`tag ${tag}`);
   for (const one of where ?? []) parts.push(conditionText(one));

@@ -47,16 +47,7 @@ describe("claw show", () => {
     expect(lines.get("command")).toBe("train --fast");
     expect(lines.get("type")).toBe("compute");
     expect(lines.get("priority")).toBe("high");
-    const wanted = [
-      "2 cpus",
-      "1G of memory",
-      "1 gpu",
-      "r=3",
-      "tag t",
-      "zone=eu",
-      "spread by rack",
-      "a node for itself",
-    ];
+    const wanted = ["2 cpu", "1G of memory", "1 gpu", "r=3", "tag t", "zone=eu", "spread by rack", "a node for itself"];
     expect(lines.get("needs")).toBe([...wanted, "strategy pack", "node nowhere", "folder /tmp"].join(", "));
     expect(lines.get("labels")).toBe("job=a");
     expect(lines.get("env")).toBe("TOKEN");
