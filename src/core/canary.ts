@@ -18,7 +18,8 @@ export type Canary =
   | "capacity_ignored"
   | "follower_folds_wrong"
   | "rival_welcomed"
-  | "error_ignored";
+  | "error_ignored"
+  | "deafness_ignored";
 
 export function planted(name: Canary): boolean {
   return typeof CLAW_CANARY === "string" && CLAW_CANARY === name;

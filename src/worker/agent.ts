@@ -377,7 +377,7 @@ export class Agent {
   #listen(now: AgentNow): void {
     this.#heard_ms ??= now.monotonic_ms;
     const patience = Math.min(DEAF_PATIENCE, 2 ** this.#deaf) * DEAF_INTERVALS * this.#heartbeat_ms;
-    if (now.monotonic_ms - this.#heard_ms < patience) return;
+    if (now.monotonic_ms - this.#heard_ms < patience || planted("deafness_ignored")) return;
     this.#heard_ms = now.monotonic_ms;
     this.#deaf += 1;
     this.#world.deaf(this.#deaf);

@@ -70,6 +70,7 @@ const FOUND: Record<Canary, RegExp> = {
   refused_unconfirmed: /left the outbox before it was logged/,
   capacity_ignored: /is over its capacity/,
   follower_folds_wrong: /gives another state here/,
+  deafness_ignored: /does not finish/,
   error_ignored: /is given work, and is (in error|error)/,
   rival_welcomed: /is alive as \w+, and \w+ was welcomed/,
 };
