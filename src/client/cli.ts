@@ -261,6 +261,7 @@ function runCommands(program: Command, on: On): void {
 }
 
 const RUN_NOTES = `
+The task's standard input is empty: give it files, arguments, or lines with --each.
 Ctrl-C cancels what was submitted and waits for its end; a second one leaves it alone. A terminal that closes, SIGTERM,
 or a reader that goes away (claw run … | head) only end this command: the work goes on, and a last line says its id.
 Exit code: the task's own; 128+n for a signal, 124 when its --timeout ended it, 125 when claw itself failed; with --each

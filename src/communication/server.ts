@@ -130,6 +130,7 @@ export class NatsServerChild implements Service {
     for (let tries = 1; ; tries += 1) {
       const last = this.#files.lastPort(wanted) ?? wanted;
       this.#port = freePort(host, last) || freePort(host, wanted) || freePort(host, 0);
+      if (this.#port === 0) throw cannotListen(host);
       try {
         await this.#launch("starting");
         break;
@@ -329,6 +330,13 @@ export class NatsServerChild implements Service {
 
 function lives(child: Bun.Subprocess): boolean {
   return child.exitCode === null && child.signalCode === null;
+}
+
+function cannotListen(host: string): ClawError {
+  return new ClawError("bad_config", `nats-server cannot listen on ${host}: this machine has no such address`, {
+    hint: "listen (--listen) is one of its own: 127.0.0.1, 0.0.0.0 for all, or what `ip addr` shows",
+    field: "listen",
+  });
 }
 
 function stopped(): ClawError {

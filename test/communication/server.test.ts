@@ -148,6 +148,13 @@ describe("a server of claw's own", () => {
     }
   });
 
+  test("an address that this machine does not have is refused by its setting, before a server is started", async () => {
+    // For documentation: nobody has it.
+    const error = await failureOf(bench({ host: "192.0.2.1" }).server.start());
+    expect([error.code, error.field]).toEqual(["bad_config", "listen"]);
+    expect(error.message).toContain("cannot listen on 192.0.2.1");
+  });
+
   test("one that cannot start says why, and leaves neither child nor lock", async () => {
     const opened = bench();
     writeFileSync(join(opened.folder, "jetstream"), "a file where a folder should be");
