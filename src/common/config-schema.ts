@@ -139,6 +139,13 @@ const WorkerFile = z.strictObject({
     .array(z.enum(EXECUTORS))
     .min(1)
     .prefault([...EXECUTORS]),
+  skills: z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      folders: z.array(text).max(32).prefault([]),
+      openclaw: text.optional(),
+    })
+    .prefault({}),
   output: z.strictObject({ task_size: size(0).prefault("64M") }).prefault({}),
   stop: z.strictObject({ grace: duration(0, DAY_MS).prefault("5s") }).prefault({}),
   limits: z.boolean().default(true),

@@ -273,6 +273,7 @@ const EVENT_TYPES = [
   "node.maintenance",
   "node.error",
   "node.cordoned",
+  "node.skills", // it has found others than before
   "node.resumed",
   "node.configured", // what people set over what its worker says
   "node.removed",

@@ -76,6 +76,13 @@ export const LIMITS = {
   tree_end_ms: 30_000, // after SIGKILL: then the processes that cannot be ended are named
   tree_candidates: 256, // younger processes that are looked at one by one instead of listing all
   folder_pool: 256, // empty working folders kept for the next task
+  // Skills
+  skill_file_bytes: 256_000, // as OpenClaw has it
+  source_skills: 200, // of one folder, as OpenClaw has it
+  source_folders: 5_000, // looked into for skills
+  node_skills: 300,
+  skill_requirements: 16, // of each kind
+  skill_text_chars: 160, // of a description, or of what is missing
   // Settings
   config_file_bytes: 64 * KiB, // the documented examples have 2; looking for names that stand twice is quadratic
   config_problems: 100, // named at once

@@ -70,6 +70,9 @@ const Spread = z.strictObject({
 export const LIMIT_KINDS = ["memory", "cpu", "pids"] as const;
 export type LimitKind = (typeof LIMIT_KINDS)[number];
 
+export const SKILL_NAME = /^[a-z0-9][a-z0-9_-]{0,63}$/;
+const skillName = z.string().regex(SKILL_NAME, "is no skill's name");
+
 /** What a task needs of a node. Absent means none; `node` is an id or a name. */
 export const Needs = z.strictObject({
   cpu_millis: count.max(10_000_000),
@@ -77,6 +80,8 @@ export const Needs = z.strictObject({
   gpus: count.max(1024),
   resources: z.record(z.string().min(1).max(64), count.max(2 ** 31)).optional(),
   tags: z.array(label).max(LIMITS.label_count).optional(),
+  /** OpenClaw's, that have to be usable on the node, with everything that they need. */
+  skills: z.array(skillName).max(LIMITS.label_count).optional(),
   /** Each has to hold. */
   where: z.array(Condition).max(LIMITS.label_count).optional(),
   /** Better where more of these hold: what `best_fit` and `affinity` go by. */
@@ -246,6 +251,23 @@ export const Capacity = z.strictObject({
   resources: z.record(z.string().min(1).max(64), count),
 });
 export type Capacity = z.infer<typeof Capacity>;
+
+const skillText = z.string().max(LIMITS.skill_text_chars);
+
+/** A skill that a node has found, with what it lacks to be used there. */
+export const Skill = z.strictObject({
+  name: skillName,
+  description: skillText,
+  /** The kind of folder that it stands in, as OpenClaw names them; `config` for one that worker.yaml names. */
+  source: z.string().max(64),
+  /** Of its SKILL.md: whether two nodes have the same one. */
+  hash: z.string().regex(/^[0-9a-f]{16}$/),
+  /** Absent: nothing. */
+  missing: z.array(skillText).min(1).max(LIMITS.skill_requirements).optional(),
+  /** Other skills that it needs. */
+  requires: z.array(skillName).min(1).max(LIMITS.skill_requirements).optional(),
+});
+export type Skill = z.infer<typeof Skill>;
 
 /** What a worker says of itself when it registers. */
 export const NodeInfo = z.strictObject({

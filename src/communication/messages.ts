@@ -4,7 +4,7 @@
 
 import { z } from "zod";
 import { LIMITS } from "../common/limits.ts";
-import { Capacity, NodeInfo, Outcome, Specification, TERMINAL_STATUSES } from "../common/models.ts";
+import { Capacity, NodeInfo, Outcome, Skill, Specification, TERMINAL_STATUSES } from "../common/models.ts";
 import { NodeSettings, PlacementChange } from "../common/settings.ts";
 import type { Manifest } from "../common/snapshot.ts";
 
@@ -15,6 +15,7 @@ const attempt = z.int().min(1).max(1_000_000);
 const incarnation = z.string().regex(/^[0-9a-f]{16}$/);
 const taskId = z.int().min(0).max(0xffff_ffff);
 const nonce = z.string().regex(/^[0-9a-f]{32}$/);
+const skillsHash = z.string().regex(/^[0-9a-f]{16}$/);
 /** `to` is excluded, so an empty run, or one that goes backwards, is nobody's. */
 const BACKWARD = "a run ends before it begins";
 
@@ -93,6 +94,14 @@ const NodeHeartbeat = z.strictObject({
   d: integer.max(100).optional(),
 });
 
+/** What the node has found, whenever that changes; told until `node.control {kind: "skills"}` names its hash. */
+const SkillUpdate = z.strictObject({
+  type: z.literal("skill.update"),
+  incarnation,
+  hash: skillsHash,
+  skills: z.array(Skill).max(LIMITS.node_skills),
+});
+
 const NodeShutdown = z.strictObject({
   type: z.literal("node.shutdown"),
   incarnation,
@@ -154,6 +163,7 @@ export const UpMessage = z.discriminatedUnion("type", [
   NodeRegister,
   NodeHeartbeat,
   NodeShutdown,
+  SkillUpdate,
   NodeHeld,
   TaskStart,
   TaskProgress,
@@ -202,9 +212,13 @@ const NodeControl = z.strictObject({
       heartbeat_ms: integer,
       /** What was set over the capacity that it said. */
       capacity: Capacity.optional(),
+      /** Of the skills that it told before. */
+      skills: skillsHash.optional(),
     }),
     /** It counts as one of this capacity from now on. */
     z.strictObject({ kind: z.literal("capacity"), capacity: Capacity }),
+    /** The skills with this hash are in the log. */
+    z.strictObject({ kind: z.literal("skills"), hash: skillsHash }),
     z.strictObject({
       kind: z.literal("refuse"),
       code: z.string(),

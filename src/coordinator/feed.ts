@@ -118,6 +118,7 @@ export class EventFeed {
       case "registered":
       case "node":
       case "cordoned":
+      case "skills":
       case "resumed":
       case "configured":
       case "removed":
@@ -225,9 +226,9 @@ function clusterEvent(event: Extract<Event, { t: "cluster" | "term" }>): Told {
   return { type: "leader.elected", name: event.leader, epoch: event.epoch };
 }
 
-function nodeEvent(
-  event: Extract<Event, { t: "registered" | "node" | "cordoned" | "resumed" | "configured" | "removed" }>,
-): Told {
+type NodeEvents = "registered" | "node" | "cordoned" | "skills" | "resumed" | "configured" | "removed";
+
+function nodeEvent(event: Extract<Event, { t: NodeEvents }>): Told {
   const { node } = event;
   switch (event.t) {
     case "registered":
@@ -238,6 +239,8 @@ function nodeEvent(
       const drain = event.drain_at === undefined ? {} : { drain_at: isoTime(event.drain_at) };
       return { type: "node.cordoned", node, reason: event.reason, by: event.by, ...drain };
     }
+    case "skills":
+      return { type: "node.skills", node, count: event.skills.length };
     case "resumed":
       return { type: "node.resumed", node };
     case "configured":

@@ -402,6 +402,9 @@ export class Leader {
       case "node.shutdown":
         this.#liveness.goodbye(id, message, at);
         return;
+      case "skill.update":
+        this.#liveness.skills(id, message, at);
+        return;
       case "node.held":
         this.#liveness.reconcile(id, message);
         return;

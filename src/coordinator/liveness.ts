@@ -129,6 +129,13 @@ export class Liveness {
     this.#host.send(node, { type: "node.control", incarnation, action });
   }
 
+  /** What a node has found, unless it is known: told again until this answers. */
+  skills(id: string, { incarnation, hash, skills }: Of<"skill.update">, at: number): void {
+    const known = this.#host.state.nodes.get(id)?.skills;
+    if (known?.hash !== hash) this.#host.add({ t: "skills", node: id, hash, skills, at });
+    this.#host.afterwards(() => this.#control(id, incarnation, { kind: "skills", hash }));
+  }
+
   heartbeat(id: string, message: Of<"node.heartbeat">, now: Now, at: number): void {
     const { state, contacts } = this.#host;
     const node = state.nodes.get(id);
@@ -190,7 +197,8 @@ export class Liveness {
       // The log may have taken so long that another one stands by now.
       if (!this.isCurrent(id, incarnation)) return;
       const { capacity } = node?.settings === undefined ? {} : node.info;
-      const set = capacity === undefined ? {} : { capacity };
+      const skills = state.nodes.get(id)?.skills?.hash;
+      const set = { ...(capacity === undefined ? {} : { capacity }), ...(skills === undefined ? {} : { skills }) };
       this.#control(id, incarnation, { kind: "welcome", cluster_id: state.cluster_id, heartbeat_ms, ...set });
     });
     this.#host.stopAgain(id);

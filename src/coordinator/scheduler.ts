@@ -94,6 +94,7 @@ export class Scheduler {
     return [...this.#state.nodes.values()].map((node) => ({
       id: node.id,
       info: node.info,
+      skills: node.skills,
       open: (node.status === "online" || sick(node)) && node.cordon === undefined && reachable(node),
       used: node.used,
       held: node.held.count,

@@ -37,6 +37,7 @@ export function apply(state: State, event: Event, touched: Touched): void {
     case "registered":
     case "node":
     case "cordoned":
+    case "skills":
     case "resumed":
     case "configured":
     case "removed":
@@ -110,7 +111,7 @@ function nodeOf(state: State, id: string): Node {
 
 function applyNode(
   state: State,
-  event: EventOf<"registered" | "node" | "cordoned" | "resumed" | "configured" | "removed">,
+  event: EventOf<"registered" | "node" | "cordoned" | "skills" | "resumed" | "configured" | "removed">,
   touched: Touched,
 ): void {
   touched.nodes.add(event.node);
@@ -131,6 +132,9 @@ function applyNode(
       node.cordon = { reason, by, at, ...more };
       return;
     }
+    case "skills":
+      node.skills = { hash: event.hash, list: event.skills };
+      return;
     case "resumed":
       node.cordon = undefined;
       return;
@@ -241,6 +245,7 @@ function applyRegistered(state: State, event: EventOf<"registered">): void {
       registered_at: event.at,
       offline_at: undefined,
       cordon: undefined,
+      skills: undefined,
       completed: 0,
       failed: 0,
       used: emptyUsed(),

@@ -4,6 +4,7 @@
 import type { EndReason, NodeInfo, NodeStatus, Outcome, Specification, TaskCounts } from "../common/models.ts";
 import type { NodeSettings, PlacementChange } from "../common/settings.ts";
 import type { Segment } from "./segments.ts";
+import type { NodeSkills } from "./skills.ts";
 import type { Cordon, Node, State, Submission } from "./state.ts";
 
 export interface SubmissionRow {
@@ -70,6 +71,7 @@ export interface NodeRow {
   registered_at: number;
   offline_at?: number;
   cordon?: Cordon;
+  skills?: NodeSkills;
   completed: number;
   failed: number;
 }
@@ -148,10 +150,10 @@ function submissionRow(submission: Submission, now: number): SubmissionRow {
 
 function nodeRow(node: Node): NodeRow {
   const { id, incarnation, declared: info, settings, status, reason, registered_at } = node;
-  const { offline_at, cordon, completed, failed } = node;
+  const { offline_at, cordon, skills, completed, failed } = node;
   const since = { ...(offline_at === undefined ? {} : { offline_at }), ...(cordon === undefined ? {} : { cordon }) };
-  const set = settings === undefined ? {} : { settings };
-  return { id, incarnation, info, ...set, status, reason, registered_at, ...since, completed, failed };
+  const more = { ...(settings === undefined ? {} : { settings }), ...(skills === undefined ? {} : { skills }) };
+  return { id, incarnation, info, ...more, status, reason, registered_at, ...since, completed, failed };
 }
 
 function metaRow(state: State): MetaRow {

@@ -8,6 +8,7 @@ import { planted } from "./canary.ts";
 import type { Event, EventRun, StopReason } from "./event.ts";
 import { formatTaskId } from "./ids.ts";
 import { isReady, piecesOf, type Segment } from "./segments.ts";
+import { requirePossible } from "./skills.ts";
 import type { Policy, State, Submission } from "./state.ts";
 import { overdue } from "./verdict.ts";
 
@@ -131,7 +132,7 @@ function separate(state: State, command: Submit, by: string, now: number): Event
   for (const [position, ids] of ids_of) {
     const spec = command.specifications[position];
     if (spec === undefined) continue;
-    checkSpecification(spec);
+    checkSpecification(state, spec);
     const number = state.next_number + events.length;
     const { nonce } = command;
     events.push({ t: "submitted", number, nonce, by, at: now, spec, array: false, ids, count: ids.length });
@@ -145,7 +146,7 @@ function array(state: State, command: Submit, by: string, now: number): Event {
   if (wanted === undefined || spec === undefined || command.specifications.length !== 1) {
     throw new ClawError("bad_request", "an array has one specification", { field: "specifications" });
   }
-  checkSpecification(spec);
+  checkSpecification(state, spec);
   const { inputs } = wanted;
   checkInputs(inputs ?? []);
   if (inputs !== undefined && wanted.count !== undefined && wanted.count !== inputs.length) {
@@ -170,7 +171,7 @@ function array(state: State, command: Submit, by: string, now: number): Event {
   };
 }
 
-function checkSpecification(spec: Specification): void {
+function checkSpecification(state: State, spec: Specification): void {
   const size = Buffer.byteLength(JSON.stringify(spec));
   if (size > LIMITS.specification_bytes) {
     throw new ClawError("too_large", `the specification has ${size} bytes, at most ${LIMITS.specification_bytes}`);
@@ -187,6 +188,7 @@ function checkSpecification(spec: Specification): void {
     throw new ClawError("bad_request", "no command", { field: "argv" });
   }
   checkSystemTexts(spec);
+  if (spec.needs.skills !== undefined) requirePossible(state.nodes.values(), spec.needs.skills);
 }
 
 /** What a system is to be given: it takes no NUL, and a variable's name ends at its first `=`. */

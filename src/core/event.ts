@@ -2,7 +2,7 @@
 // nobody anything. A run is [submission, from, to, attempt], `to` excluded; times are wall milliseconds.
 
 import { z } from "zod";
-import { END_REASONS, NODE_STATUSES, NodeInfo, Outcome, Specification } from "../common/models.ts";
+import { END_REASONS, NODE_STATUSES, NodeInfo, Outcome, Skill, Specification } from "../common/models.ts";
 import { NodeSettings, PlacementChange } from "../common/settings.ts";
 import { Fold } from "./fold.ts";
 
@@ -71,6 +71,8 @@ export const Event = z.discriminatedUnion("t", [
     shutdown: z.boolean().optional(),
     at: integer,
   }),
+  /** What a node has found, in place of what it told before. */
+  z.strictObject({ t: z.literal("skills"), node: z.string(), hash: z.string(), skills: z.array(Skill), at: integer }),
   z.strictObject({ t: z.literal("resumed"), node: z.string(), at: integer }),
   /** What people set over what its worker says of it: all of it, in place of what was set before. */
   z.strictObject({ t: z.literal("configured"), node: z.string(), settings: NodeSettings, by: z.string(), at: integer }),

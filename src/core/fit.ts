@@ -5,11 +5,13 @@ import { LIMITS } from "../common/limits.ts";
 import type { Capacity, LimitKind, Needs, NodeInfo } from "../common/models.ts";
 import { plural } from "../common/units.ts";
 import { attributeOf, conditionText, holds } from "./conditions.ts";
+import { type NodeSkills, skillObstacle, usableSkills } from "./skills.ts";
 import type { Used } from "./state.ts";
 
 export interface NodeLoad {
   id: string;
   info: NodeInfo;
+  skills?: NodeSkills | undefined;
   /** Accepts new work: online and not cordoned. */
   open: boolean;
   /** Why it is not, for people; with `cordoned`, because somebody wants it so. */
@@ -25,13 +27,17 @@ export interface NodeLoad {
 }
 
 /** What a node lacks for such a task as it is now, were it idle. */
-export function lacks(needs: Needs, node: Pick<NodeLoad, "id" | "info">): string[] {
+export function lacks(needs: Needs, node: Pick<NodeLoad, "id" | "info" | "skills">): string[] {
   const { info } = node;
   const found: string[] = [];
   if (needs.node !== undefined && needs.node !== node.id && needs.node !== info.name) return [`is not ${needs.node}`];
   if (!info.executors.includes(needs.executor)) found.push(`does not run ${needs.executor} tasks`);
   const tags = (needs.tags ?? []).filter((name) => !info.tags.includes(name));
   if (tags.length > 0) found.push(`lacks the tag${tags.length > 1 ? "s" : ""} ${tags.join(", ")}`);
+  for (const name of needs.skills ?? []) {
+    const why = skillObstacle(node.skills, name);
+    if (why !== undefined) found.push(why);
+  }
   for (const condition of needs.where ?? []) {
     if (holds(info, condition)) continue;
     const value = attributeOf(info, condition.attribute);
@@ -51,13 +57,14 @@ export function lacks(needs: Needs, node: Pick<NodeLoad, "id" | "info">): string
 }
 
 /** `lacks` without the words: asked for every lane and node in every turn. */
-export function suits(needs: Needs, node: Pick<NodeLoad, "id" | "info">): boolean {
+export function suits(needs: Needs, node: Pick<NodeLoad, "id" | "info" | "skills">): boolean {
   const { info } = node;
   const { capacity } = info;
   if (needs.cpu_millis > capacity.cpu_millis || needs.memory_mib > capacity.memory_mib) return false;
   if (needs.gpus > capacity.gpus || !info.executors.includes(needs.executor)) return false;
   if (needs.node !== undefined && needs.node !== node.id && needs.node !== info.name) return false;
   if (needs.tags?.some((name) => !info.tags.includes(name)) === true) return false;
+  if (needs.skills?.every((name) => usableSkills(node.skills).has(name)) === false) return false;
   if (needs.where?.some((condition) => !holds(info, condition)) === true) return false;
   if (needs.spread !== undefined && placeOf(node, needs.spread.by) === undefined) return false;
   if (needs.enforce === true && limitsMissing(needs, info).length > 0) return false;

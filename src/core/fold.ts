@@ -199,7 +199,9 @@ function nodeHash(node: Node): number {
     .text(status)
     .text(reason)
     .number(registered_at);
-  return mixer.number(offline_at).constant(cordon).number(completed).number(failed).end();
+  mixer.number(offline_at).constant(cordon).number(completed).number(failed);
+  // Logs from before there were skills have to give what they gave.
+  return (node.skills === undefined ? mixer : mixer.constant(node.skills)).end();
 }
 
 /** Takes a batch's changes into the state's sum, and says what came of them. */

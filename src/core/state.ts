@@ -18,6 +18,7 @@ import type { Held } from "./held.ts";
 import { formatTaskId } from "./ids.ts";
 import { Ready } from "./ready.ts";
 import type { Segment } from "./segments.ts";
+import type { NodeSkills } from "./skills.ts";
 
 /** What follows the end of an attempt: few different ones, shared by all submissions that say the same. */
 export interface Policy {
@@ -93,6 +94,8 @@ export interface Node {
   offline_at: number | undefined;
   /** Somebody took it out of service. */
   cordon: Cordon | undefined;
+  /** Undefined until it told for the first time. */
+  skills: NodeSkills | undefined;
   completed: number;
   failed: number;
   /** What its attempts need, running or prefetched. */

@@ -3,6 +3,7 @@
 import type { Needs } from "../common/models.ts";
 import { attributeOf, conditionText, holds } from "./conditions.ts";
 import { distance, lacks, limitsMissing, type NodeLoad, SAY, taken } from "./fit.ts";
+import { usableSkills } from "./skills.ts";
 
 export interface Why {
   summary: string;
@@ -35,6 +36,10 @@ function requirementsOf(needs: Needs): Requirement[] {
   for (const tag of tags) {
     const remedy = `a worker with tags: [${tag}] in its worker.yaml`;
     found.push({ text: `the tag ${tag}`, has: ({ info }) => info.tags.includes(tag), remedy });
+  }
+  for (const skill of needs.skills ?? []) {
+    const remedy = `a node on which the skill ${skill} can be used: claw skills show ${skill}`;
+    found.push({ text: `the skill ${skill}`, has: ({ skills }) => usableSkills(skills).has(skill), remedy });
   }
   for (const condition of where) {
     const remedy = `a worker of which ${conditionText(condition)} is true: attributes in its worker.yaml`;

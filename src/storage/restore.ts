@@ -59,6 +59,7 @@ function restoreNodes(database: Database, state: State): void {
       info: withSettings(row.info, row.settings),
       offline_at: row.offline_at,
       cordon: row.cordon,
+      skills: row.skills,
       used: emptyUsed(),
       held: new Held(),
     });

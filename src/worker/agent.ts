@@ -7,6 +7,7 @@ import type { DownMessage, Run, UpMessage } from "../communication/messages.ts";
 import { planted } from "../core/canary.ts";
 import { fits, freeOf } from "../core/fit.ts";
 import { uncovered } from "../core/runs.ts";
+import type { NodeSkills } from "../core/skills.ts";
 import { addUse, emptyUsed } from "../core/state.ts";
 import { Holding } from "./holding.ts";
 import type { Load } from "./metrics.ts";
@@ -60,6 +61,8 @@ const TELL_START_MS = 100;
 /** A task that found no room for so long goes back: another node may be idle. */
 const GIVE_BACK_MS = 500;
 const REGISTER_AGAIN_MS = 500;
+/** An answer about skills that does not come within this time was lost. */
+const SKILLS_AGAIN_MS = 2_000;
 /** Heartbeats without a ping after which it takes itself for deaf; longer each time, since it may be that nobody leads. */
 const DEAF_INTERVALS = 3.5;
 const DEAF_PATIENCE = 16;
@@ -85,6 +88,10 @@ export class Agent {
   #registered_ms = Number.NEGATIVE_INFINITY;
   /** A registration was sent and not answered: nobody may have heard it. */
   #unanswered = false;
+  /** What was found, and the hash of what the cluster has of it. */
+  #skills: NodeSkills | undefined;
+  #skills_known: string | undefined;
+  #skills_told_ms = Number.NEGATIVE_INFINITY;
   #heartbeat_ms = 10_000;
   #beat_ms = Number.NEGATIVE_INFINITY;
   /** Whether the next heartbeat tells of memory; otherwise of the disk. */
@@ -211,6 +218,8 @@ export class Agent {
         this.#unanswered = false;
         this.#cluster_id = action.cluster_id;
         this.#heartbeat_ms = action.heartbeat_ms;
+        this.#skills_known = action.skills;
+        this.#skills_told_ms = Number.NEGATIVE_INFINITY;
         this.#beat_ms = Number.NEGATIVE_INFINITY;
         this.#reporter.resendAll(now.monotonic_ms);
         // Starts are told once and may have been lost with the connection.
@@ -222,6 +231,9 @@ export class Agent {
       case "refuse":
         this.#mode = "refused";
         this.#world.refused(action.code, action.message);
+        return;
+      case "skills":
+        this.#skills_known = action.hash;
         return;
       case "shutdown":
         if (this.#mode === "welcome") this.#world.shutdown(action.message);
@@ -358,6 +370,22 @@ export class Agent {
     this.settle(now);
   }
 
+  /** What this machine's skills are now; the cluster is told when that is news to it. */
+  found(skills: NodeSkills, now: AgentNow): void {
+    if (this.#skills?.hash !== skills.hash) this.#skills_told_ms = Number.NEGATIVE_INFINITY;
+    this.#skills = skills;
+    if (this.#mode === "welcome") this.#tellSkills(now);
+  }
+
+  #tellSkills(now: AgentNow): void {
+    const skills = this.#skills;
+    if (skills === undefined || skills.hash === this.#skills_known) return;
+    if (now.monotonic_ms - this.#skills_told_ms < SKILLS_AGAIN_MS) return;
+    this.#skills_told_ms = now.monotonic_ms;
+    const { incarnation } = this.#options;
+    this.#world.send({ type: "skill.update", incarnation, hash: skills.hash, skills: [...skills.list] });
+  }
+
   /** Several times a second while something runs or waits; returns the time until it wants to be called again. */
   tick(now: AgentNow, load: Load): number {
     const may = this.#mode === "registering" || this.#mode === "welcome";
@@ -366,6 +394,7 @@ export class Agent {
     if (this.#mode === "welcome") {
       this.#giveBackOld(now);
       this.#tellStarts(now);
+      this.#tellSkills(now);
       this.#heartbeat(now, load);
       this.#reporter.resendOld(now.monotonic_ms);
     }

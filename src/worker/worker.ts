@@ -27,6 +27,7 @@ import { noteLife, placeOf } from "./lives.ts";
 import { type Load, LoadMeter } from "./metrics.ts";
 import type { Job } from "./queue.ts";
 import { ScriptCache } from "./scripts.ts";
+import { SkillWatch } from "./skills/watch.ts";
 import { sweepEarlierLives } from "./tree.ts";
 
 export interface WorkerOptions {
@@ -63,6 +64,7 @@ export class Worker implements Service {
   #outbox: Outbox | undefined;
   #agent: Agent | undefined;
   #launcher: Launcher | undefined;
+  #skills: SkillWatch | undefined;
   #timer: Timer | undefined;
   /** When the timer fires. */
   #tick_ms = 0;
@@ -162,6 +164,7 @@ export class Worker implements Service {
   }
 
   #listen(bus: WorkerBus): void {
+    this.#watchSkills();
     bus.listen((message) => this.#guard(() => this.#down(message)));
   }
 
@@ -222,6 +225,16 @@ export class Worker implements Service {
       .finally(() => {
         this.#checking = false;
       });
+  }
+
+  #watchSkills(): void {
+    const { runtime, config, logger } = this.#options;
+    const { enabled, folders, openclaw } = config.skills;
+    if (!enabled) return;
+    this.#skills = new SkillWatch({
+      ...{ runtime, logger, folders, openclaw },
+      changed: (skills) => this.#guard(() => this.#agent?.found(skills, this.#now())),
+    });
   }
 
   #down(message: Parameters<Agent["down"]>[0]): void {
@@ -360,6 +373,7 @@ export class Worker implements Service {
     }
     this.#stopped = true;
     this.#timer?.cancel();
+    this.#skills?.stop();
     this.#bus?.stop();
     const connection = this.#connection;
     if (connection !== undefined && !connection.isClosed()) {

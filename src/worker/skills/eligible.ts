@@ -1,0 +1,47 @@
+// Whether a skill can be used on this machine, by OpenClaw's rules (its docs/tools/skills.md and src/shared/config-eval.ts),
+// and what it lacks otherwise.
+
+import type { Environment } from "../../common/paths.ts";
+import type { SkillFile } from "./file.ts";
+import { valueAt } from "./openclaw.ts";
+
+export interface Machine {
+  platform: string;
+  env: Environment;
+  /** openclaw.json. */
+  settings: Record<string, unknown>;
+  has(program: string): boolean;
+}
+
+/** Settings that count as true while nobody has set them. */
+const DEFAULTS: Readonly<Record<string, unknown>> = { "browser.enabled": true };
+
+/** What keeps it from being used, each in a few words; empty when nothing does. */
+export function missingFor(skill: SkillFile, source: string, machine: Machine): string[] {
+  const { platform, env, settings } = machine;
+  const entry = valueAt(settings, "skills.entries") as Record<string, unknown> | undefined;
+  const own = entry !== undefined && Object.hasOwn(entry, skill.key) ? entry[skill.key] : undefined;
+  if (valueAt(own, "enabled") === false) return ["enabled in openclaw.json"];
+  const allowed = valueAt(settings, "skills.allowBundled");
+  if (source === "openclaw-bundled" && Array.isArray(allowed) && !allowed.includes(skill.key)) {
+    return ["a place in skills.allowBundled"];
+  }
+  if (skill.os.length > 0 && !skill.os.includes(platform)) return [`os ${skill.os.join(" or ")}`];
+  if (skill.always) return [];
+  const set = (name: string): boolean =>
+    truthy(env[name]) ||
+    truthy(valueAt(own, `env.${name}`)) ||
+    (name === skill.primary_env && truthy(valueAt(own, "apiKey")));
+  const missing = skill.bins.filter((bin) => !machine.has(bin)).map((bin) => `bin ${bin}`);
+  if (skill.any_bins.length > 0 && !skill.any_bins.some((bin) => machine.has(bin))) {
+    missing.push(`one of the bins ${skill.any_bins.join(", ")}`);
+  }
+  missing.push(...skill.env.filter((name) => !set(name)).map((name) => `env ${name}`));
+  const config = (path: string): unknown => valueAt(settings, path) ?? DEFAULTS[path];
+  missing.push(...skill.config.filter((path) => !truthy(config(path))).map((path) => `config ${path}`));
+  return missing;
+}
+
+function truthy(value: unknown): boolean {
+  return value !== undefined && value !== null && value !== false && value !== "" && value !== 0;
+}

@@ -1,0 +1,90 @@
+// OpenClaw's folders and settings on this machine, found without asking OpenClaw: its own command takes seconds, and answers
+// for another machine where a remote Gateway is configured.
+
+import { existsSync, readFileSync, realpathSync } from "node:fs";
+import { homedir } from "node:os";
+import { dirname, isAbsolute, join, resolve } from "node:path";
+import type { Environment } from "../../common/paths.ts";
+
+/** A folder with skills, by the name that OpenClaw prints for its kind. */
+export interface SkillSource {
+  source: string;
+  folder: string;
+}
+
+export interface OpenClaw {
+  /** openclaw.json; empty where there is none, or none that can be read. */
+  settings: Record<string, unknown>;
+  /** Highest precedence first. */
+  sources: SkillSource[];
+}
+
+export interface Places {
+  env: Environment;
+  home: string;
+  /** OpenClaw's state folder, where it is not found by itself. */
+  state_dir?: string | undefined;
+}
+
+/** Folders need not exist. */
+export function findOpenClaw({ env, home = homedir(), state_dir }: Places): OpenClaw {
+  const profile = env["OPENCLAW_PROFILE"];
+  const usual = join(home, profile === undefined || profile === "" ? ".openclaw" : `.openclaw-${profile}`);
+  const state = state_dir ?? env["OPENCLAW_STATE_DIR"] ?? usual;
+  const settings = readSettings(env["OPENCLAW_CONFIG_PATH"] ?? join(state, "openclaw.json"));
+  const wanted = valueAt(settings, "agents.defaults.workspace");
+  const workspace = typeof wanted === "string" ? expanded(wanted, home) : join(state, "workspace");
+  const extra = valueAt(settings, "skills.load.extraDirs");
+  const bundled = bundledFolder(env["PATH"]);
+  const sources: SkillSource[] = [
+    { source: "openclaw-workspace", folder: join(workspace, "skills") },
+    { source: "agents-skills-project", folder: join(workspace, ".agents", "skills") },
+    ...(state === usual ? [{ source: "agents-skills-personal", folder: join(home, ".agents", "skills") }] : []),
+    { source: "openclaw-managed", folder: join(state, "skills") },
+    ...(bundled === undefined ? [] : [{ source: "openclaw-bundled", folder: bundled }]),
+    ...(Array.isArray(extra) ? extra : [])
+      .filter((one): one is string => typeof one === "string")
+      .map((folder) => ({ source: "openclaw-extra", folder: expanded(folder, home) })),
+    { source: "openclaw-extra", folder: join(state, "plugin-skills") },
+  ];
+  return { settings, sources };
+}
+
+function readSettings(path: string): Record<string, unknown> {
+  try {
+    const value: unknown = Bun.JSON5.parse(readFileSync(path, "utf8"));
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+  } catch {
+    return {};
+  }
+}
+
+function expanded(path: string, home: string): string {
+  const full = path === "~" || path.startsWith("~/") ? join(home, path.slice(1)) : path;
+  return isAbsolute(full) ? full : resolve(home, full);
+}
+
+/** `skills` in the package that the program on the PATH belongs to. */
+function bundledFolder(path: string | undefined): string | undefined {
+  const program = Bun.which("openclaw", path === undefined ? {} : { PATH: path });
+  if (program === null) return undefined;
+  try {
+    for (let folder = dirname(realpathSync(program)); folder !== dirname(folder); folder = dirname(folder)) {
+      const skills = join(folder, "skills");
+      if (existsSync(join(folder, "package.json")) && existsSync(skills)) return skills;
+    }
+  } catch {
+    // A link that leads nowhere is no program.
+  }
+  return undefined;
+}
+
+/** `a.b.c` in nested settings. */
+export function valueAt(settings: unknown, path: string): unknown {
+  let value = settings;
+  for (const part of path.split(".")) {
+    if (typeof value !== "object" || value === null || !Object.hasOwn(value, part)) return undefined;
+    value = (value as Record<string, unknown>)[part];
+  }
+  return value;
+}
