@@ -164,7 +164,8 @@ export class Cluster {
     this.#made += 1;
     const name = `worker-${this.#made}`;
     const paths = resolvePaths({ CLAW_HOME: folder ?? join(this.home, name) });
-    const flags = { name, metrics: false, ...this.#options.worker, ...settings };
+    // What this machine has of OpenClaw is nobody's business here.
+    const flags = { name, metrics: false, "skills.enabled": false, ...this.#options.worker, ...settings };
     const { config } = loadConfig("worker", { paths, env: {}, flags });
     const worker = new Worker({
       runtime: systemRuntime,

@@ -352,6 +352,7 @@ function clusterCommands(program: Command, on: On, state: State): void {
     async (io, client, _words, options) => (await import("./commands/cluster.ts")).statusCommand(io, client, options),
   );
   eventsCommand(program, on);
+  skillsCommands(program, on, state);
   const credentials = noted(program.command("credentials"), state).description("credentials for other machines");
   credentials.addHelpText("before", EXAMPLES["credentials"] ?? "");
   const exporting = targetOptions(credentials.command("export"))
@@ -362,6 +363,26 @@ function clusterCommands(program: Command, on: On, state: State): void {
     .addHelpText("before", EXAMPLES["credentials"] ?? "");
   on(exporting, async (io, client, _words, options) =>
     (await import("./commands/cluster.ts")).exportCommand(io, client, options),
+  );
+}
+
+function skillsCommands(program: Command, on: On, state: State): void {
+  const skills = noted(program.command("skills"), state).description("OpenClaw's skills on the nodes");
+  skills.addHelpText("before", EXAMPLES["skills"] ?? "");
+  const ls = targetOptions(skills.command("ls", { isDefault: true }))
+    .description("list them (what `claw skills` does)")
+    .addHelpText("before", EXAMPLES["skills"] ?? "")
+    .option("--json", "a JSON array")
+    .option("--quiet", "names only");
+  on(colorOption(ls), async (io, client, _words, options) =>
+    (await import("./commands/skills.ts")).skillsCommand(io, client, options),
+  );
+  const show = targetOptions(skills.command("show <skills...>"))
+    .description("where a skill can be used, and what it lacks elsewhere")
+    .addHelpText("before", EXAMPLES["skills"] ?? "")
+    .option("--json", "JSON");
+  on(show, async (io, client, words, options) =>
+    (await import("./commands/skills.ts")).showSkillsCommand(io, client, words, options),
   );
 }
 

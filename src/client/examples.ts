@@ -65,6 +65,10 @@ export const EXAMPLES: Record<string, string> = {
   claw nodes resume gpu-1
   claw nodes shutdown gpu-1 --deadline 10m       it ends by itself; start its worker to have it back
 `),
+  skills: text(`  claw skills
+  claw skills show weather
+  claw run --skill weather -- ./forecast.sh        on a node where the skill can be used
+`),
   events: text(`  claw events -f
   claw events --type task.failed,task.retried,node
   claw events task_35f0              what happened to one task, or to an array

@@ -71,6 +71,7 @@ export function taskOptions(command: Command): Command {
     .option("--memory <size>", "memory that it needs: 512M, 2G")
     .option("--gpu <count>", "graphics processors")
     .option("--resource <name=count>", "something a node counts, as its worker.yaml names it", collect)
+    .option("--skill <skill>", "only where this skill of OpenClaw's can be used", collect)
     .option("--tag <tag>", "only on nodes with this tag", collect)
     .option("--where <condition>", "only where an attribute is so: zone=eu, zone!=eu, 'zone in eu,us', zone", collect)
     .option("--prefer <condition>", "rather where an attribute is so", collect)

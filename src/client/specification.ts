@@ -32,6 +32,7 @@ export interface TaskOptions extends LifeOptions {
   gpu?: string;
   resource?: string[];
   tag?: string[];
+  skill?: string[];
   where?: string[];
   prefer?: string[];
   spread?: string;
@@ -96,6 +97,7 @@ export async function specificationOf(
 
 const OPTIONS: Readonly<Record<string, string>> = {
   tags: "--tag",
+  skills: "--skill",
   resources: "--resource",
   folder: "--cwd",
   node: "--node",
@@ -119,6 +121,7 @@ function checked(given: Specification): Specification {
 /** What it asks of the node beside room. */
 function whereOf({
   tag,
+  skill,
   where,
   prefer,
   spread,
@@ -132,6 +135,7 @@ function whereOf({
     given?.map((text) => parseCondition(option, text));
   return {
     ...optional("tags", tag),
+    ...optional("skills", skill),
     ...optional("where", conditions("--where", where)),
     ...optional("prefer", conditions("--prefer", prefer)),
     ...optional("spread", spread === undefined ? undefined : { by: spread }),

@@ -249,6 +249,24 @@ export function clusterDocument({ started_at, waiting, ...status }: ClusterState
   return { ...status, started_at: isoTime(started_at), waiting: groups };
 }
 
+export const SkillDocument = z.strictObject({
+  name: z.string(),
+  description: z.string(),
+  nodes: z.array(
+    z.strictObject({
+      node: z.string(),
+      node_name: z.string(),
+      node_status: z.enum(NODE_STATUSES),
+      usable: z.boolean().describe("on that node, with every skill that it needs"),
+      reason: z.string().optional().describe("why it is not"),
+      missing: z.array(z.string()).optional(),
+      requires: z.array(z.string()).optional(),
+      source: z.string(),
+      hash: z.string(),
+    }),
+  ),
+});
+
 const EVENT_TYPES = [
   "cluster.created",
   "cluster.configured", // how tasks are placed was changed

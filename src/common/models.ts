@@ -269,6 +269,26 @@ export const Skill = z.strictObject({
 });
 export type Skill = z.infer<typeof Skill>;
 
+/** A skill of the cluster: the nodes that have it, and whether it can be used there. */
+export interface SkillView {
+  name: string;
+  /** As the first of its nodes has it. */
+  description: string;
+  nodes: {
+    node: string;
+    node_name: string;
+    node_status: NodeStatus;
+    /** On that node, with everything that it needs. */
+    usable: boolean;
+    /** Why it is not, in words. */
+    reason?: string;
+    missing?: string[];
+    requires?: string[];
+    source: string;
+    hash: string;
+  }[];
+}
+
 /** What a worker says of itself when it registers. */
 export const NodeInfo = z.strictObject({
   name: z.string().min(1).max(LIMITS.name_chars),

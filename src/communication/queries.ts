@@ -10,6 +10,7 @@ import {
   type Outcome,
   type PlanView,
   PRIORITIES,
+  type SkillView,
   Specification,
   TASK_STATUSES,
   type TaskCounts,
@@ -65,6 +66,13 @@ export const QUERIES = {
   "task.plan": z.strictObject({ seen, specification: Specification }),
   /** With `node`, an id, that one alone, with what it refused. */
   "node.list": z.strictObject({ seen, node: z.string().max(64).optional() }),
+  /** Skills by their names, behind `after`; or the one that is named. */
+  "skill.list": z.strictObject({
+    seen,
+    name: z.string().max(64).optional(),
+    after: z.string().max(64).optional(),
+    limit: integer.min(1).max(LIMITS.list_rows),
+  }),
   "cluster.status": z.strictObject({ seen }),
   /** What happened, behind `after` (an event's id, or a list's cursor), or the newest `tail`; waits for at least one. */
   "event.list": z.strictObject({
@@ -127,6 +135,8 @@ export interface QueryAnswers {
   };
   "task.plan": { plan: PlanView };
   "node.list": { nodes: NodeView[] };
+  /** `more`: there are others behind the last one. */
+  "skill.list": { skills: SkillView[]; more: boolean };
   "cluster.status": { status: ClusterState };
   "event.list": {
     events: EventDocument[];

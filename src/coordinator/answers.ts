@@ -28,6 +28,7 @@ import {
   type Wanted,
 } from "../storage/queries.ts";
 import type { Leader } from "./leader.ts";
+import { listSkills } from "./registry.ts";
 import { planFor, waitingOf } from "./waiting.ts";
 
 export class Answers {
@@ -163,6 +164,12 @@ export class Answers {
     const leader = this.#leader();
     if (leader === undefined) throw new ClawError("not_leading", "this coordinator is not leading");
     return { plan: planFor(leader, specification) };
+  }
+
+  skills(request: QueryRequest<"skill.list">): QueryAnswers["skill.list"] {
+    const leader = this.#leader();
+    if (leader === undefined) throw new ClawError("not_leading", "this coordinator is not leading");
+    return listSkills(leader.state, request);
   }
 
   nodes(request: QueryRequest<"node.list">): QueryAnswers["node.list"] {

@@ -114,6 +114,8 @@ export class Desk {
         return this.#answers.plan(payload as QueryRequest<"task.plan">);
       case "node.list":
         return this.#answers.nodes(payload as QueryRequest<"node.list">);
+      case "skill.list":
+        return this.#answers.skills(payload as QueryRequest<"skill.list">);
       case "cluster.status":
         return { status: this.#options.status() } satisfies QueryAnswers["cluster.status"];
     }

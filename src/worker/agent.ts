@@ -13,6 +13,7 @@ import { Holding } from "./holding.ts";
 import type { Load } from "./metrics.ts";
 import { firstJob, type Job, type QueuedRun, queuedRun, runOf } from "./queue.ts";
 import { Reporter, type ReportStore } from "./reporter.ts";
+import { SkillTeller } from "./skills/teller.ts";
 
 export interface AgentWorld {
   send(message: UpMessage): void;
@@ -61,8 +62,6 @@ const TELL_START_MS = 100;
 /** A task that found no room for so long goes back: another node may be idle. */
 const GIVE_BACK_MS = 500;
 const REGISTER_AGAIN_MS = 500;
-/** An answer about skills that does not come within this time was lost. */
-const SKILLS_AGAIN_MS = 2_000;
 /** Heartbeats without a ping after which it takes itself for deaf; longer each time, since it may be that nobody leads. */
 const DEAF_INTERVALS = 3.5;
 const DEAF_PATIENCE = 16;
@@ -88,10 +87,7 @@ export class Agent {
   #registered_ms = Number.NEGATIVE_INFINITY;
   /** A registration was sent and not answered: nobody may have heard it. */
   #unanswered = false;
-  /** What was found, and the hash of what the cluster has of it. */
-  #skills: NodeSkills | undefined;
-  #skills_known: string | undefined;
-  #skills_told_ms = Number.NEGATIVE_INFINITY;
+  readonly #skills: SkillTeller;
   #heartbeat_ms = 10_000;
   #beat_ms = Number.NEGATIVE_INFINITY;
   /** Whether the next heartbeat tells of memory; otherwise of the disk. */
@@ -109,6 +105,10 @@ export class Agent {
     this.#options = options;
     this.#cluster_id = options.cluster_id;
     this.#capacity = options.info.capacity;
+    this.#skills = new SkillTeller((skills) => {
+      const { hash, list } = skills;
+      world.send({ type: "skill.update", incarnation: options.incarnation, hash, skills: [...list] });
+    });
     this.#reporter = new Reporter(store, options.incarnation, (message) => {
       if (this.#mode === "welcome" || this.#mode === "leaving") world.send(message);
     });
@@ -218,8 +218,7 @@ export class Agent {
         this.#unanswered = false;
         this.#cluster_id = action.cluster_id;
         this.#heartbeat_ms = action.heartbeat_ms;
-        this.#skills_known = action.skills;
-        this.#skills_told_ms = Number.NEGATIVE_INFINITY;
+        this.#skills.known(action.skills);
         this.#beat_ms = Number.NEGATIVE_INFINITY;
         this.#reporter.resendAll(now.monotonic_ms);
         // Starts are told once and may have been lost with the connection.
@@ -233,7 +232,7 @@ export class Agent {
         this.#world.refused(action.code, action.message);
         return;
       case "skills":
-        this.#skills_known = action.hash;
+        this.#skills.known(action.hash);
         return;
       case "shutdown":
         if (this.#mode === "welcome") this.#world.shutdown(action.message);
@@ -372,18 +371,8 @@ export class Agent {
 
   /** What this machine's skills are now; the cluster is told when that is news to it. */
   found(skills: NodeSkills, now: AgentNow): void {
-    if (this.#skills?.hash !== skills.hash) this.#skills_told_ms = Number.NEGATIVE_INFINITY;
-    this.#skills = skills;
-    if (this.#mode === "welcome") this.#tellSkills(now);
-  }
-
-  #tellSkills(now: AgentNow): void {
-    const skills = this.#skills;
-    if (skills === undefined || skills.hash === this.#skills_known) return;
-    if (now.monotonic_ms - this.#skills_told_ms < SKILLS_AGAIN_MS) return;
-    this.#skills_told_ms = now.monotonic_ms;
-    const { incarnation } = this.#options;
-    this.#world.send({ type: "skill.update", incarnation, hash: skills.hash, skills: [...skills.list] });
+    this.#skills.found(skills);
+    if (this.#mode === "welcome") this.#skills.tell(now.monotonic_ms);
   }
 
   /** Several times a second while something runs or waits; returns the time until it wants to be called again. */
@@ -394,7 +383,7 @@ export class Agent {
     if (this.#mode === "welcome") {
       this.#giveBackOld(now);
       this.#tellStarts(now);
-      this.#tellSkills(now);
+      this.#skills.tell(now.monotonic_ms);
       this.#heartbeat(now, load);
       this.#reporter.resendOld(now.monotonic_ms);
     }

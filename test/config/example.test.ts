@@ -12,7 +12,16 @@ const ROOT = join(import.meta.dir, "../..");
 /** Settings that have no default: what stands in the example is an example. */
 const WITHOUT_DEFAULT = {
   coordinator: ["nats.url", "nats.creds", "nats.domain", "nats.server", "heartbeat.lost_after"],
-  worker: ["name", "nats.url", "nats.creds", "nats.domain", "resources.cpus", "resources.memory", "resources.gpus"],
+  worker: [
+    "name",
+    "nats.url",
+    "nats.creds",
+    "nats.domain",
+    "resources.cpus",
+    "resources.memory",
+    "resources.gpus",
+    "skills.openclaw",
+  ],
 };
 
 function get(tree: unknown, path: string): unknown {

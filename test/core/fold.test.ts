@@ -27,6 +27,7 @@ function example(change: (state: State, touched: Touched) => void = () => undefi
   fold.commit(
     [],
     { t: "cordoned", node: "n1", reason: "test", by: "client", at: AT },
+    { t: "skills", node: "n1", hash: "00112233445566ff", skills: [], at: AT },
     { t: "node", node: "n1", status: "offline", reason: "silent", at: AT },
     { t: "configured", node: "n1", settings: { gpus: 1 }, by: "client", at: AT },
     { t: "placement", placement: { strategy: "pack" }, by: "client", at: AT },

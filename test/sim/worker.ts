@@ -3,6 +3,7 @@
 import { ClawError } from "../../src/common/errors.ts";
 import type { NodeInfo, Outcome } from "../../src/common/models.ts";
 import type { DownMessage, UpMessage } from "../../src/communication/messages.ts";
+import type { NodeSkills } from "../../src/core/skills.ts";
 import type { State } from "../../src/core/state.ts";
 import { Outbox, type ReportRow } from "../../src/storage/outbox.ts";
 import { Agent, keyOf } from "../../src/worker/agent.ts";
@@ -79,6 +80,9 @@ function attemptsIn(body: string): string[] {
   return keys;
 }
 
+/** Ticks from one change of skills to the next. */
+const SKILLS_CHANGE = 37;
+
 export class SimWorker {
   readonly id: string;
   readonly #world: World;
@@ -96,6 +100,9 @@ export class SimWorker {
   #incarnation = "";
   /** Its disk takes nothing. */
   full = false;
+  /** Its machine's: they outlive its lives, and change now and then. */
+  #skills: NodeSkills | undefined;
+  #ticks = 0;
   /** What is sent to it is lost, until it does something about it. */
   #deaf = false;
 
@@ -153,6 +160,7 @@ export class SimWorker {
         earlier: noteLife(outbox, this.#path, this.#incarnation),
         cluster_id: outbox.get("cluster_id"),
       });
+      if (this.#skills !== undefined) this.#agent.found(this.#skills, this.#world.now());
       this.#agent.connected(this.#world.now());
     });
     this.#tick(life);
@@ -187,12 +195,21 @@ export class SimWorker {
   #tick(life: number): void {
     if (life !== this.#life) return;
     let next_ms = 500;
+    this.#ticks += 1;
     this.#guard(() => {
+      if (this.#ticks % SKILLS_CHANGE === 0 && !this.#world.peaceful) this.#find();
       next_ms = this.#agent?.tick(this.#world.now(), {}) ?? next_ms;
       if (this.#world.chance.once(4)) this.#agent?.troubled(this.full ? "no room left" : undefined, this.#world.now());
     });
     if (life === this.#life && this.#world.leaveNow()) this.#leave();
     this.#world.clock.after(next_ms, () => this.#tick(life));
+  }
+
+  #find(): void {
+    const hash = this.#ticks.toString(16).padStart(16, "0");
+    const skill = { name: `skill-${this.#ticks % 3}`, description: "", source: "config", hash };
+    this.#skills = { hash, list: [skill] };
+    this.#agent?.found(this.#skills, this.#world.now());
   }
 
   /** A clean stop, as systemd asks for: what runs is ended, goodbye is said, and the next life begins a moment later. */
@@ -249,8 +266,9 @@ export class SimWorker {
     return this.#agent?.unacknowledged ?? 0;
   }
 
-  /** Whether what it holds is what the log says that it holds. */
+  /** Whether what it holds is what the log says that it holds, and so what it has found. */
   agreesWith({ nodes }: State): boolean {
+    if (this.#skills?.hash !== nodes.get(this.id)?.skills?.hash) return false;
     const { count = 0, hash = "" } = nodes.get(this.id)?.held ?? {};
     return this.#told?.count === count && this.#told.hash === hash;
   }

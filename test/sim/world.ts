@@ -256,6 +256,11 @@ export class World {
     });
   }
 
+  /** The faults are over, and nothing new begins. */
+  get peaceful(): boolean {
+    return this.#peace;
+  }
+
   #everythingOver(): boolean {
     const { leader } = this;
     if (this.#open > 0 || leader === undefined) return false;

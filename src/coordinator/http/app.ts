@@ -14,6 +14,7 @@ import { clusterRoutes } from "./cluster.ts";
 import { logRoutes } from "./logs.ts";
 import { nodeRoutes } from "./nodes.ts";
 import { refuse } from "./refuse.ts";
+import { skillRoutes } from "./skills.ts";
 import type { Streams } from "./streams.ts";
 import { taskRoutes } from "./tasks.ts";
 
@@ -43,6 +44,7 @@ export function httpApp(source: HttpSource, token: string, host: string, streams
   healthRoutes(app, source);
   clusterRoutes(app, source, streams);
   nodeRoutes(app, source);
+  skillRoutes(app, source);
   taskRoutes(app, source);
   logRoutes(app, source, streams);
   describeApi(app);

@@ -1,0 +1,122 @@
+// SKILL.md as OpenClaw reads it: what counts, what is ignored, and what is no skill.
+
+import { describe, expect, test } from "bun:test";
+import { LIMITS } from "../../../src/common/limits.ts";
+import { type Machine, missingFor } from "../../../src/worker/skills/eligible.ts";
+import { parseSkill, type SkillFile } from "../../../src/worker/skills/file.ts";
+
+function read(front: string, folder = "folder"): SkillFile {
+  const found = parseSkill(folder, `---\n${front}\n---\n# Body\n`);
+  if ("problem" in found) throw new Error(found.problem);
+  return found;
+}
+
+const problem = (text: string): unknown => parseSkill("folder", text);
+
+describe("the front matter", () => {
+  test("gives name and description; the folder's name where there is none", () => {
+    expect(read("name: weather\ndescription: Tells\n  the weather.")).toMatchObject({
+      name: "weather",
+      description: "Tells the weather.",
+    });
+    expect(read("description: x", "by-folder").name).toBe("by-folder");
+    expect(read(`description: ${"x".repeat(500)}`).description.length).toBe(LIMITS.skill_text_chars);
+  });
+
+  test("says what is needed, as YAML below `metadata:`, as JSON5 on its line, or as a text of JSON5", () => {
+    const wanted = {
+      bins: ["ffmpeg"],
+      any_bins: ["a", "b"],
+      env: ["KEY"],
+      config: ["browser.enabled"],
+      os: ["darwin"],
+    };
+    const json = `{ "openclaw": { "os": ["darwin"], "requires": { "bins": ["ffmpeg"], "anyBins": ["a", "b"], "env": ["KEY"], "config": ["browser.enabled"] } } }`;
+    for (const metadata of [
+      "metadata:\n  openclaw:\n    os: [darwin]\n    requires:\n      bins: [ffmpeg]\n      anyBins: [a, b]\n      env: [KEY]\n      config: [browser.enabled]",
+      `metadata: ${json}`,
+      `metadata: '${json}'`,
+      `metadata: ${json.replace('"openclaw"', "openclaw")}`,
+      `metadata:\n  ${json}`,
+      `metadata: ${json.replaceAll(", ", ",\n  ")}`,
+    ]) {
+      expect([metadata, read(`description: x\n${metadata}`)]).toEqual([metadata, expect.objectContaining(wanted)]);
+    }
+    const old = "metadata:\n  clawdbot:\n    always: true\n    skillKey: other\n    primaryEnv: TOKEN";
+    expect(read(`description: x\n${old}`)).toMatchObject({ always: true, key: "other", primary_env: "TOKEN" });
+  });
+
+  test("of flow YAML with bare words on the line of `metadata:` nothing counts, as OpenClaw drops it", () => {
+    expect(read("description: x\nmetadata: { openclaw: { requires: { bins: [ffmpeg] } } }").bins).toEqual([]);
+  });
+
+  test("may name other skills under claw's own key, and nowhere else", () => {
+    const front =
+      "description: x\nrequires: [nothing]\nmetadata:\n  claw:\n    requires:\n      skills: [web, Not A Name]";
+    expect(read(front).skills).toEqual(["web"]);
+  });
+
+  test("that is none, has no description, or is no YAML, makes no skill, and says why", () => {
+    for (const [text, why] of [
+      ["# only a body", "no front matter"],
+      ["---\nname: x\n---\n", "no description"],
+      ["---\ndescription: ''\n---\n", "no description"],
+      ["---\ndescription: [x]\n---\n", "no description"],
+      ["---\ndescription: x\nname: '../x'\n---\n", "is no name"],
+      ["---\na: b: c\n---\n", "no YAML"],
+      ["---\n- list\n---\n", "no description"],
+      ["", "no front matter"],
+    ] as const) {
+      expect([text, problem(text)]).toEqual([text, { problem: expect.stringContaining(why) }]);
+    }
+    const bomb = `---\na: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b,*b,*b,*b,*b,*b]\ndescription: x\n---\n`;
+    expect(problem(bomb)).toEqual({ problem: expect.stringContaining("no YAML") });
+  });
+});
+
+describe("eligible", () => {
+  const base = read("description: x", "s");
+  const machine = (given: Partial<Machine> = {}): Machine => ({
+    ...{ platform: "linux", env: {}, settings: {}, has: (bin) => bin === "there" },
+    ...given,
+  });
+  const lacks = (skill: Partial<SkillFile>, given?: Partial<Machine>, source = "openclaw-managed"): string[] =>
+    missingFor({ ...base, ...skill }, source, machine(given));
+
+  test("where every program is there, and one of those of which one will do", () => {
+    expect(lacks({ bins: ["there"], any_bins: ["gone", "there"] })).toEqual([]);
+    expect(lacks({ bins: ["there", "gone"] })).toEqual(["bin gone"]);
+    expect(lacks({ any_bins: ["gone", "away"] })).toEqual(["one of the bins gone, away"]);
+  });
+
+  test("where variables are set, by the environment, for the skill, or as its key", () => {
+    const own = { skills: { entries: { s: { env: { A: "1" }, apiKey: "k" } } } };
+    expect(lacks({ env: ["A"] })).toEqual(["env A"]);
+    expect(lacks({ env: ["A"] }, { env: { A: "1" } })).toEqual([]);
+    expect(lacks({ env: ["A"] }, { settings: own })).toEqual([]);
+    expect(lacks({ env: ["B"], primary_env: "B" }, { settings: own })).toEqual([]);
+    expect(lacks({ env: ["C"], primary_env: "B" }, { settings: own })).toEqual(["env C"]);
+  });
+
+  test("where settings are true, or would be unless somebody said otherwise", () => {
+    expect(lacks({ config: ["browser.enabled"] })).toEqual([]);
+    expect(lacks({ config: ["browser.enabled"] }, { settings: { browser: { enabled: false } } })).toEqual([
+      "config browser.enabled",
+    ]);
+    expect(lacks({ config: ["x.y"] }, { settings: { x: { y: 1 } } })).toEqual([]);
+  });
+
+  test("never on another system, though it is always; else `always` is enough", () => {
+    expect(lacks({ os: ["darwin", "win32"], always: true })).toEqual(["os darwin or win32"]);
+    expect(lacks({ always: true, bins: ["gone"] })).toEqual([]);
+  });
+
+  test("never where it is switched off, or bundled and not allowed", () => {
+    expect(lacks({}, { settings: { skills: { entries: { s: { enabled: false } } } } })).toEqual([
+      "enabled in openclaw.json",
+    ]);
+    const settings = { skills: { allowBundled: ["other"] } };
+    expect(lacks({}, { settings }, "openclaw-bundled")).toEqual(["a place in skills.allowBundled"]);
+    expect(lacks({}, { settings })).toEqual([]);
+  });
+});
