@@ -4,6 +4,7 @@
 import { z } from "zod";
 import { LIMITS } from "./limits.ts";
 import type { NodeSettings, PlacementChange } from "./settings.ts";
+import { skillName } from "./skills.ts";
 
 const count = z.int().min(0);
 const millis = z
@@ -69,9 +70,6 @@ const Spread = z.strictObject({
 /** What a node can hold its tasks to: their memory, their share of the processors, their number of processes. */
 export const LIMIT_KINDS = ["memory", "cpu", "pids"] as const;
 export type LimitKind = (typeof LIMIT_KINDS)[number];
-
-export const SKILL_NAME = /^[a-z0-9][a-z0-9_-]{0,63}$/;
-const skillName = z.string().regex(SKILL_NAME, "is no skill's name");
 
 /** What a task needs of a node. Absent means none; `node` is an id or a name. */
 export const Needs = z.strictObject({
@@ -251,43 +249,6 @@ export const Capacity = z.strictObject({
   resources: z.record(z.string().min(1).max(64), count),
 });
 export type Capacity = z.infer<typeof Capacity>;
-
-const skillText = z.string().max(LIMITS.skill_text_chars);
-
-/** A skill that a node has found, with what it lacks to be used there. */
-export const Skill = z.strictObject({
-  name: skillName,
-  description: skillText,
-  /** The kind of folder that it stands in, as OpenClaw names them; `config` for one that worker.yaml names. */
-  source: z.string().max(64),
-  /** Of its SKILL.md: whether two nodes have the same one. */
-  hash: z.string().regex(/^[0-9a-f]{16}$/),
-  /** Absent: nothing. */
-  missing: z.array(skillText).min(1).max(LIMITS.skill_requirements).optional(),
-  /** Other skills that it needs. */
-  requires: z.array(skillName).min(1).max(LIMITS.skill_requirements).optional(),
-});
-export type Skill = z.infer<typeof Skill>;
-
-/** A skill of the cluster: the nodes that have it, and whether it can be used there. */
-export interface SkillView {
-  name: string;
-  /** As the first of its nodes has it. */
-  description: string;
-  nodes: {
-    node: string;
-    node_name: string;
-    node_status: NodeStatus;
-    /** On that node, with everything that it needs. */
-    usable: boolean;
-    /** Why it is not, in words. */
-    reason?: string;
-    missing?: string[];
-    requires?: string[];
-    source: string;
-    hash: string;
-  }[];
-}
 
 /** What a worker says of itself when it registers. */
 export const NodeInfo = z.strictObject({

@@ -4,8 +4,9 @@
 
 import { z } from "zod";
 import { LIMITS } from "../common/limits.ts";
-import { Capacity, NodeInfo, Outcome, Skill, Specification, TERMINAL_STATUSES } from "../common/models.ts";
+import { Capacity, NodeInfo, Outcome, Specification, TERMINAL_STATUSES } from "../common/models.ts";
 import { NodeSettings, PlacementChange } from "../common/settings.ts";
+import { Skill } from "../common/skills.ts";
 import type { Manifest } from "../common/snapshot.ts";
 
 const WIRE_VERSION = 1;

@@ -10,12 +10,12 @@ import {
   type Outcome,
   type PlanView,
   PRIORITIES,
-  type SkillView,
   Specification,
   TASK_STATUSES,
   type TaskCounts,
   type TaskView,
 } from "../common/models.ts";
+import type { SkillView } from "../common/skills.ts";
 import type { Manifest } from "../common/snapshot.ts";
 
 const integer = z.int().min(0);

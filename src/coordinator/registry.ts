@@ -1,7 +1,7 @@
 // The cluster's skills: every node's, by name.
 
 import { LIMITS } from "../common/limits.ts";
-import type { SkillView } from "../common/models.ts";
+import type { SkillView } from "../common/skills.ts";
 import type { QueryAnswers, QueryRequest } from "../communication/queries.ts";
 import { skillObstacle, usableSkills } from "../core/skills.ts";
 import type { State } from "../core/state.ts";

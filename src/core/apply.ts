@@ -74,12 +74,7 @@ export function apply(state: State, event: Event, touched: Touched): void {
       finish(state, touched, "dropped", [event.number, event.from, event.to, 0], "", event.outcome);
       return;
     case "stopping":
-      for (const [number, from, to, attempt] of event.runs) {
-        move(state, touched, "stopping", number, from, to, (piece) => {
-          requireCurrent(piece, number, attempt, event.node);
-          return { ...piece, stopping: event.reason };
-        });
-      }
+      applyStopping(state, event, touched);
       return;
   }
 }
@@ -280,6 +275,15 @@ function applyStarted(state: State, event: EventOf<"started">, touched: Touched)
       requireCurrent(piece, number, attempt, event.node);
       const { since: _assigned, ...rest } = piece;
       return { ...rest, status: "running", ...(event.at === undefined ? {} : { since: event.at }) };
+    });
+  }
+}
+
+function applyStopping(state: State, event: EventOf<"stopping">, touched: Touched): void {
+  for (const [number, from, to, attempt] of event.runs) {
+    move(state, touched, "stopping", number, from, to, (piece) => {
+      requireCurrent(piece, number, attempt, event.node);
+      return { ...piece, stopping: event.reason };
     });
   }
 }

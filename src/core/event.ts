@@ -2,8 +2,9 @@
 // nobody anything. A run is [submission, from, to, attempt], `to` excluded; times are wall milliseconds.
 
 import { z } from "zod";
-import { END_REASONS, NODE_STATUSES, NodeInfo, Outcome, Skill, Specification } from "../common/models.ts";
+import { END_REASONS, NODE_STATUSES, NodeInfo, Outcome, Specification } from "../common/models.ts";
 import { NodeSettings, PlacementChange } from "../common/settings.ts";
+import { Skill } from "../common/skills.ts";
 import { Fold } from "./fold.ts";
 
 const integer = z.int().min(0);

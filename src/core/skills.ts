@@ -2,7 +2,7 @@
 // there, too. OpenClaw knows no dependencies between skills; these are claw's (`metadata.claw.requires.skills`).
 
 import { ClawError } from "../common/errors.ts";
-import type { Skill } from "../common/models.ts";
+import type { Skill } from "../common/skills.ts";
 
 /** What a node has found, as it told it last. Never changed, only replaced. */
 export interface NodeSkills {

@@ -105,10 +105,7 @@ export class Agent {
     this.#options = options;
     this.#cluster_id = options.cluster_id;
     this.#capacity = options.info.capacity;
-    this.#skills = new SkillTeller((skills) => {
-      const { hash, list } = skills;
-      world.send({ type: "skill.update", incarnation: options.incarnation, hash, skills: [...list] });
-    });
+    this.#skills = new SkillTeller(options.incarnation, (message) => world.send(message));
     this.#reporter = new Reporter(store, options.incarnation, (message) => {
       if (this.#mode === "welcome" || this.#mode === "leaving") world.send(message);
     });

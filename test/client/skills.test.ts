@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { SkillView } from "../../src/common/models.ts";
+import type { SkillView } from "../../src/common/skills.ts";
 import { type Cluster, openCluster } from "../cluster.ts";
 import { until } from "../until.ts";
 

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { ClawError } from "../../src/common/errors.ts";
-import type { Skill } from "../../src/common/models.ts";
+import type { Skill } from "../../src/common/skills.ts";
 import { type NodeSkills, requirePossible, skillObstacle, usableSkills } from "../../src/core/skills.ts";
 import { forSeeds } from "./seeds.ts";
 

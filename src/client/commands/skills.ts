@@ -2,8 +2,8 @@
 
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
-import type { SkillView } from "../../common/models.ts";
 import { nearest } from "../../common/nearest.ts";
+import type { SkillView } from "../../common/skills.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
 import { type Column, modeOf, printable, printRows } from "../output.ts";

@@ -4,7 +4,7 @@
 
 import { parse as parseYaml, YAMLError } from "yaml";
 import { LIMITS } from "../../common/limits.ts";
-import { SKILL_NAME } from "../../common/models.ts";
+import { SKILL_NAME } from "../../common/skills.ts";
 
 export interface SkillFile {
   name: string;

@@ -3,7 +3,7 @@
 import { type Dirent, readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { LIMITS } from "../../common/limits.ts";
-import type { Skill } from "../../common/models.ts";
+import type { Skill } from "../../common/skills.ts";
 import { type Machine, missingFor } from "./eligible.ts";
 import { type NoSkill, parseSkill, type SkillFile } from "./file.ts";
 import type { SkillSource } from "./openclaw.ts";

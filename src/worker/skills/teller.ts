@@ -1,18 +1,21 @@
 // Tells the cluster of this machine's skills until it says that it has them.
 
+import type { UpMessage } from "../../communication/messages.ts";
 import type { NodeSkills } from "../../core/skills.ts";
 
 /** An answer that does not come within this time was lost. */
 const AGAIN_MS = 2_000;
 
 export class SkillTeller {
-  readonly #send: (skills: NodeSkills) => void;
+  readonly #incarnation: string;
+  readonly #send: (message: UpMessage) => void;
   #skills: NodeSkills | undefined;
   /** The hash of what the cluster has. */
   #known: string | undefined;
   #told_ms = Number.NEGATIVE_INFINITY;
 
-  constructor(send: (skills: NodeSkills) => void) {
+  constructor(incarnation: string, send: (message: UpMessage) => void) {
+    this.#incarnation = incarnation;
     this.#send = send;
   }
 
@@ -31,6 +34,7 @@ export class SkillTeller {
     const skills = this.#skills;
     if (skills === undefined || skills.hash === this.#known || now_ms - this.#told_ms < AGAIN_MS) return;
     this.#told_ms = now_ms;
-    this.#send(skills);
+    const { hash, list } = skills;
+    this.#send({ type: "skill.update", incarnation: this.#incarnation, hash, skills: [...list] });
   }
 }
