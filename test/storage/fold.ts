@@ -154,7 +154,7 @@ function elsewhere(chance: Chance, fold: Fold): Event {
   const node = chance.once(2) ? "n1" : "n2";
   // One that holds nothing, so that it can go.
   const [idle, there] = ["n3", fold.state.nodes.has("n3")];
-  switch (chance.below(6)) {
+  switch (chance.below(7)) {
     case 0:
       return { t: "cordoned", node, reason: "test", by: "somebody", ...(chance.once(2) ? { drain_at: at } : {}), at };
     case 1:
@@ -168,6 +168,10 @@ function elsewhere(chance: Chance, fold: Fold): Event {
     }
     case 4:
       return { t: "placement", placement: chance.once(2) ? {} : { strategy: "pack" }, by: "somebody", at };
+    case 5: {
+      const skill = { name: "weather", description: chance.hex(2), source: "config", hash: chance.hex(8) };
+      return { t: "skills", node, hash: chance.hex(8), skills: chance.once(3) ? [] : [skill], at };
+    }
     default:
       return pruning(chance, fold, at) ?? { t: "resumed", node, at };
   }
