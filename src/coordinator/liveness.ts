@@ -1,7 +1,6 @@
 // Who is there, and well: registrations, heartbeats, pings, goodbyes, two processes that both claim to be one node, and what both sides
 // believe the node to hold. A part of the leader, as synchronous as the rest of it.
 
-import type { ErrorCode } from "../common/errors.ts";
 import { isoTime } from "../common/runtime.ts";
 import { formatDuration } from "../common/units.ts";
 import type { DownMessage, UpMessage } from "../communication/messages.ts";
@@ -175,7 +174,8 @@ export class Liveness {
     const { incarnation, info, cluster_id } = message;
     if (cluster_id !== undefined && cluster_id !== state.cluster_id) {
       const text = `node ${id} belongs to another cluster (${cluster_id}), this one is ${state.cluster_id}`;
-      this.#refuse(id, incarnation, "wrong_cluster", text);
+      // True whoever leads: nothing has to be in the log for it.
+      this.#control(id, incarnation, { kind: "refuse", code: "wrong_cluster", message: text });
       return;
     }
     const known = state.nodes.get(id);
@@ -220,7 +220,9 @@ export class Liveness {
     const other = `${known.id} is ${known.info.name}, ${where}, since ${isoTime(known.registered_at)}`;
     if (rival?.incarnation === incarnation && heard_ms !== undefined && heard_ms > rival.since_ms) {
       this.#rivals.delete(known.id);
-      this.#refuse(known.id, incarnation, "node_taken", `${other}, and is alive`);
+      const refusal: Action = { kind: "refuse", code: "node_taken", message: `${other}, and is alive` };
+      // Who was deposed without noticing may take a life for the present one that is long over.
+      this.#host.confirmed(() => this.#control(known.id, incarnation, refusal));
       return false;
     }
     const silent = formatDuration(Math.round(this.#silentFor(known, now)));
@@ -228,10 +230,6 @@ export class Liveness {
     this.#control(known.id, incarnation, { kind: "wait", message });
     this.#control(known.id, known.incarnation, { kind: "ping", answer: true });
     return false;
-  }
-
-  #refuse(id: string, incarnation: string, code: ErrorCode, message: string): void {
-    this.#host.confirmed(() => this.#control(id, incarnation, { kind: "refuse", code, message }));
   }
 
   /** Attempts of a node's earlier life are over, but for those whose reports it still has to send. */
