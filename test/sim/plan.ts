@@ -20,6 +20,7 @@ export const FAULTS = [
   "disk", // a coordinator that was killed has lost its view
   "twin", // a second process claims to be a node
   "deaf", // what is sent to a worker is lost until it subscribes or connects anew
+  "power", // a worker's machine loses what its disk had not synced
   "full", // a worker's disk takes nothing for a while
   "maintain", // nodes are cordoned, drained, removed
 ] as const;

@@ -9,6 +9,8 @@ import { Outbox, type ReportRow } from "../../src/storage/outbox.ts";
 import { Agent, keyOf } from "../../src/worker/agent.ts";
 import { noteLife } from "../../src/worker/lives.ts";
 import type { Job } from "../../src/worker/queue.ts";
+import { Chance } from "./chance.ts";
+import { SimDisk } from "./disk.ts";
 import { Crash } from "./process.ts";
 import type { World } from "./world.ts";
 
@@ -24,6 +26,9 @@ const INFO: NodeInfo = {
   attributes: {},
   executors: ["command", "shell", "script", "noop"],
 };
+
+/** Longer than silence is taken for a pause: a machine boots. */
+const BOOT_MS = 10_000;
 
 /** The production outbox, which says when a report leaves it before its tasks' ends are in the log. */
 class CheckedOutbox extends Outbox {
@@ -87,6 +92,9 @@ export class SimWorker {
   readonly id: string;
   readonly #world: World;
   readonly #path: string;
+  readonly #disk: SimDisk;
+  /** Of its own, so that the rest of a run is what it is without this fault. */
+  readonly #power: Chance;
   #agent: Agent | undefined;
   #outbox: Outbox | undefined;
   #life = 0;
@@ -110,6 +118,8 @@ export class SimWorker {
     this.#world = world;
     this.id = id;
     this.#path = path;
+    this.#disk = new SimDisk(path);
+    this.#power = new Chance(Bun.hash.crc32(`${world.seed} ${path.slice(-20)}`));
   }
 
   get incarnation(): string | undefined {
@@ -157,7 +167,7 @@ export class SimWorker {
       this.#agent = new Agent(world, outbox, {
         info: INFO,
         incarnation: this.#incarnation,
-        earlier: noteLife(outbox, this.#path, this.#incarnation),
+        earlier: noteLife(outbox, this.#disk.place, this.#incarnation),
         cluster_id: outbox.get("cluster_id"),
       });
       if (this.#skills !== undefined) this.#agent.found(this.#skills, this.#world.now());
@@ -201,6 +211,7 @@ export class SimWorker {
       next_ms = this.#agent?.tick(this.#world.now(), {}) ?? next_ms;
       if (this.#world.chance.once(4)) this.#agent?.troubled(this.full ? "no room left" : undefined, this.#world.now());
     });
+    if (life === this.#life && this.#power.once(8)) this.#disk.sync();
     if (life === this.#life && this.#world.leaveNow()) this.#leave();
     this.#world.clock.after(next_ms, () => this.#tick(life));
   }
@@ -256,8 +267,13 @@ export class SimWorker {
     this.#world.crashes += 1;
     this.#world.tell(`${this.id}: killed`);
     // Now and then the machine is gone for so long that its work is given to others.
-    const away_ms = this.#world.awayNow() ? 30_000 : 3_000;
-    this.#world.clock.after(this.#world.chance.between(50, away_ms), () => {
+    const away_ms = this.#world.chance.between(50, this.#world.awayNow() ? 30_000 : 3_000);
+    const dark = this.#world.befalls("power", this.#power.once(6));
+    if (dark) {
+      this.#disk.losePower();
+      this.#world.tell(`${this.id}: lost its power`);
+    }
+    this.#world.clock.after(dark ? BOOT_MS + away_ms : away_ms, () => {
       if (life === this.#life) this.start();
     });
   }

@@ -58,6 +58,7 @@ interface Wish {
 }
 
 export class World {
+  readonly seed: number;
   readonly chance: Chance;
   readonly clock = new Clock();
   readonly log: SimLog;
@@ -88,6 +89,7 @@ export class World {
   constructor(seed: number, plan: Plan) {
     this.#plan = plan;
     const { workers, coordinators } = plan;
+    this.seed = seed;
     this.chance = new Chance(seed);
     this.#folder = mkdtempSync(join(tmpdir(), "claw-sim-"));
     this.log = new SimLog(this.clock, this.chance);
