@@ -169,7 +169,7 @@ export const NodeDocument = z.strictObject({
   incarnation: z.string(),
   registered_at: time,
   last_heartbeat_ms_ago: count.optional(),
-  used: z.strictObject({ cpu_millis: count, memory_mib: count, gpus: count }),
+  used: z.strictObject({ cpu_millis: count, memory_mib: count, gpus: count, resources: z.record(z.string(), count) }),
   held: count.describe("tasks that it was given and that are not over"),
   running: count,
   completed: count,

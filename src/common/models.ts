@@ -304,7 +304,7 @@ export interface NodeView extends NodeInfo {
   incarnation: string;
   registered_at: number;
   last_heartbeat_ms_ago?: number;
-  used: { cpu_millis: number; memory_mib: number; gpus: number };
+  used: { cpu_millis: number; memory_mib: number; gpus: number; resources: Record<string, number> };
   held: number;
   running: number;
   completed: number;

@@ -198,7 +198,7 @@ export class Answers {
     const node = leader.state.nodes.get(id);
     if (node === undefined) throw new Error(`no node ${id}`);
     const contact = leader.contacts.get(id);
-    const { cpu_millis, memory_mib, gpus } = node.used;
+    const { cpu_millis, memory_mib, gpus, resources } = node.used;
     return {
       ...node.info,
       id,
@@ -208,7 +208,7 @@ export class Answers {
       ...(node.settings === undefined ? {} : { settings: node.settings }),
       incarnation: node.incarnation,
       registered_at: node.registered_at,
-      used: { cpu_millis, memory_mib, gpus },
+      used: { cpu_millis, memory_mib, gpus, resources },
       held: node.held.count,
       running: node.held.count,
       completed: node.completed,

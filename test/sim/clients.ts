@@ -1,8 +1,18 @@
 // What clients ask for in a run: submissions of every kind, under keys, extended bit by bit, cancelled, asked for again; and
 // what they look at meanwhile.
 
-import type { Specification } from "../../src/common/models.ts";
+import { type Needs, type Specification, STRATEGIES } from "../../src/common/models.ts";
 import type { World } from "./world.ts";
+
+/** Every eighth submission wants its nodes for itself, every eighth keeps apart, and many have a strategy of their own. */
+function placed(id: number): Partial<Needs> {
+  const strategy = STRATEGIES[(id >>> 8) % (STRATEGIES.length * 2)];
+  return {
+    ...(id % 8 === 0 ? { exclusive: true } : {}),
+    ...(id % 8 === 1 ? { spread: { by: "node" } } : {}),
+    ...(strategy === undefined ? {} : { strategy }),
+  };
+}
 
 export class Clients {
   /** Submissions that somebody asked to cancel. */
@@ -17,13 +27,20 @@ export class Clients {
     this.#prunes = prunes;
   }
 
-  #specification(): Specification {
+  /** How it is placed is drawn from the id, so that what else the seed has stays what it was. */
+  #specification(id: number): Specification {
     const { chance } = this.#world;
     const noop = chance.once(4);
     return {
       type: "batch",
       priority: chance.once(5) ? "high" : "normal",
-      needs: { executor: noop ? "noop" : "command", cpu_millis: chance.once(3) ? 1_000 : 250, memory_mib: 0, gpus: 0 },
+      needs: {
+        executor: noop ? "noop" : "command",
+        cpu_millis: chance.once(3) ? 1_000 : 250,
+        memory_mib: 0,
+        gpus: 0,
+        ...placed(id),
+      },
       argv: ["true"],
       ...(chance.once(3) ? { retry: { limit: chance.between(1, 3), backoff_ms: 200, backoff_max_ms: 5_000 } } : {}),
       ...(chance.once(6) ? { start_after_ms: chance.between(1, 20_000) } : {}),
@@ -37,7 +54,7 @@ export class Clients {
     const { chance } = this.#world;
     const nonce = chance.hex(16);
     const id = chance.u32();
-    const specifications = [this.#specification()];
+    const specifications = [this.#specification(id)];
     const count = chance.between(1, 40);
     this.tasks += count;
     const done = (answer: object): void => {
@@ -75,7 +92,7 @@ export class Clients {
   /** The same under one key, twice, by two who know nothing of each other. */
   #submitKeyed(id: number, nonce: string, count: number, done: (answer: object) => void): void {
     const { chance } = this.#world;
-    const specifications = [{ ...this.#specification(), key: `key ${id}` }];
+    const specifications = [{ ...this.#specification(id), key: `key ${id}` }];
     const array = { id, count };
     const told = new Set<number>();
     const alike = (answer: object): void => {

@@ -48,6 +48,7 @@ export class Reference {
     const { changes } = this.#replica.take(entry);
     this.view.flush();
     this.#compare(changes);
+    requireApart(this.#replica.state);
     this.#replica.flush();
     if (entry.sequence % WHOLE_EVERY === 0) this.compareWhole();
   }
@@ -109,5 +110,14 @@ function same(what: string, row: object, state: Submission | State | object): vo
         `${what}: ${name} is ${JSON.stringify(value)} in the view, ${JSON.stringify(theirs)} in the fold`,
       );
     }
+  }
+}
+
+/** Who wants a node for itself has it, and who keeps apart is apart. */
+function requireApart(state: State): void {
+  for (const { id, used, held } of state.nodes.values()) {
+    if (used.exclusive > 0 && held.count > 1) throw new Error(`${id} is not alone with what wants it for itself`);
+    const [crowd] = Object.entries(used.spread).filter(([, count]) => count > 1);
+    if (crowd !== undefined) throw new Error(`${id} has ${crowd[1]} tasks that keep apart (${crowd[0]})`);
   }
 }

@@ -102,6 +102,8 @@ export class SimWorker {
   /** What ends each running job, now instead of in its time. */
   #ends = new Map<string, () => void>();
   #used = 0;
+  /** What runs wants the node for itself. */
+  #alone = false;
   /** What it said last of the attempts that it holds. */
   #told: { count: number; hash: string } | undefined;
   /** Of the life that is on. */
@@ -180,6 +182,9 @@ export class SimWorker {
     const { chance, clock } = this.#world;
     const key = keyOf(job);
     this.#used += job.specification.needs.cpu_millis;
+    const { exclusive = false } = job.specification.needs;
+    if (this.#ends.size > 0 && (exclusive || this.#alone)) throw new Error(`${this.id} runs ${key} beside others`);
+    this.#alone = exclusive;
     if (this.#used > INFO.capacity.cpu_millis) throw new Error(`${this.id} is over its capacity with ${key}`);
     this.#world.executed(job);
     const ran_ms = chance.once(10) ? chance.between(500, 8_000) : chance.between(1, 60);

@@ -95,7 +95,11 @@ export function projection(state: State): string {
   const there = [...state.nodes.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
   const nodes = there.map(({ used, held, ...node }) => {
     const resources = Object.fromEntries(Object.entries(used.resources).filter(([, amount]) => amount !== 0));
-    return sorted({ ...node, used: { ...used, resources }, held: [held.count, held.hash] });
+    return sorted({
+      ...node,
+      used: { ...used, resources: sorted(resources), spread: sorted(used.spread) },
+      held: [held.count, held.hash],
+    });
   });
   const lanes = state.ready.lanes().map(({ group, priority, numbers, head, waiting }) => {
     return { group, priority, waiting, numbers: numbers.slice(head) };

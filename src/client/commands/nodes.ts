@@ -22,7 +22,7 @@ const COLUMNS: Column<NodeView>[] = [
   { title: "STATUS", value: (node) => node.status, color: (node) => statusColor(node.status) },
   { title: "HEALTH", value: (node) => String(node.health.score), right: true },
   { title: "CPUS", value: (node) => `${node.used.cpu_millis / 1000}/${node.capacity.cpu_millis / 1000}`, right: true },
-  { title: "MEMORY", value: (node) => formatSize(node.capacity.memory_mib * MIB), right: true },
+  { title: "MEMORY", value: memory, right: true },
   { title: "LOAD", value: (node) => (node.cpu_percent === undefined ? "-" : `${node.cpu_percent}%`), right: true },
   { title: "TASKS", value: (node) => String(node.held), right: true },
   { title: "DONE", value: (node) => String(node.completed), right: true },
@@ -30,6 +30,10 @@ const COLUMNS: Column<NodeView>[] = [
   { title: "SYSTEM", value: (node) => `${node.os}/${node.arch}` },
   { title: "HEARD", value: heard },
 ];
+
+function memory({ used, capacity }: NodeView): string {
+  return `${formatSize(used.memory_mib * MIB)}/${formatSize(capacity.memory_mib * MIB)}`;
+}
 
 function heard({ last_heartbeat_ms_ago: ago }: NodeView): string {
   return ago === undefined ? "-" : `${formatDuration(ago)} ago`;
@@ -132,7 +136,9 @@ function nodeText(node: NodeView, tasks: readonly TaskView[], now: number): stri
   );
   if (node.disk_free_percent !== undefined) lines.push(["disk", `${node.disk_free_percent} % free`]);
   if (capacity.gpus > 0) lines.push(["gpus", `${used.gpus} of ${capacity.gpus} in use`]);
-  for (const [name, amount] of Object.entries(capacity.resources)) lines.push([name, String(amount)]);
+  for (const [name, amount] of Object.entries(capacity.resources)) {
+    lines.push([name, `${used.resources[name] ?? 0} of ${amount} in use`]);
+  }
   if (node.settings !== undefined) lines.push(["set", settingsText(node.settings)]);
   if (node.limits !== undefined) {
     const { enforced, reason } = node.limits;
