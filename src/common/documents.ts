@@ -180,7 +180,7 @@ export const NodeDocument = z.strictObject({
   health: z.strictObject({
     score: count.describe("from 100, all is well, to 0, it is offline"),
     parts: z
-      .array(z.strictObject({ sign: z.string(), lost: count, says: z.string() }))
+      .array(z.strictObject({ sign: z.string(), lost: count, says: z.string(), unknown: z.literal(true).optional() }))
       .describe("what each sign takes, and why"),
   }),
   refused: z

@@ -275,6 +275,8 @@ export interface HealthPart {
   sign: "status" | "heartbeat" | "load" | "memory" | "disk" | "failures";
   lost: number;
   says: string;
+  /** Nobody told it, so it takes nothing. */
+  unknown?: true;
 }
 
 /** From 100, all is well, to 0, it is offline. */

@@ -39,7 +39,7 @@ const SCARCE_PERCENT = 15;
 const ENOUGH = 5;
 /** A task that fails by itself says little of its node, unless many do. */
 const FAILED_WEIGHT = 0.25;
-const UNKNOWN = "not known: no heartbeat told it yet, its metrics are off, or it cannot be read there";
+const UNTOLD = "no heartbeat told it yet, its metrics are off, or it cannot be read there";
 
 export function healthOf(signs: Signs): NodeHealth {
   if (signs.status === "offline") {
@@ -56,32 +56,36 @@ function part(sign: keyof typeof MOST, share: number, says: string): HealthPart 
   return { sign, lost: Math.round(Math.min(1, Math.max(0, share)) * MOST[sign]), says };
 }
 
+function unknown(sign: keyof typeof MOST, says: string): HealthPart {
+  return { sign, lost: 0, says, unknown: true };
+}
+
 function status({ status: is, reason }: Signs): HealthPart {
   return is === "error" ? part("status", 1, `in error: ${reason}`) : part("status", 0, is);
 }
 
 /** One that is late by a little is none; the loss grows until it counts as offline. */
 function heartbeat({ silent_ms, heartbeat_ms, missed }: Signs): HealthPart {
-  if (silent_ms === undefined) return part("heartbeat", 0, "not known yet");
+  if (silent_ms === undefined) return unknown("heartbeat", "not heard yet by whoever leads now");
   const late = silent_ms / heartbeat_ms - 1.5;
   const says = `heard ${formatDuration(Math.round(silent_ms))} ago, every ${formatDuration(heartbeat_ms)} when it is well`;
   return part("heartbeat", late / Math.max(0.5, missed - 1), says);
 }
 
 function load({ cpu_percent }: Signs): HealthPart {
-  if (cpu_percent === undefined) return part("load", 0, UNKNOWN);
+  if (cpu_percent === undefined) return unknown("load", UNTOLD);
   return part("load", (cpu_percent - LOAD_FROM) / (100 - LOAD_FROM), `${cpu_percent} % of its processors busy`);
 }
 
 function memory({ free_memory_mib, memory_mib }: Signs): HealthPart {
-  if (free_memory_mib === undefined) return part("memory", 0, UNKNOWN);
+  if (free_memory_mib === undefined) return unknown("memory", UNTOLD);
   const free = memory_mib > 0 ? (100 * free_memory_mib) / memory_mib : 100;
   const says = `${formatSize(free_memory_mib * MIB)} free, it offers ${formatSize(memory_mib * MIB)}`;
   return part("memory", (SCARCE_PERCENT - free) / SCARCE_PERCENT, says);
 }
 
 function disk({ disk_free_percent }: Signs): HealthPart {
-  if (disk_free_percent === undefined) return part("disk", 0, UNKNOWN);
+  if (disk_free_percent === undefined) return unknown("disk", UNTOLD);
   const share = (SCARCE_PERCENT - disk_free_percent) / SCARCE_PERCENT;
   return part("disk", share, `${disk_free_percent} % of the disk with its data free`);
 }

@@ -46,7 +46,9 @@ describe("claw nodes show", () => {
     const id = await submit("--node", "worker-1", "--", "no-such-program-at-all");
     await cluster.runCli(["wait", id]);
     const { stdout } = await nodes("show", "worker-1");
-    expect(stdout).toMatch(/^health +\d+ of 100: .*failures -\d+ \(\d+ % of the latest tasks\)/m);
+    expect(stdout).toMatch(
+      /^health +\d+ of 100: .*failures -\d+ \(\d+ % of the latest tasks\); not known: load, memory, disk$/m,
+    );
     expect(stdout).toMatch(new RegExp(`^refused +lately\n +${id} +\\w+ ago: .*no-such-program-at-all`, "m"));
     expect(await show("worker-1")).toMatchObject({
       health: { score: expect.any(Number), parts: expect.arrayContaining([expect.objectContaining({ sign: "disk" })]) },

@@ -162,7 +162,9 @@ function nodeText(node: NodeView, tasks: readonly TaskView[], now: number): stri
 function healthText({ score, parts }: NodeHealth): string {
   const low = parts.filter(({ lost }) => lost > 0).sort((one, other) => other.lost - one.lost);
   const why = low.map(({ sign, lost, says }) => `${sign} -${lost} (${says})`).join(", ");
-  return `${score} of 100${why === "" ? "" : `: ${why}`}`;
+  const unknown = parts.filter((part) => part.unknown === true).map(({ sign }) => sign);
+  const untold = unknown.length === 0 ? "" : `; not known: ${unknown.join(", ")}`;
+  return `${score} of 100${why === "" ? "" : `: ${why}`}${untold}`;
 }
 
 /** What people set over what its worker says. */
