@@ -15,7 +15,17 @@ const HELP = `Runs a real cluster under random faults, and then looks whether ev
   scripts/chaos                      one minute
   scripts/chaos --minutes 30
   scripts/chaos --seed 7             the same faults in the same order, as far as real time allows
+  scripts/chaos --faults full --only nats        one kind of fault, one kind of process
+
+  --faults LIST    of killed, stopped, full (all of them)
+  --only NAMES     only to processes whose names begin so: nats, coordinator, worker, "worker 2"
 `;
+
+const FAULTS = ["killed", "stopped", "full"] as const;
+type Fault = (typeof FAULTS)[number];
+
+/** How often each of them, against the others. */
+const SHARES: Record<Fault, number> = { killed: 2, stopped: 2, full: 1 };
 
 const MEMBERS = 100;
 /** What fills a disk must not be what the machine works with. */
@@ -195,15 +205,17 @@ class Chaos {
     }
   }
 
-  async faultsFor(duration_ms: number): Promise<void> {
+  async faultsFor(duration_ms: number, faults: readonly Fault[], only: string): Promise<void> {
     const end_ms = performance.now() + duration_ms;
+    const names = only.split(",");
+    const victims = this.#victims.filter(({ name }) => names.some((one) => name.startsWith(one)));
+    const shares = faults.flatMap((fault) => Array.from({ length: SHARES[fault] }, () => fault));
     while (performance.now() < end_ms && this.#problem === undefined) {
       await Bun.sleep(this.#chance.between(500, 3_000));
-      const victim = this.#victims[this.#chance.below(this.#victims.length)];
-      if (victim === undefined) continue;
-      const fault = (["killed", "killed", "stopped", "stopped", "full"] as const)[
-        this.#chance.below(can_mount ? 5 : 4)
-      ];
+      const victim = victims[this.#chance.below(victims.length)];
+      const fault = shares[this.#chance.below(shares.length)];
+      if (victim === undefined || fault === undefined)
+        throw new Error("there is nothing to do harm to, or no harm to do");
       const pause_ms = this.#chance.between(100, 5_000);
       const what = `${victim.name}: ${fault}`;
       this.#say(`${what} for ${pause_ms} ms`);
@@ -274,6 +286,8 @@ async function main(argv: string[]): Promise<number> {
   const options = {
     minutes: { type: "string" },
     seed: { type: "string" },
+    faults: { type: "string" },
+    only: { type: "string" },
     help: { type: "boolean", short: "h" },
   } as const;
   const { values } = parseArgs({ args: argv, options });
@@ -288,11 +302,17 @@ async function main(argv: string[]): Promise<number> {
     );
     return 64;
   }
+  const named = values.faults?.split(",") ?? FAULTS;
+  const faults = FAULTS.filter((fault) => named.includes(fault) && (fault !== "full" || can_mount));
+  if (named.some((name) => !(FAULTS as readonly string[]).includes(name)) || faults.length === 0) {
+    process.stderr.write(`chaos: --faults is of ${FAULTS.join(", ")}\n  see scripts/chaos --help\n`);
+    return 64;
+  }
   try {
     const chaos = new Chaos(seed);
     await chaos.start();
     const loads = [1, 2].map((client) => chaos.load(client));
-    await chaos.faultsFor(minutes * 60_000);
+    await chaos.faultsFor(minutes * 60_000, faults, values.only ?? "");
     await Promise.all(loads);
     console.log(await chaos.settle());
     return 0;
