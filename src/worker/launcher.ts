@@ -7,6 +7,7 @@ import type { Runtime } from "../common/runtime.ts";
 import type { OutputPublisher } from "../communication/output.ts";
 import { keyOf } from "./agent.ts";
 import type { Cgroups, TaskGroup } from "./cgroup.ts";
+import { Devices } from "./devices.ts";
 import { commandExecutor } from "./executors/command.ts";
 import type { Executor, RunningAttempt } from "./executors/executor.ts";
 import { noopExecutor } from "./executors/noop.ts";
@@ -46,6 +47,7 @@ interface Running {
 export class Launcher {
   readonly #options: LauncherOptions;
   readonly #caps: OutputCaps;
+  readonly #devices = new Devices();
   readonly #executors: Record<ExecutorKind, Executor>;
   readonly #running = new Map<string, Running>();
 
@@ -78,11 +80,13 @@ export class Launcher {
       );
       return;
     }
-    const attempt = this.#attempt(job, folders, group);
+    const devices = this.#devices.take(job.specification.needs.gpus);
+    const attempt = this.#attempt(job, folders, group, devices);
     const over = attempt.done
       .then((outcome) => {
         this.#running.delete(keyOf(job));
         folders.release();
+        this.#devices.release(devices);
         this.#options.onEnded(job, outcome);
       })
       .catch((error: unknown) => this.#options.onFailed(error));
@@ -104,7 +108,12 @@ export class Launcher {
     }
   }
 
-  #attempt(job: Job, { folder, tmp }: TaskFolders, group: TaskGroup | undefined): RunningAttempt {
+  #attempt(
+    job: Job,
+    { folder, tmp }: TaskFolders,
+    group: TaskGroup | undefined,
+    devices: readonly number[],
+  ): RunningAttempt {
     const { runtime, node_id, node_name, incarnation, default_grace_ms, output, logger } = this.#options;
     const { number, index, attempt, task_id, place, specification, input } = job;
     return this.#executors[specification.needs.executor].start(
@@ -121,6 +130,7 @@ export class Launcher {
         folder,
         tmp,
         default_grace_ms,
+        devices,
         ...(group === undefined ? {} : { group }),
         output_caps: this.#caps,
         publish: (stream, chunk) => output.publish(number, index, attempt, stream, chunk),

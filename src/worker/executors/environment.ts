@@ -2,6 +2,7 @@
 // worker's other variables are never passed on: credentials live there.
 
 import { isReserved } from "../../common/variables.ts";
+import { deviceVariables } from "../devices.ts";
 import { marker } from "../tree.ts";
 import type { AttemptContext } from "./executor.ts";
 
@@ -29,7 +30,7 @@ export function attemptEnvironment(
   attempt: AttemptContext,
   base: Readonly<Record<string, string>>,
 ): Record<string, string> {
-  const environment: Record<string, string> = { ...base };
+  const environment: Record<string, string> = { ...base, ...deviceVariables(attempt.devices ?? []) };
   for (const [name, value] of Object.entries(attempt.specification.env ?? {})) {
     // claw's own are set last, so that nobody can hide a process from its node.
     if (!isReserved(name)) environment[name] = value;

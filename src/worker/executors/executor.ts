@@ -24,6 +24,8 @@ export interface AttemptContext {
   folder: string;
   tmp: string;
   default_grace_ms: number;
+  /** The numbers of the graphics processors that are its own. */
+  devices?: readonly number[];
   /** What the kernel holds it to, where the node can have that. */
   group?: TaskGroup;
   output_caps?: OutputCaps;
