@@ -65,6 +65,16 @@ const AttemptDocument = z.strictObject({
   ...End,
 });
 
+const Waiting = z.strictObject({
+  summary: z.string(),
+  nodes: z.array(z.strictObject({ node: z.string(), reason: z.string() })),
+  ahead: z
+    .strictObject({ tasks: count, first: z.string() })
+    .optional()
+    .describe("tasks that wait for the same nodes and have their turn before"),
+  change: z.array(z.string()).optional().describe("what would change it"),
+});
+
 export const TaskDocument = z.strictObject({
   id: z.string().describe("task_35f04cf1, or task_35f04cf1.17 for a member of an array"),
   name: z.string().optional(),
@@ -88,18 +98,7 @@ export const TaskDocument = z.strictObject({
   ...End,
   progress: z.strictObject({ stdout_bytes: bytes, stderr_bytes: bytes }).optional(),
   attempts: z.array(AttemptDocument).optional(),
-  waiting: z
-    .strictObject({
-      summary: z.string(),
-      nodes: z.array(z.strictObject({ node: z.string(), reason: z.string() })),
-      ahead: z
-        .strictObject({ tasks: count, first: z.string() })
-        .optional()
-        .describe("tasks that wait for the same nodes and have their turn before"),
-      change: z.array(z.string()).optional().describe("what would change it"),
-    })
-    .optional()
-    .describe("why it is pending"),
+  waiting: Waiting.optional().describe("why it is pending"),
 });
 type TaskDocument = z.infer<typeof TaskDocument>;
 
@@ -248,6 +247,23 @@ export function clusterDocument({ started_at, waiting, ...status }: ClusterState
   const groups = waiting.map(({ since, ...group }) => ({ ...group, since: isoTime(since) }));
   return { ...status, started_at: isoTime(started_at), waiting: groups };
 }
+
+/** Where a task would go now. */
+export const PlanDocument = z.strictObject({
+  strategy: z.enum(STRATEGIES),
+  node: z.string().optional().describe("absent: it would wait"),
+  node_name: z.string().optional(),
+  nodes: z.array(
+    z.strictObject({
+      node: z.string(),
+      room: count.describe("for so many of them now"),
+      free: z.strictObject({ cpu_millis: count, memory_mib: count }),
+      held: count,
+      reason: z.string().optional().describe("what is in the way"),
+    }),
+  ),
+  waiting: Waiting.optional(),
+});
 
 export const SkillDocument = z.strictObject({
   name: z.string(),

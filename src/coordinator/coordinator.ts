@@ -263,11 +263,10 @@ export class Coordinator implements Service {
       metrics: () => {
         const terms = this.#required(this.#terms);
         return this.#metrics.text({
-          leading: terms.leader,
+          leading: terms.leader && { state: terms.leader.state, nodes: this.#required(this.#desk).nodes() },
           sequence: terms.sequence,
           started_at: this.#started_at,
           wall_ms: runtime.wall_ms(),
-          monotonic_ms: runtime.monotonic_ms(),
         });
       },
       failed,

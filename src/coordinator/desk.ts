@@ -2,7 +2,7 @@
 // answers: so no two coordinators ever give two answers, and none has to know how far another is.
 
 import { ClawError } from "../common/errors.ts";
-import type { ClusterState } from "../common/models.ts";
+import type { ClusterState, NodeView } from "../common/models.ts";
 import type { Runtime } from "../common/runtime.ts";
 import type { Request } from "../communication/bus.ts";
 import type { FileStore } from "../communication/files.ts";
@@ -54,6 +54,11 @@ export class Desk {
       idsOf: (number) => queries.idsOf(number),
       nodeName: (id) => terms.leader?.state.nodes.get(id)?.info.name,
     });
+  }
+
+  /** As `node.list` answers; throws `not_leading`. */
+  nodes(): NodeView[] {
+    return this.#answers.nodes({}).nodes;
   }
 
   /** Answers, now or later. */

@@ -1,11 +1,10 @@
 // The coordinator's figures for Prometheus. What the cluster is, only who leads tells; counters begin with this process.
 
-import { NODE_STATUSES, TASK_STATUSES } from "../common/models.ts";
+import { NODE_STATUSES, type NodeView, TASK_STATUSES } from "../common/models.ts";
 import { family, Histogram, type Sample } from "../common/prometheus.ts";
 import { VERSION } from "../common/version.ts";
 import type { Event } from "../core/event.ts";
 import type { State } from "../core/state.ts";
-import type { Contacts } from "./nodes.ts";
 
 const SECOND_MS = 1_000;
 const APPEND_BOUNDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
@@ -14,11 +13,10 @@ const WAIT_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30
 /** What is read when somebody asks. */
 export interface Reading {
   /** Undefined for who follows. */
-  leading: { state: State; contacts: Contacts } | undefined;
+  leading: { state: State; nodes: readonly NodeView[] } | undefined;
   sequence: number;
   started_at: number;
   wall_ms: number;
-  monotonic_ms: number;
 }
 
 export class Metrics {
@@ -79,7 +77,7 @@ export class Metrics {
       gauge("claw_leader", "1 where the coordinator leads, 0 where it follows.", leading === undefined ? 0 : 1),
       gauge("claw_log_sequence", "Batches of the log that it has.", sequence),
       ...(leading === undefined ? [] : clusterParts(leading.state, reading)),
-      ...(leading === undefined ? [] : nodeParts(leading.state, leading.contacts, reading.monotonic_ms)),
+      ...(leading === undefined ? [] : nodeParts(leading.nodes)),
       family(
         "claw_attempts_total",
         "counter",
@@ -113,38 +111,32 @@ function clusterParts(state: State, { wall_ms }: Reading): string[] {
   ];
 }
 
-function nodeParts(state: State, contacts: Contacts, now_ms: number): string[] {
-  const nodes = [...state.nodes.values()];
-  const labels = (node: (typeof nodes)[number]) => ({ node: node.id, name: node.info.name });
-  const perNode = (name: string, help: string, value: (node: (typeof nodes)[number]) => number | undefined): string =>
+function nodeParts(nodes: readonly NodeView[]): string[] {
+  const perNode = (name: string, help: string, value: (node: NodeView) => number | undefined): string =>
     family(
       name,
       "gauge",
       help,
       nodes.flatMap((node): Sample[] => {
         const read = value(node);
-        return read === undefined ? [] : [{ labels: labels(node), value: read }];
+        return read === undefined ? [] : [{ labels: { node: node.id, name: node.name }, value: read }];
       }),
     );
   const counts = NODE_STATUSES.map((status): Sample => {
-    const own = nodes.filter((node) => statusOf(node) === status);
-    return { labels: { status }, value: own.length };
+    return { labels: { status }, value: nodes.filter((node) => node.status === status).length };
   });
   return [
     family("claw_nodes", "gauge", "Nodes by status.", counts),
     perNode("claw_node_up", "1 while the node is heard.", ({ status }) => (status === "offline" ? 0 : 1)),
-    perNode("claw_node_tasks", "Tasks that the node was given and that are not over.", ({ held }) => held.count),
+    perNode("claw_node_health", "From 0 to 100: 100 where nothing is wrong.", ({ health }) => health.score),
+    perNode("claw_node_tasks", "Tasks that the node was given and that are not over.", ({ held }) => held),
     perNode("claw_node_cpu_used_cores", "Cores that its tasks asked for.", ({ used }) => used.cpu_millis / 1000),
-    perNode("claw_node_cpu_cores", "Cores that it has.", ({ info }) => info.capacity.cpu_millis / 1000),
-    perNode("claw_node_heartbeat_age_seconds", "Since it was heard last.", ({ id }) => {
-      const contact = contacts.get(id);
-      return contact === undefined ? undefined : Math.max(0, now_ms - contact.heard_ms) / SECOND_MS;
-    }),
+    perNode("claw_node_cpu_cores", "Cores that it has.", ({ capacity }) => capacity.cpu_millis / 1000),
+    perNode("claw_node_cpu_percent", "How busy all its processors are.", ({ cpu_percent }) => cpu_percent),
+    perNode("claw_node_heartbeat_age_seconds", "Since it was heard last.", ({ last_heartbeat_ms_ago: ago }) =>
+      ago === undefined ? undefined : ago / SECOND_MS,
+    ),
   ];
-}
-
-function statusOf({ status, cordon }: { status: string; cordon: unknown }): string {
-  return status === "online" && cordon !== undefined ? "maintenance" : status;
 }
 
 function processParts(started_at: number): string[] {

@@ -74,6 +74,12 @@ export function body<T extends z.ZodType>(schema: T, required = true) {
   return { required, content: { "application/json": { schema } } };
 }
 
+/** For a body that would mean nothing without any field. */
+export const SOMETHING = [
+  (given: object): boolean => Object.keys(given).length > 0,
+  "there is nothing in it: say what to set",
+] as const;
+
 export const SECURED = [{ token: [] }];
 
 /** No parameters: one that is given all the same is refused. */

@@ -5,8 +5,10 @@ import { ClusterDocument, clusterDocument, EventDocument } from "../../common/do
 import { ClawError } from "../../common/errors.ts";
 import { findNodes } from "../../common/find-nodes.ts";
 import { LIMITS } from "../../common/limits.ts";
+import { PlacementChange } from "../../common/settings.ts";
 import type { QueryAnswers, QueryRequest } from "../../communication/queries.ts";
 import {
+  body,
   createRoute,
   type HttpSource,
   json,
@@ -15,6 +17,7 @@ import {
   type OpenAPIHono,
   problems,
   SECURED,
+  SOMETHING,
   severalOf,
   waitParameter,
   z,
@@ -26,13 +29,32 @@ const ROWS = 100;
 /** A stream that says nothing for longer looks dead to what stands between. */
 const PING_MS = 15_000;
 
+const Cluster = ClusterDocument.meta({ id: "Cluster" });
+
 const clusterRoute = createRoute({
   method: "get",
   path: "/api/v1/cluster",
   summary: "The cluster: who leads, who follows, how many nodes and tasks there are",
   security: SECURED,
   request: { query: NO_QUERY },
-  responses: { 200: json(ClusterDocument.meta({ id: "Cluster" }), "The cluster as it is"), ...problems() },
+  responses: { 200: json(Cluster, "The cluster as it is"), ...problems() },
+});
+
+const configureRoute = createRoute({
+  method: "patch",
+  path: "/api/v1/cluster",
+  summary: "Sets how tasks are placed over what the coordinator's file says",
+  security: SECURED,
+  request: {
+    query: NO_QUERY,
+    body: body(
+      z
+        .strictObject({ reset: z.boolean().optional(), placement: PlacementChange.optional() })
+        .refine(...SOMETHING)
+        .openapi("ConfigureCluster", { description: "`reset` takes back what was set before", minProperties: 1 }),
+    ),
+  },
+  responses: { 200: json(Cluster, "The cluster as it is now"), ...problems(409) },
 });
 
 const Events = z
@@ -92,6 +114,10 @@ type EventQuery = Omit<QueryRequest<"event.list">, "seen">;
 
 export function clusterRoutes(app: OpenAPIHono, source: HttpSource, streams: Streams): void {
   app.openapi(clusterRoute, async (context) => {
+    return context.json(clusterDocument((await source.query("cluster.status", {})).status), 200);
+  });
+  app.openapi(configureRoute, async (context) => {
+    await source.client().command("cluster.configure", { v: 1, ...context.req.valid("json") });
     return context.json(clusterDocument((await source.query("cluster.status", {})).status), 200);
   });
   app.openapi(metricsRoute, (context) => {

@@ -5,6 +5,7 @@ import { ClawError } from "../../common/errors.ts";
 import { findNodes } from "../../common/find-nodes.ts";
 import { LIMITS } from "../../common/limits.ts";
 import type { NodeView } from "../../common/models.ts";
+import { NodeSettings } from "../../common/settings.ts";
 import {
   body,
   createRoute,
@@ -15,6 +16,7 @@ import {
   type OpenAPIHono,
   problems,
   SECURED,
+  SOMETHING,
   z,
 } from "./api.ts";
 
@@ -84,6 +86,24 @@ function actionRoute(action: keyof typeof ACTIONS) {
   });
 }
 
+const configureRoute = createRoute({
+  method: "patch",
+  path: "/api/v1/nodes/{node}",
+  summary: "Sets what counts of it over what its worker says",
+  security: SECURED,
+  request: {
+    params,
+    query: NO_QUERY,
+    body: body(
+      z
+        .strictObject({ reset: z.boolean().optional(), set: NodeSettings.optional() })
+        .refine(...SOMETHING)
+        .openapi("ConfigureNode", { description: "`reset` takes back what was set before", minProperties: 1 }),
+    ),
+  },
+  responses: { 200: json(Node, "The node as it is now"), ...problems(404, 409) },
+});
+
 const removeRoute = createRoute({
   method: "delete",
   path: "/api/v1/nodes/{node}",
@@ -123,6 +143,11 @@ export function nodeRoutes(app: OpenAPIHono, source: HttpSource): void {
       return context.json(nodeDocument(await nodeNamed(source, id)), 200);
     });
   }
+  app.openapi(configureRoute, async (context) => {
+    const { id } = await nodeNamed(source, context.req.valid("param").node);
+    await source.client().command("node.configure", { v: 1, nodes: [id], ...context.req.valid("json") });
+    return context.json(nodeDocument(await nodeNamed(source, id)), 200);
+  });
   app.openapi(removeRoute, async (context) => {
     const { id, name, status } = await nodeNamed(source, context.req.valid("param").node);
     if (status !== "offline") {

@@ -1,6 +1,6 @@
 // Tasks over HTTP: submit, list, show, wait, cancel and retry.
 
-import { TaskDocument, taskDocument } from "../../common/documents.ts";
+import { PlanDocument, TaskDocument, taskDocument } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import { PRIORITIES, TASK_STATUSES, TERMINAL_STATUSES } from "../../common/models.ts";
@@ -85,6 +85,18 @@ const submitManyRoute = createRoute({
     ),
   },
   responses: { 201: json(Submitted, "They are in the log, in this order"), ...problems(409, 413) },
+});
+
+const planRoute = createRoute({
+  method: "post",
+  path: "/api/v1/plan",
+  summary: "Where a task would go now, and why; nothing is submitted",
+  security: SECURED,
+  request: { query: NO_QUERY, body: body(ToSubmit) },
+  responses: {
+    200: json(PlanDocument.meta({ id: "Plan" }), "Where it would go, or why it would wait"),
+    ...problems(409, 413),
+  },
 });
 
 const showRoute = createRoute({
@@ -173,6 +185,11 @@ export function taskRoutes(app: OpenAPIHono, source: HttpSource): void {
     requireSize({ specifications });
     const { ids } = await submitTasks(source.runtime, source.client(), specifications);
     return context.json({ ids: ids.map((one) => formatTaskId(one)), existing: false }, 201);
+  });
+  app.openapi(planRoute, async (context) => {
+    const specification = specificationOf(context.req.valid("json"));
+    requireSize({ specification });
+    return context.json((await source.query("task.plan", { specification })).plan, 200);
   });
   app.openapi(showRoute, async (context) => {
     const target = targetOf(await resolveTask(source, context.req.valid("param").id));

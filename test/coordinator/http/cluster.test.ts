@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { EventDocument, NodeDocument, TaskDocument } from "../../../src/common/documents.ts";
+import { EventDocument, NodeDocument, PlanDocument, TaskDocument } from "../../../src/common/documents.ts";
 import { LIMITS } from "../../../src/common/limits.ts";
 import { readEndpoint } from "../../../src/communication/endpoint.ts";
 import { type Cluster, openCluster } from "../../cluster.ts";
@@ -208,6 +208,22 @@ describe("events", () => {
   });
 });
 
+test("what a node counts as, and how tasks are placed, is set while it runs; a plan says what would come of it", async () => {
+  const set = await ok<object>(send("/api/v1/nodes/worker-1", { set: { gpus: 2, tags_added: ["fast"] } }, "PATCH"));
+  expect(NodeDocument.parse(set)).toMatchObject({ capacity: { gpus: 2 }, tags: ["fast"], settings: { gpus: 2 } });
+  const plan = { noop: true, gpus: 2, tags: ["fast"] };
+  expect(await ok<object>(send("/api/v1/plan", plan))).toMatchObject({ node_name: "worker-1" });
+  await ok<object>(send("/api/v1/nodes/worker-1", { reset: true }, "PATCH"));
+  const waits = await ok<{ waiting: { summary: string } }>(send("/api/v1/plan", plan));
+  expect(PlanDocument.parse(waits).waiting?.summary).toContain("needs");
+  const cluster_now = await ok<object>(send("/api/v1/cluster", { placement: { strategy: "pack" } }, "PATCH"));
+  expect(cluster_now).toMatchObject({ placement: { strategy: "pack" } });
+  await ok<object>(send("/api/v1/cluster", { reset: true }, "PATCH"));
+  expect(await refused(send("/api/v1/cluster", { placement: { strategy: "fastest" } }, "PATCH"))).toMatchObject({
+    field: "placement.strategy",
+  });
+});
+
 test("figures are in Prometheus' format", async () => {
   const text = await (await request("/metrics")).text();
   for (const line of text.trimEnd().split("\n")) {
@@ -218,14 +234,15 @@ test("figures are in Prometheus' format", async () => {
   expect(value('claw_tasks\\{status="completed"\\}')).toBeGreaterThan(1000);
   expect(value("claw_log_append_seconds_count")).toBeGreaterThan(5);
   expect(value('claw_placement_seconds_bucket\\{le="\\+Inf"\\}')).toBe(value("claw_placement_seconds_count"));
+  expect(value('claw_node_health\\{node="[^"]*",name="worker-1"\\}')).toBeGreaterThan(0);
   expect(value('claw_nodes\\{status="online"\\}')).toBe(1);
 });
 
 test("a method that a path has not is 405, and says which it has", async () => {
   for (const [method, path, allowed] of [
     ["PUT", "/api/v1/tasks", "GET, POST"],
-    ["DELETE", "/api/v1/cluster", "GET"],
-    ["POST", "/api/v1/nodes/worker-1", "GET, DELETE"],
+    ["DELETE", "/api/v1/cluster", "GET, PATCH"],
+    ["POST", "/api/v1/nodes/worker-1", "GET, PATCH, DELETE"],
   ] as const) {
     const response = await request(path, { method });
     expect([path, response.status, response.headers.get("allow")]).toEqual([path, 405, allowed]);

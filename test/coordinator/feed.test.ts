@@ -1,0 +1,107 @@
+// The feed of events over a log that the test writes: its places, its filters, and its bounds.
+
+import { expect, test } from "bun:test";
+import { LIMITS } from "../../src/common/limits.ts";
+import type { QueryRequest } from "../../src/communication/queries.ts";
+import { EventFeed, type ReadableLog } from "../../src/coordinator/feed.ts";
+import type { Event } from "../../src/core/event.ts";
+
+const AT = 1_764_000_000_000;
+
+/** Batches from `first` on; what is read is counted. */
+class WrittenLog implements ReadableLog {
+  read_batches = 0;
+  readonly #batches: Event[][];
+  readonly #first: number;
+
+  constructor(batches: Event[][], first = 1) {
+    this.#batches = batches;
+    this.#first = first;
+  }
+
+  extent() {
+    const last = this.#first + this.#batches.length - 1;
+    return Promise.resolve({ first: this.#first, last, bytes: 0 });
+  }
+
+  async *read(sequence: number) {
+    for (let at = sequence; at < this.#first + this.#batches.length; at++) {
+      const batch = { v: 1, cluster_id: "c", epoch: 1, prev: "", at: AT, events: this.#batches[at - this.#first]! };
+      this.read_batches += 1;
+      yield { sequence: at, payload: new TextEncoder().encode(JSON.stringify(batch)) };
+      await Promise.resolve();
+    }
+  }
+}
+
+const offline: Event = { t: "node", node: "n1", status: "offline", reason: "gone", at: AT };
+const assigned: Event = { t: "assigned", node: "n2", runs: [[7, 3, 9, 1]], at: AT };
+
+function feed(log: ReadableLog): EventFeed {
+  return new EventFeed(log, {
+    idsOf: (number) => (number === 7 ? { ids: [0xabc], array: true } : undefined),
+    nodeName: (id) => (id === "n1" ? "one" : undefined),
+  });
+}
+
+const list = (log: ReadableLog, query: Partial<QueryRequest<"event.list">>) =>
+  feed(log).list({ limit: 100, wait_ms: 0, ...query });
+
+test("an event has its place, its time, and the names of what it is about", async () => {
+  const { events, cursor, more } = await list(new WrittenLog([[offline, assigned]]), { after: "0" });
+  expect(events).toEqual([
+    { id: "1.0", at: "2025-11-24T16:00:00.000Z", type: "node.offline", node: "n1", node_name: "one", reason: "gone" },
+    expect.objectContaining({ id: "1.1", type: "task.scheduled", task: "task_00000abc", first: 3, last: 8, count: 6 }),
+  ]);
+  expect([cursor, more]).toEqual(["1", false]);
+});
+
+test("a filter that nothing fits reads a bounded part of the log at a time, and goes on behind it", async () => {
+  const log = new WrittenLog(Array.from({ length: 600 }, () => [offline]));
+  const wanted = { types: ["task"], after: "0" };
+  const first = await list(log, wanted);
+  expect([first.events, first.more]).toEqual([[], true]);
+  expect(log.read_batches).toBe(LIMITS.feed_batches + 1);
+  const second = await list(log, { ...wanted, after: first.cursor });
+  const third = await list(log, { ...wanted, after: second.cursor });
+  expect([second.more, third.more, third.cursor]).toEqual([true, false, "600"]);
+  expect(log.read_batches).toBe(600);
+});
+
+test("members are found in ranges, nodes by their ids, kinds by their beginning", async () => {
+  const log = new WrittenLog([[offline, assigned]]);
+  const ids = async (query: Partial<QueryRequest<"event.list">>): Promise<string[]> =>
+    (await list(log, { after: "0", ...query })).events.map(({ id }) => id);
+  expect(await ids({ number: 7 })).toEqual(["1.1"]);
+  expect(await ids({ number: 7, index: 8 })).toEqual(["1.1"]);
+  expect(await ids({ number: 7, index: 9 })).toEqual([]);
+  expect(await ids({ number: 8 })).toEqual([]);
+  expect(await ids({ node: "n1" })).toEqual(["1.0"]);
+  expect(await ids({ types: ["node", "task.scheduled"] })).toEqual(["1.0", "1.1"]);
+  expect(await ids({ types: ["task.sched"] })).toEqual([]);
+});
+
+test("what was cut off the log is said to be missed; a place that is not there yet is refused", async () => {
+  const log = new WrittenLog([[offline], [assigned]], 50);
+  expect(await list(log, { after: "12.3" })).toMatchObject({ missed: true, events: [{ id: "50.0" }, { id: "51.0" }] });
+  expect((await list(log, { after: "49" })).missed).toBeUndefined();
+  expect(await list(log, { after: "51" })).toEqual({ events: [], cursor: "51", more: false });
+  expect(await list(log, { after: "52" }).catch((error) => error)).toMatchObject({ code: "bad_request" });
+  expect(await list(log, {})).toEqual({ events: [], cursor: "51", more: false });
+  expect((await list(log, { tail: 1 })).events).toMatchObject([{ id: "51.0" }]);
+});
+
+test("an answer is bounded in bytes, and the next one goes on behind it", async () => {
+  const long: Event = { ...offline, reason: "x".repeat(LIMITS.answer_bytes / 4) } as Event;
+  const log = new WrittenLog([[long, long, long, long, long, long]]);
+  const seen: string[] = [];
+  let after = "0";
+  for (let more = true; more; ) {
+    const page = await list(log, { after });
+    expect(page.events.length).toBeLessThan(5);
+    seen.push(...page.events.map(({ id }) => id));
+    ({ cursor: after, more } = page);
+  }
+  expect(seen).toEqual(["1.0", "1.1", "1.2", "1.3", "1.4", "1.5"]);
+  expect((await list(log, { tail: 6 })).events.length).toBeLessThan(5);
+});
