@@ -283,7 +283,7 @@ export const SkillDocument = z.strictObject({
   ),
 });
 
-const EVENT_TYPES = [
+export const EVENT_TYPES = [
   "cluster.created",
   "cluster.configured", // how tasks are placed was changed
   "leader.elected",

@@ -27,6 +27,13 @@ async function refused(...words: string[]): Promise<{ code: number; error: Recor
   return { code, error: JSON.parse(stderr) as Record<string, unknown> };
 }
 
+test("events of a type that there is not are refused: nobody would ever hear of them", async () => {
+  const { code, error } = await refused("events", "-f", "--json", "--type", "task.fialed");
+  expect([code, error["field"], error["hint"]]).toEqual([64, "--type", "did you mean task.failed?"]);
+  expect((await refused("events", "--json", "--type", "zebra")).error["hint"]).toContain("task.failed");
+  expect((await cluster.runCli(["events", "--json", "--type", "node,leader.elected"])).code).toBe(0);
+});
+
 describe("what the coordinator would refuse", () => {
   test.each([
     [["--name", "", "true"], "--name is too short: at least 1", "--name"],

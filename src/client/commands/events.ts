@@ -1,8 +1,9 @@
 // `events`: what happened in the cluster, the newest of it, and with `-f` what happens from now on.
 
-import type { EventDocument } from "../../common/documents.ts";
+import { EVENT_TYPES, type EventDocument } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
+import { nearest } from "../../common/nearest.ts";
 import { plural } from "../../common/units.ts";
 import type { QueryRequest } from "../../communication/queries.ts";
 import type { RequestClient } from "../../communication/request.ts";
@@ -64,7 +65,7 @@ async function filterOf(
   const [ref, other] = words.length === 0 ? [] : await refs(io, client, words);
   if (other !== undefined) throw new ClawError("usage", "one task at a time", { hint: "claw events -f TASK" });
   const [node] = options.node === undefined ? [] : await nodesNamed(client, [options.node]);
-  const types = options.type?.flatMap((text) => text.split(","));
+  const types = options.type?.flatMap((text) => text.split(",")).map(typeOf);
   return {
     ...(ref === undefined ? {} : { number: ref.number }),
     ...(ref?.index === undefined ? {} : { index: ref.index }),
@@ -96,6 +97,18 @@ class Printer {
     if (this.#json && !this.#lines) await this.#io.out(this.#count === 0 ? "[]\n" : "]\n");
     else if (this.#count === 0 && !this.#json) this.#io.err("no such events\n");
   }
+}
+
+/** A type, or the first word of some; one that never comes would be waited for without a word. */
+function typeOf(text: string): string {
+  const groups = [...new Set(EVENT_TYPES.map((type) => type.slice(0, type.indexOf("."))))];
+  const known: readonly string[] = [...groups, ...EVENT_TYPES];
+  if (known.includes(text)) return text;
+  const near = nearest(text, known);
+  throw new ClawError("usage", `--type: there are no events '${text}'`, {
+    hint: near === undefined ? `${groups.join(", ")}, or one of them such as task.failed` : `did you mean ${near}?`,
+    field: "--type",
+  });
 }
 
 /** The longest type is `cluster.created`. */
