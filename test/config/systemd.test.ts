@@ -61,9 +61,9 @@ describe.each(ROLES)("claw-%s.service", (role) => {
     // A worker that somebody shut down by the cluster ends with 0, and stays ended.
     expect(service("Restart")).toEqual([role === "worker" ? "on-failure" : "always"]);
     expect(service("RestartSec")).toEqual(["2"]);
-    expect(service("RestartPreventExitStatus")).toEqual([
-      role === "worker" ? `${ERRORS.bad_config.exit}` : `${ERRORS.fold_differs.exit} ${ERRORS.bad_config.exit}`,
-    ]);
+    const { usage, fold_differs, bad_config } = ERRORS;
+    const lasting = role === "worker" ? [usage, bad_config] : [usage, fold_differs, bad_config];
+    expect(service("RestartPreventExitStatus")).toEqual([lasting.map(({ exit }) => exit).join(" ")]);
     expect(unit.get("Unit.StartLimitIntervalSec")).toEqual(["0"]);
   });
 
