@@ -6,7 +6,7 @@ import type { Capacity, LimitKind, Needs, NodeInfo } from "../common/models.ts";
 import { plural } from "../common/units.ts";
 import { attributeOf, conditionText, holds } from "./conditions.ts";
 import { type NodeSkills, skillObstacle, usableSkills } from "./skills.ts";
-import type { Used } from "./state.ts";
+import { apartKey, type Used } from "./state.ts";
 
 export interface NodeLoad {
   id: string;
@@ -153,9 +153,10 @@ function placeOf({ id, info }: Pick<NodeLoad, "id" | "info">, by: string): strin
 /** Tasks on the nodes of its place that this one keeps away from; what a lost node held may still run. */
 export function neighbours(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[]): number {
   const { by = "node", among = "" } = needs.spread ?? {};
-  if (by === "node") return node.used.spread[among] ?? 0;
+  const key = apartKey(among);
+  if (by === "node") return node.used.spread[key] ?? 0;
   const here = placeOf(node, by);
-  return nodes.reduce((sum, one) => sum + (placeOf(one, by) === here ? (one.used.spread[among] ?? 0) : 0), 0);
+  return nodes.reduce((sum, one) => sum + (placeOf(one, by) === here ? (one.used.spread[key] ?? 0) : 0), 0);
 }
 
 /** How many tasks with these needs fit into `free` side by side. */

@@ -200,9 +200,15 @@ export function addUse(used: Used, needs: Needs, count: number): void {
   if (needs.exclusive === true) used.exclusive += count;
   const among = needs.spread?.among;
   if (among === undefined) return;
-  const apart = (used.spread[among] ?? 0) + count;
-  if (apart === 0) delete used.spread[among];
-  else used.spread[among] = apart;
+  const key = apartKey(among);
+  const apart = (used.spread[key] ?? 0) + count;
+  if (apart === 0) delete used.spread[key];
+  else used.spread[key] = apart;
+}
+
+/** Where those that keep apart are counted: what people call them may be the name of what every object has. */
+export function apartKey(among: string): string {
+  return `=${among}`;
 }
 
 export function copyUsed(used: Used): Used {

@@ -102,6 +102,10 @@ describe("a task", () => {
     ]);
     await notes.release("all");
     expect((await cluster.finished(number)).counts?.completed).toBe(3);
+    // The name may be one that every object has.
+    const lone = { name: "constructor", argv: ["true"], needs: { spread: { by: "node" } } };
+    const { number: first } = await cluster.submit(lone);
+    expect((await cluster.finished(first)).status).toBe("completed");
     expect(await nodesOf(cluster, 3, { cpu_millis: 100, spread: { by: "node" } })).toEqual([
       "worker-1",
       "worker-2",

@@ -318,3 +318,20 @@ describe("what a batch changed", () => {
     expect(memberId({ array: false, ids: [7, 8] }, 1)).toEqual({ id: 8 });
   });
 });
+
+test("tasks that keep apart are counted, whatever they are called", () => {
+  for (const name of ["constructor", "__proto__", "toString", "web"]) {
+    const cluster = new Cluster();
+    const needs = { ...specificationOf().needs, spread: { by: "node" } };
+    cluster.add({ t: "registered", node: "n1", incarnation: "1", info: INFO, at: AT });
+    cluster.add({
+      ...{ t: "submitted", number: 1, nonce: "n", by: "b", at: AT, array: true, ids: [7], count: 2 },
+      spec: specificationOf({ name, needs }),
+    } as Event);
+    cluster.add({ t: "assigned", node: "n1", runs: [[1, 0, 2, 1]], at: AT });
+    const { used } = cluster.state.nodes.get("n1")!;
+    expect(Object.entries(used.spread)).toEqual([[`=${name}`, 2]]);
+    cluster.add({ t: "requeued", node: "n1", runs: [[1, 0, 2, 1]], reason: "lost", at: AT });
+    expect(Object.entries(used.spread)).toEqual([]);
+  }
+});

@@ -245,7 +245,7 @@ describe("prefetching", () => {
     const placements = place([elsewhere, lane(1)], [nodeOf("a"), nodeOf("b")]);
     expect([countOn(placements, "a", 1), countOn(placements, "b", 1)]).toEqual([124, 1]);
     const apart = { needs: needsOf({ spread: { by: "node", among: "web" } }), waiting: 2 };
-    const used = { ...emptyUsed(), cpu_millis: 1_000, spread: { web: 1 } };
+    const used = { ...emptyUsed(), cpu_millis: 1_000, spread: { "=web": 1 } };
     expect(countOn(place([apart, lane(1)], [nodeOf("a", {}, { held: 1, used })]), "a", 1)).toBe(123);
     const alone = { needs: needsOf({ exclusive: true }), waiting: 5, mean_ms: 1 };
     expect(countOn(place([alone], [nodeOf("a")]), "a")).toBe(1);
@@ -287,7 +287,7 @@ describe("what is in the way", () => {
     expect(obstacle(needsOf({ where }), nodeOf("a"))).toBe("has no zone, not zone in eu,us");
     expect(obstacle(needsOf({ where }), zoned("a", "us"))).toBeUndefined();
     const spread = { by: "zone", among: "web" };
-    const nodes = [zoned("a", "eu", { web: 1 }), zoned("b", "eu"), zoned("c", "us", { other: 1 }), nodeOf("d")];
+    const nodes = [zoned("a", "eu", { "=web": 1 }), zoned("b", "eu"), zoned("c", "us", { "=other": 1 }), nodeOf("d")];
     expect(nodes.map((node) => obstacle(needsOf({ spread }), node, nodes))).toEqual([
       "has a task in zone=eu already that it keeps away from",
       "has a task in zone=eu already that it keeps away from",
