@@ -10,13 +10,7 @@ export function oneOf<T extends string>(option: string, given: string, valid: re
 
 export function number(option: string, text: string, most: number, whole = false): number {
   const value = Number(text);
-  if (
-    text.trim() === "" ||
-    !Number.isFinite(value) ||
-    value < 0 ||
-    value > most ||
-    (whole && !Number.isInteger(value))
-  ) {
+  if (!/^(\d+\.?\d*|\.\d+)$/.test(text) || value > most || (whole && !Number.isInteger(value))) {
     throw new ClawError("usage", `${option} is a ${whole ? "whole " : ""}number from 0 to ${most}, not '${text}'`, {
       field: option,
     });
