@@ -86,8 +86,8 @@ describe("a closed standard input", () => {
 });
 
 describe("a terminal that goes away", () => {
-  /** Runs a line on a terminal of its own and closes that when the file is there; gives what the terminal showed. */
-  async function hangUp(line: string, begun: string): Promise<string> {
+  /** Runs a line on a terminal of its own and closes that when the file is there, and the word; gives what it showed. */
+  async function hangUp(line: string, begun: string, says = ""): Promise<string> {
     let shown = "";
     const decoder = new TextDecoder();
     const child = Bun.spawn(["bash", "-c", `exec ${line}`], {
@@ -100,6 +100,7 @@ describe("a terminal that goes away", () => {
       },
     });
     await until(`${begun} is there`, () => existsSync(join(here.work, begun)) || undefined);
+    if (says !== "") await until(`it says ${says}`, () => shown.includes(says) || undefined);
     child.terminal?.close();
     const timer = setTimeout(() => child.kill("SIGKILL"), 10_000);
     await child.exited;
@@ -110,7 +111,7 @@ describe("a terminal that goes away", () => {
 
   test("run: the task goes on, and is found", async () => {
     const script = "touch begun-a; until [ -e go-a ]; do sleep 0.02; done; echo late";
-    const shown = await hangUp(`claw run --name a-task -- sh -c '${script}'`, "begun-a");
+    const shown = await hangUp(`claw run --name a-task -- sh -c '${script}'`, "begun-a", "task_");
     const [task] = await here.json<Task[]>(["ls", "--name", "a-task"]);
     expect(["scheduled", "running"]).toContain(task!.status);
     expect(shown).toContain(task!.id);
