@@ -188,6 +188,7 @@ function checkSpecification(state: State, spec: Specification): void {
     throw new ClawError("bad_request", "no command", { field: "argv" });
   }
   checkSystemTexts(spec);
+  checkNames(spec);
   if (spec.needs.skills !== undefined) requirePossible(state.nodes.values(), spec.needs.skills);
 }
 
@@ -207,6 +208,29 @@ function checkSystemTexts({ argv, env = {}, needs, origin }: Specification): voi
   const strange = Object.keys(env).find((name) => name.includes("="));
   if (strange !== undefined) {
     throw new ClawError("bad_request", `'${strange}' is no name for a variable`, { field: "env" });
+  }
+}
+
+/** What is compared with what others wrote: two names that look the same have to be the same. */
+function checkNames({ labels = {}, key, needs }: Specification): void {
+  const { tags = [], where = [], prefer = [], resources = {}, spread } = needs;
+  const words = (some: typeof where): string[] => some.flatMap(({ attribute, values }) => [attribute, ...values]);
+  const names: [field: string, names: readonly (string | undefined)[]][] = [
+    ["labels", Object.entries(labels).flat()],
+    ["key", [key]],
+    ["needs.tags", tags],
+    ["needs.where", words(where)],
+    ["needs.prefer", words(prefer)],
+    ["needs.resources", Object.keys(resources)],
+    ["needs.spread", [spread?.by, spread?.among]],
+  ];
+  for (const [field, some] of names) {
+    const strange = some.find((name) => name !== undefined && name !== name.normalize("NFC"));
+    if (strange === undefined) continue;
+    throw new ClawError("bad_request", `${field}: '${strange}' is not in Unicode's normal form C`, {
+      hint: "write it with composed characters (é as one): what looks the same would not match otherwise",
+      field,
+    });
   }
 }
 
