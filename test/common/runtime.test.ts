@@ -70,7 +70,7 @@ describe("errors", () => {
   test("have each an HTTP status and an exit code of the design's", () => {
     for (const code of Object.keys(ERRORS) as ErrorCode[]) {
       expect(ERRORS[code].http).toBeGreaterThanOrEqual(400);
-      expect([64, 65, 66, 69, 70, 74, 75, 77, 78]).toContain(ERRORS[code].exit);
+      expect([64, 65, 66, 69, 70, 74, 75, 76, 77, 78]).toContain(ERRORS[code].exit);
     }
     expect([ERRORS.no_coordinator.exit, ERRORS.bad_config.exit, ERRORS.usage.exit]).toEqual([69, 78, 64]);
   });
