@@ -171,6 +171,8 @@ export class SimCoordinator {
         committed: () => undefined,
         leads: (leads) => {
           this.#leads = leads;
+          // What a term took for true may not have got into the log.
+          this.#heard = new Heard();
           world.tell(`${this.id}: ${leads ? "opens a term" : "its term is over"}`);
         },
         failed: (error) => this.#failed(error),
