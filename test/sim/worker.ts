@@ -172,7 +172,9 @@ export class SimWorker {
         earlier: noteLife(outbox, this.#disk.place, this.#incarnation),
         cluster_id: outbox.get("cluster_id"),
       });
-      if (this.#skills !== undefined) this.#agent.found(this.#skills, this.#world.now());
+      // A worker looks for skills when it starts, and tells that there are none as well.
+      this.#skills ??= { hash: "0".repeat(16), list: [] };
+      this.#agent.found(this.#skills, this.#world.now());
       this.#agent.connected(this.#world.now());
     });
     this.#tick(life);
@@ -289,7 +291,9 @@ export class SimWorker {
 
   /** Whether what it holds is what the log says that it holds, and so what it has found. */
   agreesWith({ nodes }: State): boolean {
-    if (this.#skills?.hash !== nodes.get(this.id)?.skills?.hash) return false;
+    const known = nodes.get(this.id)?.skills;
+    const none = known === undefined && this.#skills?.list.length === 0;
+    if (!none && this.#skills?.hash !== known?.hash) return false;
     const { count = 0, hash = "" } = nodes.get(this.id)?.held ?? {};
     return this.#told?.count === count && this.#told.hash === hash;
   }

@@ -216,3 +216,17 @@ describe("a worker whose checks fail", () => {
 });
 
 const ENDED = { status: "failed", reason: "exit", exit_code: 1, started_at: 1, ended_at: 2 } as const;
+
+test("that it has no skills is told where the cluster knows of some, and only there", () => {
+  const bench = new Bench();
+  const none = { hash: "e".repeat(16), list: [] };
+  bench.agent.found(none, bench.now());
+  bench.tick(5_000);
+  expect(bench.taken("skill.update")).toEqual([]);
+  bench.down({ type: "node.control", incarnation: INCARNATION, action: { ...WELCOME, skills: "a".repeat(16) } });
+  bench.tick(5_000);
+  expect(bench.taken("skill.update")).toMatchObject([{ hash: none.hash, skills: [] }]);
+  bench.down({ type: "node.control", incarnation: INCARNATION, action: { kind: "skills", hash: none.hash } });
+  bench.tick(5_000);
+  expect(bench.taken("skill.update")).toEqual([]);
+});

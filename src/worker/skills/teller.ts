@@ -33,6 +33,8 @@ export class SkillTeller {
   tell(now_ms: number): void {
     const skills = this.#skills;
     if (skills === undefined || skills.hash === this.#known || now_ms - this.#told_ms < AGAIN_MS) return;
+    // That there are none is news only where some were known: of an earlier life, or from another machine's copy of the key.
+    if (skills.list.length === 0 && this.#known === undefined) return;
     this.#told_ms = now_ms;
     const { hash, list } = skills;
     this.#send({ type: "skill.update", incarnation: this.#incarnation, hash, skills: [...list] });

@@ -55,8 +55,7 @@ export class SkillWatch {
     this.#told = told;
     this.#watch(all);
     const hash = hashOf(skills);
-    // A machine without any need not be told of, until it has had some.
-    if (hash !== this.#hash && (skills.length > 0 || this.#hash !== "")) {
+    if (hash !== this.#hash) {
       this.#hash = hash;
       changed({ hash, list: skills });
     }
