@@ -3,6 +3,7 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { LIMITS } from "../common/limits.ts";
+import { blockFor } from "../common/runtime.ts";
 
 export interface ProcessRow {
   pid: number;
@@ -24,8 +25,26 @@ function readOrNothing(path: string): string | undefined {
   }
 }
 
+/** How often one is looked at again that is just becoming another program, a millisecond apart. */
+const EXEC_LOOKS = 25;
+
+/**
+ * In the middle of an exec a process has neither environment nor arguments for a moment, which grows with the machine's
+ * load: whoever took that for an answer would let it go.
+ */
+function environOf(pid: number): string | undefined {
+  let whole = false;
+  for (let looks = 0; ; looks++) {
+    const environ = readOrNothing(`/proc/${pid}/environ`);
+    // One with arguments at the look before has no environment indeed.
+    if (environ !== "" || whole || looks === EXEC_LOOKS) return environ;
+    whole = readOrNothing(`/proc/${pid}/cmdline`) !== "";
+    if (!whole && looks > 0) blockFor(1);
+  }
+}
+
 function attemptIn(pid: number): string | undefined {
-  const environ = readOrNothing(`/proc/${pid}/environ`);
+  const environ = environOf(pid);
   return environ
     ?.split("\0")
     .find((entry) => entry.startsWith(VARIABLE))
@@ -39,7 +58,9 @@ function rowOf(pid: number): ProcessRow | undefined {
   // The name may hold spaces and parentheses: fields are counted from the last one.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   if (fields[0] === "Z" || fields[0] === "X") return undefined;
-  return { pid, pgid: Number(fields[2]), key: `${pid}:${fields[19]}`, attempt: () => attemptIn(pid) };
+  const pgid = Number(fields[2]);
+  // The kernel's own threads have neither.
+  return { pid, pgid, key: `${pid}:${fields[19]}`, attempt: () => (pgid === 0 ? undefined : attemptIn(pid)) };
 }
 
 function isRow(row: ProcessRow | undefined): row is ProcessRow {

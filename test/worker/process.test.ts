@@ -237,6 +237,16 @@ describe("ending the whole tree", () => {
     expect(listProcesses().filter((row) => row.pid === pid)).toEqual([]);
   });
 
+  test("one that becomes another program all the time is found in the middle of it", async () => {
+    const again = 'exec sh -c "$0" "$0"';
+    for (let round = 0; round < 20; round++) {
+      const begin = `setsid sh -c 'echo $$ > pid${round}; ${again}' '${again}' >/dev/null 2>&1 &`;
+      await bench.shell(`${begin} until [ -s pid${round} ]; do :; done`).done;
+      const pid = Number(readFileSync(file(`pid${round}`), "utf8"));
+      expect(listProcesses().filter((row) => row.pid === pid)).toEqual([]);
+    }
+  });
+
   test("processes of an earlier life, and only those", async () => {
     const mine = bench.command(["sleep", "300"]);
     const env = { ...baseEnvironment(), CLAW_ATTEMPT: `${NODE}/${bench.incarnation}old/1.2.3` };
