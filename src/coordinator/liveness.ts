@@ -147,12 +147,22 @@ export class Liveness {
     if (message.m !== undefined) contact.free_memory_mib = message.m;
     if (message.d !== undefined) contact.disk_free_percent = message.d;
     if (message.p !== undefined) contact.pinged_ms = undefined;
-    if (!contact.registered) this.#control(id, node.incarnation, { kind: "register" });
+    if (!contact.registered || this.#askAgain(contact, now)) {
+      this.#control(id, node.incarnation, { kind: "register" });
+    }
     this.#judge(node, contact, now, at);
     this.#ping(node, contact, now);
     const agrees = node.held.count === message.n && node.held.hash === message.h;
     if (contacts.compare(contact, agrees)) this.#askForList(node);
     this.#host.stopAgain(id);
+  }
+
+  /** That its trouble is over is said once, and may be lost: so who is in error is asked, once a heartbeat. */
+  #askAgain(contact: Contact, now: Now): boolean {
+    if (contact.trouble === undefined || now.monotonic_ms - (contact.asked_again_ms ?? 0) < this.#intervals(1))
+      return false;
+    contact.asked_again_ms = now.monotonic_ms;
+    return true;
   }
 
   /** Tells a node as how large it counts from now on. */

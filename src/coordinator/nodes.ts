@@ -12,6 +12,8 @@ export interface Contact {
   registered: boolean;
   /** What the node says of its own checks. */
   trouble?: string | undefined;
+  /** When it was asked whether it still has it. */
+  asked_again_ms?: number;
   /** When the first ping was sent that has no answer yet. */
   pinged_ms?: number | undefined;
   cpu_percent?: number;

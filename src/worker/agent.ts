@@ -266,6 +266,9 @@ export class Agent {
         }
       }
     }
+    // Who sends work does not know of the trouble: the word of it was lost.
+    const told_ms = now.monotonic_ms - this.#registered_ms;
+    if (this.#trouble !== undefined && told_ms >= REGISTER_AGAIN_MS) this.#register(now);
   }
 
   #notTakenBefore(run: Run): Run[] {

@@ -106,6 +106,30 @@ test("an assignment that was lost on its way is sent again, as the same attempt,
     expect(stage.has("assigned").flatMap(({ runs }) => runs)).toEqual([[number, 0, 1, 1]]);
   }));
 
+test("that a worker is well again is heard, although the word of it was lost and an earlier one answered (seed 988)", () =>
+  play(ONE, async (stage) => {
+    const { world } = stage;
+    const [worker] = world.workers;
+    await stage.leads();
+    const node = () => world.leader?.state.nodes.get(worker!.id);
+    await stage.until(() => node()?.status === "online", "the node");
+    worker!.full = true;
+    await stage.until(() => node()?.status === "error", "its trouble");
+    let lost = 0;
+    world.dropsUp = (message) => {
+      if (message.type !== "node.register" || message.trouble !== undefined || lost > 0) return false;
+      lost += 1;
+      const { cluster_id } = world.leader!.state;
+      const action = { kind: "welcome" as const, cluster_id, heartbeat_ms: 1_000 };
+      world.down(worker!.id, { type: "node.control", incarnation: worker!.incarnation!, action });
+      return true;
+    };
+    worker!.full = false;
+    await stage.until(() => lost > 0, "the word of it");
+    await stage.until(() => node()?.status === "online", "the node again", 20_000);
+    await stage.submit(3);
+  }));
+
 describe("an open array whose client died", () => {
   const open = async (stage: Stage): Promise<number> => {
     await stage.leads();

@@ -76,7 +76,8 @@ export class World {
   readonly #nodes: NodeTrouble;
   readonly #clients: Clients;
   readonly #folder: string;
-  /** What of the leader's messages gets lost, in a run that is directed. */
+  /** What of the workers' and of the leader's messages gets lost, in a run that is directed. */
+  dropsUp: (message: UpMessage) => boolean = () => false;
   drops: (message: DownMessage) => boolean = () => false;
   /** The newest of what happened, a line each, when it is wanted. */
   readonly told: string[] = [];
@@ -184,6 +185,7 @@ export class World {
     const text = JSON.stringify(message);
     const heartbeat = message.type === "node.heartbeat";
     requireSize(text, heartbeat ? LIMITS.heartbeat_bytes - subjects.up("sim", node).length : LIMITS.message_bytes);
+    if (this.dropsUp(message)) return;
     for (const coordinator of this.coordinators) {
       this.deliver(() => coordinator.up(node, UpMessage.parse(JSON.parse(text))));
     }
