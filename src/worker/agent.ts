@@ -11,7 +11,7 @@ import type { NodeSkills } from "../core/skills.ts";
 import { addUse, emptyUsed } from "../core/state.ts";
 import { Holding } from "./holding.ts";
 import type { Load } from "./metrics.ts";
-import { firstJob, type Job, type QueuedRun, queuedRun, runOf } from "./queue.ts";
+import { byTask, firstJob, type Job, type QueuedRun, queuedRun, runOf, taskKey } from "./queue.ts";
 import { Reporter, type ReportStore } from "./reporter.ts";
 import { SkillTeller } from "./skills/teller.ts";
 
@@ -480,21 +480,6 @@ function lostOutcome(outcome: Outcome): Outcome {
   if (outcome.reason !== "cancelled") return outcome;
   const message = "its node was stopped; it had begun, and must not run twice";
   return { ...outcome, status: "failed", reason: "lost", message };
-}
-
-function taskKey(number: number, attempt: number): string {
-  return `${number}/${attempt}`;
-}
-
-function byTask(runs: readonly Run[]): Map<string, Run[]> {
-  const found = new Map<string, Run[]>();
-  for (const run of runs) {
-    const key = taskKey(run[0], run[3]);
-    const list = found.get(key);
-    if (list === undefined) found.set(key, [run]);
-    else list.push(run);
-  }
-  return found;
 }
 
 export function keyOf(job: Pick<Job, "number" | "index" | "attempt">): string {

@@ -57,3 +57,19 @@ export function firstJob(run: QueuedRun): Job {
 export function runOf(queued: QueuedRun): Run {
   return [queued.number, queued.from, queued.to, queued.attempt];
 }
+
+/** Of one attempt, whichever members. */
+export function taskKey(number: number, attempt: number): string {
+  return `${number}/${attempt}`;
+}
+
+export function byTask(runs: readonly Run[]): Map<string, Run[]> {
+  const found = new Map<string, Run[]>();
+  for (const run of runs) {
+    const key = taskKey(run[0], run[3]);
+    const list = found.get(key);
+    if (list === undefined) found.set(key, [run]);
+    else list.push(run);
+  }
+  return found;
+}
