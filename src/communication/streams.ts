@@ -5,7 +5,7 @@
 // power. So `reply: $JS.API.STREAM.DELETE.CLAW_default_LOG`, and an empty answer, deleted the log: tried, by a worker that
 // could ask for files. Clients still can, and so know no name but those of output and files.
 
-import type { JetStreamManager, StreamConfig, StreamInfo } from "nats";
+import { type JetStreamManager, NatsError, type StreamConfig, type StreamInfo } from "nats";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { type Runtime, randomHex } from "../common/runtime.ts";
 
@@ -48,6 +48,19 @@ export async function ensureStream(manager: JetStreamManager, config: NewStream)
       return await manager.streams.info(config.name);
     });
   });
+}
+
+/** Runs what asks the broker: one that does not answer, or not well, is the world's doing and no bug. */
+export async function asking<T>(what: string, ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask();
+  } catch (error) {
+    if (!(error instanceof NatsError)) throw error;
+    throw new ClawError("broker", `NATS does not give ${what}: ${messageOf(error)}`, {
+      hint: "is it there, with JetStream? It is asked again at the next start",
+      cause: error,
+    });
+  }
 }
 
 /** What the server does not take: it has too little room, no such replicas, an account without rights. */

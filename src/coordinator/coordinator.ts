@@ -25,6 +25,7 @@ import type { QueryAnswers, QueryRequest, QueryType } from "../communication/que
 import { RequestClient } from "../communication/request.ts";
 import { openSnapshots } from "../communication/snapshots.ts";
 import { openStores, removeOutput } from "../communication/stores.ts";
+import { asking } from "../communication/streams.ts";
 import { Queries } from "../storage/queries.ts";
 import { ThreadedMaker } from "../storage/thread.ts";
 import type { View } from "../storage/view.ts";
@@ -179,13 +180,15 @@ export class Coordinator implements Service {
     const { cluster, output, lease_ms } = config;
     const { replicas, domain, url } = config.nats;
     const hidden = url === undefined;
-    const [log, store, lease] = await Promise.all([
-      openLog(connection, runtime, cluster, replicas, domain, undefined, hidden),
-      openSnapshots(connection, runtime, cluster, replicas, domain, hidden),
-      openLease(connection, cluster, replicas, lease_ms, domain),
-      openStores(connection, cluster, output, replicas, domain),
-    ]);
-    return { log, store, lease };
+    return await asking("the cluster's streams", async () => {
+      const [log, store, lease] = await Promise.all([
+        openLog(connection, runtime, cluster, replicas, domain, undefined, hidden),
+        openSnapshots(connection, runtime, cluster, replicas, domain, hidden),
+        openLease(connection, cluster, replicas, lease_ms, domain),
+        openStores(connection, cluster, output, replicas, domain),
+      ]);
+      return { log, store, lease };
+    });
   }
 
   #openTerms(connection: NatsConnection, log: LogUpkeep, view: View, renew: TermsWorld["renew"]): Terms {

@@ -233,8 +233,6 @@ class Chaos {
   /** The ledger; throws what is wrong with it. */
   async settle(): Promise<string> {
     if (this.#problem !== undefined) throw new Error(this.#problem);
-    for (const { name, wrong } of this.#victims)
-      if (wrong !== undefined) throw new Error(`${name} ended itself: ${wrong}`);
     const env = { CLAW_NATS_URL: this.#url };
     this.#say(`peace: ${this.#acknowledged.length} arrays of ${MEMBERS} were acknowledged`);
     const ids = this.#acknowledged.map(({ id }) => id);
@@ -278,6 +276,10 @@ class Chaos {
       `executed more than once      ${again} (allowed: a worker died, or was not heard, while they ran)`,
       `faults                       ${[...this.faults].map(([what, times]) => `${what} ${times}`).join(", ")}`,
     ];
+    // The books may be right all the same: they are shown.
+    for (const { name, wrong } of this.#victims) {
+      if (wrong !== undefined) throw new Error(`${name} ended itself: ${wrong}\n${lines.join("\n")}`);
+    }
     return lines.join("\n");
   }
 }
