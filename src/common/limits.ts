@@ -78,9 +78,11 @@ export const LIMITS = {
   folder_pool: 256, // empty working folders kept for the next task
   // Skills
   skill_file_bytes: 256_000, // as OpenClaw has it
+  skill_front_chars: 32 * KiB, // of the front matter: looking for names that stand twice is quadratic
   source_skills: 200, // of one folder, as OpenClaw has it
   source_folders: 5_000, // looked into for skills
   node_skills: 300,
+  node_skills_bytes: 512 * KiB, // of what a node says of them, as JSON: it is one message, and one event
   skill_requirements: 16, // of each kind
   skill_text_chars: 160, // of a description, or of what is missing
   // Settings

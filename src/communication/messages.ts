@@ -100,7 +100,10 @@ const SkillUpdate = z.strictObject({
   type: z.literal("skill.update"),
   incarnation,
   hash: skillsHash,
-  skills: z.array(Skill).max(LIMITS.node_skills),
+  skills: z
+    .array(Skill)
+    .max(LIMITS.node_skills)
+    .refine((skills) => Buffer.byteLength(JSON.stringify(skills)) <= LIMITS.node_skills_bytes, "has too many bytes"),
 });
 
 const NodeShutdown = z.strictObject({

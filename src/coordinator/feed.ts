@@ -88,8 +88,11 @@ export class EventFeed {
       const start = Math.max(first, last - Math.min(tail, LIMITS.feed_batches) + 1);
       for await (const { sequence, payload } of this.#log.read(start)) {
         if (sequence > last) break;
-        events.push(...this.#wanted(query, sequence, decodeBatch(sequence, payload), undefined));
-        if (events.length > 2 * tail) events = events.slice(-tail);
+        for (const event of this.#wanted(query, sequence, decodeBatch(sequence, payload), undefined)) {
+          events.push(event);
+          // One batch may tell of more tasks than fit in memory twice.
+          if (events.length > 2 * tail) events = events.slice(-tail);
+        }
       }
     }
     return { events: fitting(events.slice(-tail)), cursor: String(last), more: false };

@@ -41,6 +41,9 @@ function isUsable(name: string, by_name: ReadonlyMap<string, Skill>, found: Map<
   return usable;
 }
 
+/** Of skills that need each other only the nearest are told. */
+const TOLD = 5;
+
 /** What keeps a skill from being used on a node, in words; undefined when nothing does. */
 export function skillObstacle(
   skills: NodeSkills | undefined,
@@ -52,11 +55,9 @@ export function skillObstacle(
   if (skill === undefined) return `has no skill ${name}`;
   if (seen.includes(name)) return `has the skill ${name}, which needs itself`;
   if (skill.missing !== undefined) return `has the skill ${name}, which lacks ${skill.missing.join(", ")}`;
-  for (const other of skill.requires ?? []) {
-    const why = skillObstacle(skills, other, [...seen, name]);
-    if (why !== undefined) return `has the skill ${name}, which needs ${other}: it ${why}`;
-  }
-  return `has the skill ${name}, which cannot be used`;
+  const other = skill.requires?.find((one) => !usableSkills(skills).has(one));
+  if (other === undefined || seen.length >= TOLD) return `has the skill ${name}, which cannot be used`;
+  return `has the skill ${name}, which needs ${other}: it ${skillObstacle(skills, other, [...seen, name])}`;
 }
 
 /**
@@ -65,45 +66,48 @@ export function skillObstacle(
  */
 export function requirePossible(nodes: Iterable<{ skills: NodeSkills | undefined }>, wanted: readonly string[]): void {
   const all = [...nodes];
+  const unusable = wanted.filter((name) => !all.some(({ skills }) => usableSkills(skills).has(name)));
+  if (unusable.length === 0) return;
   const definitions = new Map<string, Skill[]>();
-  for (const { skills } of all) {
-    for (const skill of skills?.list ?? [])
-      definitions.set(skill.name, [...(definitions.get(skill.name) ?? []), skill]);
+  for (const skill of all.flatMap(({ skills }) => skills?.list ?? [])) {
+    const versions = definitions.get(skill.name);
+    if (versions === undefined) definitions.set(skill.name, [skill]);
+    else versions.push(skill);
   }
-  for (const name of wanted) {
-    if (!all.some(({ skills }) => usableSkills(skills).has(name))) requireSound(name, definitions, []);
-  }
+  const sound = soundSkills(definitions);
+  const refused = unusable.find((name) => definitions.has(name) && !sound.has(name));
+  if (refused !== undefined) throw refusalOf(refused, definitions, sound);
 }
 
-function requireSound(
-  name: string,
-  definitions: ReadonlyMap<string, readonly Skill[]>,
-  above: readonly string[],
-): void {
-  const path = [...above, name];
-  if (above.includes(name)) {
-    throw new ClawError("conflict", `the skill ${name} needs itself: ${path.join(" needs ")}`, {
-      field: "needs.skills",
-    });
-  }
-  const found = definitions.get(name);
-  if (found === undefined) {
-    if (above.length === 0) return;
-    throw new ClawError("conflict", `${path.join(" needs ")}, and no node has a skill of that name`, {
-      hint: "claw skills ls",
-      field: "needs.skills",
-    });
-  }
-  // One node's version that is sound can be used there one day.
-  let refusal: ClawError | undefined;
-  for (const skill of found) {
-    try {
-      for (const other of skill.requires ?? []) requireSound(other, definitions, path);
-      return;
-    } catch (error) {
-      if (!(error instanceof ClawError)) throw error;
-      refusal = error;
+type Definitions = ReadonlyMap<string, readonly Skill[]>;
+
+/** Those that can be used one day: by the version of one node at least. From below, as the ways through them are countless. */
+function soundSkills(definitions: Definitions): ReadonlySet<string> {
+  const sound = new Set<string>();
+  for (let before = -1; before < sound.size; ) {
+    before = sound.size;
+    for (const [name, versions] of definitions) {
+      if (sound.has(name)) continue;
+      if (versions.some(({ requires = [] }) => requires.every((other) => sound.has(other)))) sound.add(name);
     }
   }
-  if (refusal !== undefined) throw refusal;
+  return sound;
+}
+
+/** Along what is not sound, to what nobody has or to what was passed before. */
+function refusalOf(name: string, definitions: Definitions, sound: ReadonlySet<string>): ClawError {
+  const path: string[] = [];
+  for (let at = name; ; ) {
+    const again = path.includes(at);
+    path.push(at);
+    const way = path.join(" needs ");
+    if (again) return new ClawError("conflict", `the skill ${at} needs itself: ${way}`, { field: "needs.skills" });
+    const versions = definitions.get(at);
+    const other = versions?.at(-1)?.requires?.find((one) => !sound.has(one));
+    if (other === undefined) {
+      const hint = "claw skills ls";
+      return new ClawError("conflict", `${way}, and no node has a skill of that name`, { hint, field: "needs.skills" });
+    }
+    at = other;
+  }
 }

@@ -27,7 +27,7 @@ import { noteLife, placeOf } from "./lives.ts";
 import { type Load, LoadMeter } from "./metrics.ts";
 import type { Job } from "./queue.ts";
 import { ScriptCache } from "./scripts.ts";
-import { SkillWatch } from "./skills/watch.ts";
+import { NO_SKILLS, SkillWatch } from "./skills/watch.ts";
 import { sweepEarlierLives } from "./tree.ts";
 
 export interface WorkerOptions {
@@ -230,7 +230,11 @@ export class Worker implements Service {
   #watchSkills(): void {
     const { runtime, config, logger } = this.#options;
     const { enabled, folders, openclaw } = config.skills;
-    if (!enabled) return;
+    if (!enabled) {
+      // Before it was switched off it may have told of some.
+      this.#agent?.found(NO_SKILLS, this.#now());
+      return;
+    }
     this.#skills = new SkillWatch({
       ...{ runtime, logger, folders, openclaw },
       changed: (skills) => this.#guard(() => this.#agent?.found(skills, this.#now())),

@@ -105,3 +105,15 @@ test("an answer is bounded in bytes, and the next one goes on behind it", async 
   expect(seen).toEqual(["1.0", "1.1", "1.2", "1.3", "1.4", "1.5"]);
   expect((await list(log, { tail: 6 })).events.length).toBeLessThan(5);
 });
+
+test("one batch may tell of any number of tasks", async () => {
+  const ids = Array.from({ length: 1_000 }, (_, at) => at + 1);
+  const submitted = Array.from({ length: 1_500 }, (_, number): Event => {
+    const outcome = { status: "cancelled" as const, reason: "cancelled" as const, started_at: AT, ended_at: AT };
+    return { t: "dropped", number, from: 0, to: ids.length, outcome };
+  });
+  const names = { idsOf: () => ({ ids, array: false }), nodeName: () => undefined };
+  const many = new EventFeed(new WrittenLog([submitted]), names);
+  const { events, cursor } = await many.list({ limit: 100, wait_ms: 0, tail: 3 });
+  expect([events.map(({ id }) => id), cursor]).toEqual([["1.1499997", "1.1499998", "1.1499999"], "1"]);
+}, 20_000);

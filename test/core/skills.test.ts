@@ -107,4 +107,20 @@ describe("a submission", () => {
     expect(refusal([cyclic, node(skill("a"))], "a")).toBeUndefined();
     expect(refusal([cyclic, node(skill("a", ["c"]), skill("c", [], ["bin x"]))], "a")).toBeUndefined();
   });
+
+  test("is decided at once, however many ways there are through what its skill needs", () => {
+    // Each of a layer needs each of the next one: 16 to the power of 18 ways.
+    const layers = Array.from({ length: 18 }, (_, layer) => Array.from({ length: 16 }, (_, at) => `l${layer}-${at}`));
+    const list = (last: string[]): Skill[] =>
+      layers.flatMap((names, layer) => names.map((name) => skill(name, layers[layer + 1] ?? last)));
+    expect(refusal([node(...list([]).map((one) => ({ ...one, missing: ["bin x"] })))], "l0-0")).toBeUndefined();
+    expect(refusal([node(...list(["gone"]))], "l0-0")).toContain("needs gone, and no node has a skill of that name");
+    expect(refusal([node(...list(["l0-0"]))], "l0-0")).toContain("the skill l0-0 needs itself");
+    expect(refusal([node(...list(["gone"])), node(...list(["l0-1"]))], "l0-0")).toContain("conflict");
+  }, 5_000);
+
+  test("of which what is in the way is told in few words, however deep it stands", () => {
+    const deep = node(...Array.from({ length: 300 }, (_, at) => skill(`s${at}`, [`s${at + 1}`])));
+    expect(skillObstacle(deep, "s0")?.length).toBeLessThan(500);
+  });
 });

@@ -21,6 +21,7 @@ export class Streams {
     }
     const controller = new AbortController();
     const abort = (): void => controller.abort();
+    if (asked.aborted) abort();
     asked.addEventListener("abort", abort);
     this.#open.add(controller);
     return {

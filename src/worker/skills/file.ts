@@ -39,11 +39,15 @@ const FRONT_MATTER = /^\uFEFF?---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)/s;
 export function parseSkill(folder: string, text: string): SkillFile | NoSkill {
   const source = FRONT_MATTER.exec(text)?.[1];
   if (source === undefined) return { problem: "has no front matter" };
+  if (source.length > LIMITS.skill_front_chars) {
+    return { problem: `its front matter has ${source.length} characters, at most ${LIMITS.skill_front_chars}` };
+  }
   let front: unknown;
   try {
-    front = parseYaml(source, { maxAliasCount: 16 });
+    front = parseYaml(source, { maxAliasCount: 16, logLevel: "error" });
   } catch (error) {
-    if (!(error instanceof YAMLError) && !(error instanceof ReferenceError)) throw error;
+    // A RangeError: it is nested deeper than anybody reads.
+    if (!(error instanceof YAMLError || error instanceof ReferenceError || error instanceof RangeError)) throw error;
     return { problem: `its front matter is no YAML: ${error.message.split("\n")[0]}` };
   }
   const { name: given, description, metadata: written } = record(front);
@@ -56,7 +60,7 @@ export function parseSkill(folder: string, text: string): SkillFile | NoSkill {
   const claw = record(record(metadata["claw"])["requires"]);
   return {
     name,
-    description: description.trim().replace(/\s+/g, " ").slice(0, LIMITS.skill_text_chars),
+    description: cut(description.trim().replace(/\s+/g, " ")),
     key: typeof own["skillKey"] === "string" ? own["skillKey"] : name,
     always: own["always"] === true,
     os: texts(own["os"]),
@@ -108,6 +112,11 @@ function texts(value: unknown): string[] {
   const list = Array.isArray(value) ? value : [value];
   return list
     .filter((one): one is string => typeof one === "string" && one !== "")
-    .map((one) => one.slice(0, LIMITS.skill_text_chars))
+    .map(cut)
     .slice(0, LIMITS.skill_requirements);
+}
+
+/** Never through the middle of a character. */
+export function cut(text: string): string {
+  return text.slice(0, LIMITS.skill_text_chars).toWellFormed();
 }

@@ -1,7 +1,7 @@
 // OpenClaw's folders and settings on this machine, found without asking OpenClaw: its own command takes seconds, and answers
 // for another machine where a remote Gateway is configured.
 
-import { existsSync, readFileSync, realpathSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import type { Environment } from "../../common/paths.ts";
@@ -52,6 +52,8 @@ export function findOpenClaw({ env, home = homedir(), state_dir }: Places): Open
 
 function readSettings(path: string): Record<string, unknown> {
   try {
+    // A pipe would be waited for.
+    if (!statSync(path).isFile()) return {};
     const value: unknown = Bun.JSON5.parse(readFileSync(path, "utf8"));
     return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
   } catch {

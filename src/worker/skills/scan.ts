@@ -5,7 +5,7 @@ import { basename, join } from "node:path";
 import { LIMITS } from "../../common/limits.ts";
 import type { Skill } from "../../common/skills.ts";
 import { type Machine, missingFor } from "./eligible.ts";
-import { type NoSkill, parseSkill, type SkillFile } from "./file.ts";
+import { cut, type NoSkill, parseSkill, type SkillFile } from "./file.ts";
 import type { SkillSource } from "./openclaw.ts";
 
 interface Read {
@@ -49,12 +49,27 @@ export class SkillScanner {
     const skills = [...found.values()].sort((one, other) => (one.name < other.name ? -1 : 1));
     if (skills.length > LIMITS.node_skills)
       problems.push(`of ${skills.length} skills only ${LIMITS.node_skills} count`);
-    return { skills: skills.slice(0, LIMITS.node_skills), problems };
+    return { skills: this.#fitting(skills.slice(0, LIMITS.node_skills), problems), problems };
+  }
+
+  /** The cluster is told of all of them in one message. */
+  #fitting(skills: Skill[], problems: string[]): Skill[] {
+    let bytes = 1;
+    const most = skills.findIndex((skill) => {
+      bytes += Buffer.byteLength(JSON.stringify(skill)) + 1;
+      return bytes > LIMITS.node_skills_bytes;
+    });
+    if (most < 0) return skills;
+    problems.push(`of ${skills.length} skills only ${most} count: what is said of them has too many bytes`);
+    return skills.slice(0, most);
   }
 
   #read(path: string): Read | undefined {
     try {
-      const { mtimeMs: mtime_ms, size } = statSync(path);
+      const stat = statSync(path);
+      // A pipe would be waited for, and a device may have no end.
+      if (!stat.isFile()) return undefined;
+      const { mtimeMs: mtime_ms, size } = stat;
       const known = this.#known.get(path);
       if (known !== undefined && known.mtime_ms === mtime_ms && known.size === size) return known;
       const file =
@@ -70,9 +85,7 @@ export class SkillScanner {
 
 function skillOf(file: SkillFile, source: string, machine: Machine): Skill {
   const { name, description, hash, skills } = file;
-  const missing = missingFor(file, source, machine)
-    .map((one) => one.slice(0, LIMITS.skill_text_chars))
-    .slice(0, LIMITS.skill_requirements);
+  const missing = missingFor(file, source, machine).map(cut).slice(0, LIMITS.skill_requirements);
   return {
     name,
     description,

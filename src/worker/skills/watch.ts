@@ -27,6 +27,9 @@ const EVERY_MS = 60_000;
 /** A folder that is being copied changes many times. */
 const SETTLE_MS = 200;
 
+/** A machine's that looks for none. */
+export const NO_SKILLS: NodeSkills = { hash: hashOf([]), list: [] };
+
 export class SkillWatch {
   readonly #options: SkillWatchOptions;
   readonly #scanner = new SkillScanner();
@@ -75,7 +78,10 @@ export class SkillWatch {
       if (this.#watchers.has(folder)) continue;
       try {
         const watcher = watch(folder, { recursive: true }, () => this.#lookSoon());
-        watcher.on("error", () => watcher.close());
+        watcher.on("error", () => {
+          watcher.close();
+          if (this.#watchers.get(folder) === watcher) this.#watchers.delete(folder);
+        });
         this.#watchers.set(folder, watcher);
       } catch (error) {
         this.#options.logger.debug("a folder of skills cannot be watched", { folder, why: messageOf(error) });

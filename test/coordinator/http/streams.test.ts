@@ -21,6 +21,7 @@ test("one ends with whoever asked for it, all end with the endpoint", () => {
   const [one, other] = [streams.open(asked.signal), streams.open(never())];
   asked.abort();
   expect([one.signal.aborted, other.signal.aborted]).toEqual([true, false]);
+  expect(streams.open(asked.signal).signal.aborted).toBe(true);
   streams.close();
   expect(other.signal.aborted).toBe(true);
 });

@@ -74,6 +74,17 @@ describe("the front matter", () => {
   });
 });
 
+test("what would take long to read, or could not be told, is none, or is cut", () => {
+  const many = Array.from({ length: 20_000 }, (_, at) => `k${at}: 1`).join("\n");
+  expect(problem(`---\ndescription: x\n${many}\n---\n`)).toEqual({
+    problem: expect.stringContaining("front matter has"),
+  });
+  const deep = `---\ndescription: x\na: ${"[".repeat(15_000)}${"]".repeat(15_000)}\n---\n`;
+  expect(problem(deep)).toBeDefined();
+  const { description } = read(`description: ${"x".repeat(LIMITS.skill_text_chars - 1)}😀`);
+  expect(description.isWellFormed()).toBe(true);
+});
+
 describe("eligible", () => {
   const base = read("description: x", "s");
   const machine = (given: Partial<Machine> = {}): Machine => ({

@@ -7,11 +7,13 @@ import { dirname, join } from "node:path";
 import { LIMITS } from "../../../src/common/limits.ts";
 import { createLogger } from "../../../src/common/logging.ts";
 import { systemRuntime } from "../../../src/common/runtime.ts";
+import { UpMessage } from "../../../src/communication/messages.ts";
 import type { NodeSkills } from "../../../src/core/skills.ts";
 import type { Machine } from "../../../src/worker/skills/eligible.ts";
 import { findOpenClaw } from "../../../src/worker/skills/openclaw.ts";
 import { SkillScanner } from "../../../src/worker/skills/scan.ts";
-import { SkillWatch } from "../../../src/worker/skills/watch.ts";
+import { SkillTeller } from "../../../src/worker/skills/teller.ts";
+import { NO_SKILLS, SkillWatch } from "../../../src/worker/skills/watch.ts";
 import { until } from "../../until.ts";
 
 const folders: string[] = [];
@@ -35,6 +37,12 @@ function put(path: string, text: string): void {
 
 const skill = (name: string, description = "x", more = ""): string =>
   `---\nname: ${name}\ndescription: ${description}\n${more}---\nbody\n`;
+
+const SOURCES = join(import.meta.dir, "../../../src/worker/skills");
+const QUIET = createLogger({
+  ...{ role: "test", level: "error", format: "json", runtime: systemRuntime },
+  write: () => undefined,
+});
 
 const machine: Machine = { platform: "linux", env: {}, settings: {}, has: () => false };
 
@@ -101,6 +109,55 @@ test("more than a source may have are said, and the rest counts", () => {
   const { skills, problems } = new SkillScanner().scan([{ source: "config", folder: root }], machine);
   expect(skills.length).toBe(LIMITS.source_skills);
   expect(problems).toEqual([expect.stringContaining(`only ${LIMITS.source_skills} skills count`)]);
+});
+
+test("a pipe or a device that is called as a skill or as the settings is left alone", () => {
+  const root = home();
+  put(join(root, "good", "SKILL.md"), skill("good"));
+  for (const folder of ["pipe", ".openclaw"]) mkdirSync(join(root, folder));
+  for (const pipe of ["pipe/SKILL.md", ".openclaw/openclaw.json"]) {
+    expect(Bun.spawnSync(["mkfifo", join(root, pipe)]).exitCode).toBe(0);
+  }
+  mkdirSync(join(root, "device"));
+  symlinkSync("/dev/zero", join(root, "device", "SKILL.md"));
+  // Whoever opened one of them would wait for ever: in a process of its own, which can be ended.
+  const program = `
+    import { findOpenClaw } from "${join(SOURCES, "openclaw.ts")}";
+    import { SkillScanner } from "${join(SOURCES, "scan.ts")}";
+    const { settings } = findOpenClaw({ env: {}, home: process.argv[1] });
+    const machine = { platform: "linux", env: {}, settings, has: () => false };
+    const { skills } = new SkillScanner().scan([{ source: "config", folder: process.argv[1] }], machine);
+    console.log(JSON.stringify([settings, skills.map(({ name }) => name)]));`;
+  const { stdout } = Bun.spawnSync([process.execPath, "-e", program, root], { timeout: 20_000 });
+  expect(stdout.toString().trim()).toBe(`[{},["good"]]`);
+}, 30_000);
+
+test("what is said of all skills fits one message", () => {
+  const root = home();
+  const bins = Array.from({ length: LIMITS.skill_requirements }, (_, at) => `${"€".repeat(150)}${at}`).join(", ");
+  const more = `metadata:\n  openclaw:\n    requires:\n      bins: [${bins}]\n`;
+  for (let at = 100; at < 250; at++) put(join(root, `s${at}`, "SKILL.md"), skill(`s${at}`, "x", more));
+  const { skills, problems } = new SkillScanner().scan([{ source: "config", folder: root }], machine);
+  const message = { type: "skill.update", incarnation: "0".repeat(16), hash: "0".repeat(16), skills };
+  expect(UpMessage.safeParse(message).success).toBe(true);
+  expect(skills.length).toBeGreaterThan(50);
+  expect(problems).toEqual([`of 150 skills only ${skills.length} count: what is said of them has too many bytes`]);
+});
+
+test("a machine without skills is told of where the cluster believes that it has some, and only there", () => {
+  const sent: unknown[] = [];
+  const teller = new SkillTeller("0".repeat(16), (message) => void sent.push(message));
+  const settings = { runtime: systemRuntime, logger: QUIET, folders: [], openclaw: join(home(), "none") };
+  watches.push(new SkillWatch({ ...settings, changed: (skills) => teller.found(skills) }));
+  teller.found(NO_SKILLS);
+  teller.tell(0);
+  expect(sent).toEqual([]);
+  teller.known("0123456789abcdef");
+  teller.tell(1);
+  expect(sent).toEqual([expect.objectContaining({ type: "skill.update", skills: [], hash: NO_SKILLS.hash })]);
+  teller.known(NO_SKILLS.hash);
+  teller.tell(10_000);
+  expect(sent.length).toBe(1);
 });
 
 test("what changes is told, once it has settled, and nothing else is", async () => {
