@@ -1,7 +1,6 @@
 // Where the endpoint listens.
 
 import { ClawError, messageOf } from "../../common/errors.ts";
-import { LIMITS } from "../../common/limits.ts";
 import type { HttpSource } from "./api.ts";
 import { httpApp } from "./app.ts";
 import { Streams } from "./streams.ts";
@@ -11,15 +10,13 @@ export interface HttpServer {
   stop(): Promise<void>;
 }
 
-/** Beyond what the app itself refuses with a word. */
-const BODY_BYTES = 4 * LIMITS.message_bytes;
-
 /** Serves on the port, or on a free one where it is taken. */
 export function serveHttp(source: HttpSource, token: string, host: string, port: number): HttpServer {
   const streams = new Streams();
   const app = httpApp(source, token, host, streams);
+  // A body that is too large is refused by the app, with a word: Bun, for one over 128 MB, has none.
   // Answers may be waited for, and streams be silent: who asked says how long.
-  const options = { hostname: host, fetch: app.fetch, idleTimeout: 0, maxRequestBodySize: BODY_BYTES };
+  const options = { hostname: host, fetch: app.fetch, idleTimeout: 0 };
   const serve = (wanted: number) => Bun.serve({ ...options, port: wanted });
   const serveSomewhere = (): ReturnType<typeof serve> => {
     try {

@@ -238,6 +238,13 @@ test("figures are in Prometheus' format", async () => {
   expect(value('claw_nodes\\{status="online"\\}')).toBe(1);
 });
 
+test("a body that is too large is refused with a word, by far or by little", async () => {
+  for (const bytes of [LIMITS.message_bytes, 5 * LIMITS.message_bytes, 20 * LIMITS.message_bytes]) {
+    const body = { shell: "x".repeat(bytes) };
+    expect([bytes, await refused(send("/api/v1/tasks", body))]).toEqual([bytes, { status: 413, code: "too_large" }]);
+  }
+});
+
 test("a method that a path has not is 405, and says which it has", async () => {
   for (const [method, path, allowed] of [
     ["PUT", "/api/v1/tasks", "GET, POST"],

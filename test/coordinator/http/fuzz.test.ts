@@ -20,6 +20,10 @@ wait_ms = 0
 follow = "false"
 "path.node" = "worker-1"
 
+# What is wrong may be too large besides.
+[checks.negative_data_rejection]
+expected-statuses = [400, 401, 403, 404, 405, 409, 413, 429]
+
 [[operations]]
 include-method = "DELETE"
 parameters = { "path.node" = "worker-2" }
