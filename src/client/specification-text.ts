@@ -51,11 +51,14 @@ function needsText(needs: Needs, type: Specification["type"]): string {
   if (memory_mib > 0) parts.push(SAY.memory(memory_mib));
   if (gpus > 0) parts.push(SAY.gpus(gpus));
   if (resources !== undefined) parts.push(pairsText(resources));
+  for (const skill of needs.skills ?? []) parts.push(`skill ${skill}`);
   for (const tag of tags ?? []) parts.push(`tag ${tag}`);
   for (const one of where ?? []) parts.push(conditionText(one));
   for (const one of prefer ?? []) parts.push(`rather ${conditionText(one)}`);
   if (spread !== undefined) parts.push(`spread by ${spread.by}`);
   if (exclusive === true) parts.push("a node for itself");
+  if (needs.pids !== undefined) parts.push(`${needs.pids} pids`);
+  if (needs.enforce === true) parts.push("limits enforced");
   if (strategy !== undefined) parts.push(`strategy ${strategy}`);
   if (needs.node !== undefined) parts.push(`node ${needs.node}`);
   if (needs.folder !== undefined) parts.push(`folder ${needs.folder}`);

@@ -9,7 +9,7 @@ const count = z.int().min(0);
 const label = z.string().min(1).max(LIMITS.label_chars);
 const tags = z.array(label).max(LIMITS.label_count);
 /** In thousandths: what the log keeps are integers. */
-const weight = z.int().min(0).max(1_000_000);
+const weight = z.int().min(0).max(1_000_000).describe("in thousandths: 600 is 0.6");
 const millis = z
   .int()
   .min(0)
