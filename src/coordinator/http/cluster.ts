@@ -172,7 +172,9 @@ async function follow(
   const { tail: _tail, ...rest } = query;
   let page = first;
   // Headers go out with the first bytes: who opened the stream knows that it is there.
-  await write({ event: "open", data: JSON.stringify({ cursor: page.cursor }) });
+  // Its place, and that of a ping, is where who comes again goes on, though nothing was told yet.
+  const opened = page.events.length === 0 ? { id: page.cursor } : {};
+  await write({ ...opened, event: "open", data: JSON.stringify({ cursor: page.cursor }) });
   while (!ended.aborted) {
     if (page.missed === true) await write({ event: "missed", data: JSON.stringify({ after: query.after }) });
     for (const event of page.events) {
@@ -180,7 +182,7 @@ async function follow(
       await write({ id: event.id, event: event.type, data: JSON.stringify(event) });
     }
     if (page.events.length === 0 && !page.more)
-      await write({ event: "ping", data: JSON.stringify({ cursor: page.cursor }) });
+      await write({ id: page.cursor, event: "ping", data: JSON.stringify({ cursor: page.cursor }) });
     page = await source.query("event.list", { ...rest, after: page.cursor, wait_ms: page.more ? 0 : PING_MS });
   }
 }
