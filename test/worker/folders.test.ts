@@ -22,7 +22,13 @@ beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), "claw-folders-"));
   tasks = join(root, "tasks");
 });
-afterEach(() => rmSync(root, { recursive: true, force: true }));
+// What the pool still removes by itself may come between.
+afterEach(async () => {
+  await until(() => {
+    rmSync(root, { recursive: true, force: true, maxRetries: 3 });
+    return !existsSync(root) || undefined;
+  }, "the test's folder to go");
+});
 
 let left: string[] = [];
 function poolOf(): TaskFolderPool {
