@@ -56,8 +56,8 @@ async function startRole(options: RoleOptions): Promise<number> {
   const paths = resolvePaths(process.env, options.profile === undefined ? {} : { profile: options.profile });
   const both = options.role === "all";
   const role = both ? "claw" : options.role;
-  const settings = roleConfig(paths, options, both ? undefined : options.config);
-  const first = options.role === "worker" ? loadConfig("worker", settings) : loadConfig("coordinator", settings);
+  const part = options.role === "worker" ? "worker" : "coordinator";
+  const first = loadConfig(part, roleConfig(part, paths, options));
   const { level, format } = first.config.log;
   const logger = createLogger({ role, level, format, runtime });
   const running = watch(logger);
@@ -78,20 +78,24 @@ async function startRole(options: RoleOptions): Promise<number> {
   }
 }
 
-function roleConfig(paths: Paths, options: RoleOptions, file: string | undefined) {
+/** With both in one process the flags are the coordinator's, but for the name, which is the worker's; a file is one role's. */
+function roleConfig(part: "coordinator" | "worker", paths: Paths, options: RoleOptions) {
+  const { role, config } = options;
+  const { name, ...others } = options.flags;
+  const own = part === "worker" ? { name } : others;
   return {
     paths,
     env: process.env,
     init: true,
-    flags: options.flags,
-    ...(file === undefined ? {} : { file }),
+    flags: role === "all" ? own : options.flags,
+    ...(config === undefined || role === "all" ? {} : { file: config }),
   };
 }
 
 async function startCoordinator(running: Running, paths: Paths, options: RoleOptions, both: boolean): Promise<void> {
   const begun_ms = runtime.monotonic_ms();
   const { Coordinator } = await import("./coordinator/coordinator.ts");
-  const { config } = loadConfig("coordinator", roleConfig(paths, options, both ? undefined : options.config));
+  const { config } = loadConfig("coordinator", roleConfig("coordinator", paths, options));
   const { logger } = running;
   const coordinator = new Coordinator({ runtime, config, paths, logger, name: hostname(), onFailed: running.fail });
   running.services.push(coordinator);
@@ -118,11 +122,7 @@ async function startWorker(
   local: { url: string; creds: string | undefined } | undefined,
 ): Promise<void> {
   const { Worker } = await import("./worker/worker.ts");
-  const flags = options.role === "worker" ? options : { ...options, flags: {} };
-  const { config } = loadConfig(
-    "worker",
-    roleConfig(paths, flags, options.role === "worker" ? options.config : undefined),
-  );
+  const { config } = loadConfig("worker", roleConfig("worker", paths, options));
   const target = local ?? workerTarget(paths, config.nats);
   const worker = new Worker({
     runtime,

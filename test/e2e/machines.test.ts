@@ -85,6 +85,13 @@ describe("credentials", () => {
     expect((await here.claw([...call, "--creds", await carry(other, "client", here)])).code).toBe(77);
   });
 
+  test("a name given to both roles at once is the worker's", async () => {
+    const here = machine();
+    const both = await here.up({}, ["--name", "alpha"]);
+    expect((await here.json<{ name: string }[]>(["nodes"])).map(({ name }) => name)).toEqual(["alpha"]);
+    expect(await both.stop()).toBe(0);
+  });
+
   test("a worker waits for its coordinator, and can be asked to stop meanwhile", async () => {
     const here = machine();
     const port = await freePort();
