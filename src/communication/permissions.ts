@@ -48,7 +48,7 @@ export function permissionsOf(role: Role, cluster: string, id: string): Permissi
             `$JS.API.DIRECT.GET.${subjects.fileStream(cluster)}.${subjects.allFiles(cluster)}`,
           ],
         },
-        sub: { allow: [inbox, `claw.${cluster}.event.>`] },
+        sub: { allow: [inbox] },
       };
     }
   }
