@@ -4,17 +4,19 @@
 const LONGEST_CHARS = 256;
 
 /**
- * Undefined when nothing is near enough to be worth saying. A name in a section (`nats.port`) is also known by its last
- * part. `most` is how many letters may differ.
+ * Undefined when nothing is near enough to be worth saying. What is the beginning of just one name means that one (`cpu`:
+ * `cpu_millis`). A name in a section (`nats.port`) is also known by its last part. `most` is how many letters may differ.
  */
 export function nearest(
   name: string,
   valid: readonly string[],
   most = Math.max(2, Math.floor(name.length / 3)),
 ): string | undefined {
+  if (name.length > LONGEST_CHARS) return undefined;
+  const [begun, other] = valid.filter((candidate) => name.length >= 2 && candidate.startsWith(name));
+  if (begun !== undefined && other === undefined) return begun;
   let best: string | undefined;
   let least = most + 1;
-  if (name.length > LONGEST_CHARS) return undefined;
   for (const candidate of valid) {
     const last = candidate.split(".").at(-1) ?? candidate;
     const distance = Math.min(editDistance(name, candidate), editDistance(name, last));

@@ -83,6 +83,13 @@ describe("words", () => {
       ["prot", "port", "lsiten", "log.levl", "zebra", "x".repeat(300)].map((name) => nearest(name, valid)),
     ).toEqual(["nats.port", "nats.port", "listen", "log.level", undefined, undefined]);
     expect(nearest("lisxyz", valid, 1)).toBeUndefined();
+    const fields = ["env", "cpu_millis", "gpus", "name", "nodes"];
+    expect(["cpu", "gpu", "n", "no"].map((name) => nearest(name, fields))).toEqual([
+      "cpu_millis",
+      "gpus",
+      "env",
+      "nodes",
+    ]);
   });
 
   test("what looks like a secret is replaced, what does not stays", () => {
