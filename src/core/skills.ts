@@ -51,13 +51,23 @@ export function skillObstacle(
   seen: readonly string[] = [],
 ): string | undefined {
   if (usableSkills(skills).has(name)) return undefined;
+  const fault = skillFault(skills, name, seen);
+  return fault === undefined ? `has no skill ${name}` : `has the skill ${name}, which ${fault}`;
+}
+
+/** What is wrong with a skill that a node has and that cannot be used there; undefined when it has none of that name. */
+export function skillFault(
+  skills: NodeSkills | undefined,
+  name: string,
+  seen: readonly string[] = [],
+): string | undefined {
   const skill = skills?.list.find((one) => one.name === name);
-  if (skill === undefined) return `has no skill ${name}`;
-  if (seen.includes(name)) return `has the skill ${name}, which needs itself`;
-  if (skill.missing !== undefined) return `has the skill ${name}, which lacks ${skill.missing.join(", ")}`;
+  if (skill === undefined) return undefined;
+  if (seen.includes(name)) return "needs itself";
+  if (skill.missing !== undefined) return `lacks ${skill.missing.join(", ")}`;
   const other = skill.requires?.find((one) => !usableSkills(skills).has(one));
-  if (other === undefined || seen.length >= TOLD) return `has the skill ${name}, which cannot be used`;
-  return `has the skill ${name}, which needs ${other}: it ${skillObstacle(skills, other, [...seen, name])}`;
+  if (other === undefined || seen.length >= TOLD) return "cannot be used";
+  return `needs ${other}: it ${skillObstacle(skills, other, [...seen, name])}`;
 }
 
 /**

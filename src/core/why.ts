@@ -1,9 +1,10 @@
 // Why a task waits: what is in the way on each node, the same in one line, and what would change it. Pure, as placing is.
 
-import type { Needs } from "../common/models.ts";
+import type { Condition, Needs } from "../common/models.ts";
 import { attributeOf, conditionText, holds } from "./conditions.ts";
 import { distance, lacks, limitsMissing, type NodeLoad, SAY, taken } from "./fit.ts";
-import { usableSkills } from "./skills.ts";
+import { skillFault, usableSkills } from "./skills.ts";
+import { quoteForShell } from "./template.ts";
 
 export interface Why {
   summary: string;
@@ -12,54 +13,73 @@ export interface Why {
   change: string[];
 }
 
+interface Amount {
+  of: (node: NodeLoad) => number;
+  say: (amount: number) => string;
+  /** How a task asks for so much. */
+  ask: (amount: number) => string;
+  /** How a node comes to have more of it; absent: only by being another one. */
+  more?: (amount: number) => string;
+}
+
 /** One thing that a task asks for, as people say it, and which nodes have it. */
 interface Requirement {
   text: string;
   has: (node: NodeLoad) => boolean;
   /** For an amount: how much a node has of it at all. */
-  amount?: { of: (node: NodeLoad) => number; say: (amount: number) => string; ask: (amount: number) => string };
+  amount?: Amount;
+  /** Where no node has it: what they have instead. "which no node has", unless there is more to say. */
+  missed?: (nodes: readonly NodeLoad[]) => string | undefined;
   /** How a node comes to have it. */
   remedy: string;
 }
 
+/** What is said of a node by hand, from now on. */
+const SET = "claw nodes set NODE";
+const NO_SUCH_NODE = (): string => "and there is none";
+
 function requirementsOf(needs: Needs): Requirement[] {
   const { node, executor, tags = [], where = [], spread, resources = {} } = needs;
   const found: Requirement[] = [];
-  const amount = (need: number, { of, say, ask }: NonNullable<Requirement["amount"]>): void => {
-    const remedy = `a node with ${say(need)}`;
-    if (need > 0) found.push({ text: say(need), has: (one) => of(one) >= need, amount: { of, say, ask }, remedy });
+  const amount = (need: number, of: Amount): void => {
+    const remedy = of.more?.(need) ?? `a node with ${of.say(need)}`;
+    if (need > 0) found.push({ text: of.say(need), has: (one) => of.of(one) >= need, amount: of, remedy });
   };
   if (node !== undefined) {
     const has = ({ id, info }: NodeLoad): boolean => id === node || info.name === node;
-    found.push({ text: `the node ${node}`, has, remedy: `a worker of that name: claw --role worker --name ${node}` });
+    const remedy = `a worker of that name: claw --role worker --name ${quoteForShell(node)}`;
+    found.push({ text: `the node ${node}`, has, missed: () => "which has not joined", remedy });
   }
   for (const tag of tags) {
-    const remedy = `a worker with tags: [${tag}] in its worker.yaml`;
+    const remedy = `${SET} --tag ${quoteForShell(tag)}, or tags: [${tag}] in a worker.yaml`;
     found.push({ text: `the tag ${tag}`, has: ({ info }) => info.tags.includes(tag), remedy });
   }
   for (const skill of needs.skills ?? []) {
     const remedy = `a node on which the skill ${skill} can be used: claw skills show ${skill}`;
-    found.push({ text: `the skill ${skill}`, has: ({ skills }) => usableSkills(skills).has(skill), remedy });
+    const has = ({ skills }: NodeLoad): boolean => usableSkills(skills).has(skill);
+    found.push({ text: `the skill ${skill}`, has, missed: (nodes) => unusable(skill, nodes), remedy });
   }
   for (const condition of where) {
-    const remedy = `a worker of which ${conditionText(condition)} is true: attributes in its worker.yaml`;
+    const remedy = `a node of which ${conditionText(condition)} is true: ${settingOf(condition)}, or attributes in a worker.yaml`;
     found.push({ text: conditionText(condition), has: ({ info }) => holds(info, condition), remedy });
   }
   if (spread !== undefined && spread.by !== "node") {
     const has = ({ info }: NodeLoad): boolean => attributeOf(info, spread.by) !== undefined;
-    const remedy = `workers with attributes: {${spread.by}: …} in their worker.yaml`;
+    const remedy = `${SET} --attribute ${spread.by}=…, or attributes: {${spread.by}: …} in a worker.yaml`;
     found.push({ text: `an attribute ${spread.by} to spread by`, has, remedy });
   }
   if (needs.enforce === true) {
     found.push({
       text: "a node that holds it to its limits",
       has: ({ info }) => limitsMissing(needs, info).length === 0,
+      missed: NO_SUCH_NODE,
       remedy: "a worker that may divide its cgroup (systemd: Delegate=yes), or to go without --enforce",
     });
   }
   found.push({
     text: `a node that runs ${executor} tasks`,
     has: ({ info }) => info.executors.includes(executor),
+    missed: NO_SUCH_NODE,
     remedy: `a worker with ${executor} among its executors`,
   });
   amount(needs.cpu_millis, {
@@ -81,10 +101,26 @@ function requirementsOf(needs: Needs): Requirement[] {
     amount(need, {
       of: ({ info }) => info.capacity.resources[name] ?? 0,
       say: (some) => `${some} ${name}`,
-      ask: (some) => `--resource ${name}=${some}`,
+      ask: (some) => `--resource ${quoteForShell(name)}=${some}`,
+      more: (some) => `${SET} --resource ${quoteForShell(name)}=${some}`,
     });
   }
   return found;
+}
+
+/** How a condition becomes true of a node. */
+function settingOf({ attribute, op, values }: Condition): string {
+  if (op === "!=") return `${SET} --without-attribute ${quoteForShell(attribute)}`;
+  return `${SET} --attribute ${quoteForShell(attribute)}=${op === "exists" ? "…" : quoteForShell(values[0] ?? "")}`;
+}
+
+/** A skill that nodes have, and cannot use. */
+function unusable(skill: string, nodes: readonly NodeLoad[]): string | undefined {
+  const faults = nodes.flatMap(({ info, skills }) => {
+    const fault = skillFault(skills, skill);
+    return fault === undefined ? [] : [{ node: `on ${info.name}`, reason: `it ${fault}` }];
+  });
+  return faults.length === 0 ? undefined : `which no node can use: ${several(faults)}`;
 }
 
 /** What a task asks for, in one line. */
@@ -146,9 +182,9 @@ function unsuited(needs: Needs, nodes: readonly NodeLoad[], told: Why["nodes"]):
   }
   const texts: string[] = [];
   const change: string[] = [];
-  for (const { text, amount, remedy } of missing) {
+  for (const { text, amount, missed, remedy } of missing) {
     if (amount === undefined) {
-      texts.push(`needs ${text}, which no node has`);
+      texts.push(`needs ${text}, ${missed?.(nodes) ?? "which no node has"}`);
       change.push(remedy);
       continue;
     }
@@ -156,7 +192,8 @@ function unsuited(needs: Needs, nodes: readonly NodeLoad[], told: Why["nodes"]):
     const there = amount.of(most);
     const best = `the most that a node has is ${amount.say(there)} (${most.info.name})`;
     texts.push(`needs ${text}, ${there > 0 ? best : "which no node has"}`);
-    change.push(there > 0 ? `a larger node, or at most ${amount.ask(there)}` : remedy);
+    const larger = amount.more === undefined ? "a larger node" : remedy;
+    change.push(there > 0 ? `${larger}, or at most ${amount.ask(there)}` : remedy);
   }
   return { summary: texts.join("; "), change };
 }

@@ -58,6 +58,9 @@ describe("nodes set", () => {
     expect(await atOnce()).toBe(1);
     await claw("nodes", "set", "worker-1", "--cpu", "4");
     expect(await atOnce()).toBe(4);
+    expect((await claw("nodes")).stdout).not.toContain("GPUS");
+    await claw("nodes", "set", "worker-1", "--gpu", "2");
+    expect((await claw("nodes")).stdout).toMatch(/MEMORY +GPUS +LOAD[\s\S]+ 0\/2 /);
     const { stdout } = await claw("nodes", "set", "worker-1", "--reset", "--json");
     expect(JSON.parse(stdout)).toEqual([{ id: (await node()).id, name: "worker-1", settings: {} }]);
     expect(await atOnce()).toBe(2);

@@ -86,7 +86,9 @@ test("a task runs where its skill can be used, with all that it needs", async ()
 test("one that lacks something waits and says what; it begins when that is there", async () => {
   const { number } = await cluster.submit({ needs: { skills: ["movie"] } });
   const { waiting } = await cluster.show(number);
-  expect(waiting?.summary).toBe("needs the skill movie, which no node has");
+  expect(waiting?.summary).toBe(
+    "needs the skill movie, which no node can use: on worker-1 it needs video: it has the skill video, which lacks bin no-such-program-anywhere",
+  );
   const reasons = Object.fromEntries(waiting!.nodes.map(({ node, reason }) => [node, reason]));
   expect(reasons["worker-1"]).toContain("which lacks bin no-such-program-anywhere");
   expect(reasons["worker-2"]).toBe("has no skill movie");

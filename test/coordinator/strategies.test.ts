@@ -118,7 +118,7 @@ describe("a task", () => {
     await cluster.addWorker();
     const { stdout } = await cluster.runCli(["submit", "--enforce", "--memory", "64M", "--pids", "9", "--", "true"]);
     const shown = await cluster.runCli(["show", stdout.trim()]);
-    expect(shown.stdout).toContain("waits       needs a node that holds it to its limits, which no node has");
+    expect(shown.stdout).toContain("waits       needs a node that holds it to its limits, and there is none");
     expect(shown.stdout).toContain("would help  a worker that may divide its cgroup");
     const why = await cluster.runCli(["plan", "--enforce", "--memory", "64M", "--", "true"]);
     expect(why.stdout).toContain("cannot limit memory, cpu: worker.yaml says limits: false");

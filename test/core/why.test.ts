@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import type { Needs } from "../../src/common/models.ts";
+import type { Skill } from "../../src/common/skills.ts";
 import type { NodeLoad } from "../../src/core/fit.ts";
 import { addUse, emptyUsed } from "../../src/core/state.ts";
 import { explain, needsText } from "../../src/core/why.ts";
@@ -23,13 +24,29 @@ const gone = (node: NodeLoad): NodeLoad => ({ ...node, open: false, closed: "is 
 
 describe("no node will do", () => {
   const cases: [what: string, needs: Partial<Needs>, summary: string, change: string[]][] = [
-    ["a node that is not there", { node: "gpu-1" }, "needs the node gpu-1, which no node has", ["--name gpu-1"]],
-    ["a tag", { tags: ["ffmpeg"] }, "needs the tag ffmpeg, which no node has", ["tags: [ffmpeg]"]],
+    ["a node that is not there", { node: "gpu-1" }, "needs the node gpu-1, which has not joined", ["--name gpu-1"]],
+    [
+      "a tag",
+      { tags: ["ffmpeg"] },
+      "needs the tag ffmpeg, which no node has",
+      ["claw nodes set NODE --tag ffmpeg, or tags: [ffmpeg]"],
+    ],
     [
       "an attribute",
       { where: [{ attribute: "zone", op: "=", values: ["us"] }] },
       "needs zone=us, which no node has",
-      ["zone=us is true"],
+      ["zone=us is true: claw nodes set NODE --attribute zone=us"],
+    ],
+    [
+      "any value of an attribute, and another one than all have",
+      {
+        where: [
+          { attribute: "my rack", op: "exists", values: [] },
+          { attribute: "os", op: "!=", values: ["linux"] },
+        ],
+      },
+      "needs my rack, which no node has; needs os!=linux, which no node has",
+      ["--attribute 'my rack'=…", "--without-attribute os"],
     ],
     [
       "what to spread by",
@@ -37,7 +54,12 @@ describe("no node will do", () => {
       "needs an attribute rack to spread by",
       ["attributes: {rack: …}"],
     ],
-    ["the executor", { executor: "script" }, "needs a node that runs script tasks", ["script among its executors"]],
+    [
+      "the executor",
+      { executor: "script" },
+      "needs a node that runs script tasks, and there is none",
+      ["script among its executors"],
+    ],
     [
       "processors",
       { cpu_millis: 9_500 },
@@ -51,7 +73,12 @@ describe("no node will do", () => {
       ["at most --memory 16384M"],
     ],
     ["graphics", { gpus: 2 }, "needs 2 gpus, which no node has", ["a node with 2 gpus"]],
-    ["a resource", { resources: { license: 2 } }, "the most that a node has is 1 license (name-b)", ["license=1"]],
+    [
+      "a resource",
+      { resources: { license: 2 } },
+      "the most that a node has is 1 license (name-b)",
+      ["claw nodes set NODE --resource license=2, or at most --resource license=1"],
+    ],
     [
       "several",
       { tags: ["ffmpeg", "ssd"], gpus: 1 },
@@ -77,6 +104,21 @@ describe("no node will do", () => {
     const why = explain(needsOf(), []);
     expect(why).toEqual({ summary: "no worker has joined yet", nodes: [], change: ["a worker: claw --role worker"] });
   });
+});
+
+test("a skill that nodes have and cannot use is told from one that none has", () => {
+  const skill = (name: string, more: object): Skill => ({
+    ...{ name, description: "", source: "config", hash: "0123456789abcdef" },
+    ...more,
+  });
+  const lame = { ...eu, skills: { hash: "1", list: [skill("video", { missing: ["bin ffmpeg"] })] } };
+  const needy = { ...big, skills: { hash: "2", list: [skill("video", { requires: ["codec"] })] } };
+  expect(explain(needsOf({ skills: ["video"] }), [lame, needy])).toMatchObject({
+    summary:
+      "needs the skill video, which no node can use: on name-a it lacks bin ffmpeg; on name-b it needs codec: it has no skill codec",
+    change: ["a node on which the skill video can be used: claw skills show video"],
+  });
+  expect(explain(needsOf({ skills: ["video"] }), [eu, big]).summary).toBe("needs the skill video, which no node has");
 });
 
 describe("those that would do take nothing", () => {

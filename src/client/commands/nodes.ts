@@ -16,6 +16,13 @@ import { duration } from "../values.ts";
 
 const MIB = 1024 * 1024;
 
+/** Where a node has any. */
+const GPUS: Column<NodeView> = {
+  title: "GPUS",
+  value: ({ used, capacity }) => (capacity.gpus === 0 ? "-" : `${used.gpus}/${capacity.gpus}`),
+  right: true,
+};
+
 const COLUMNS: Column<NodeView>[] = [
   { title: "NODE", value: (node) => node.name },
   { title: "ID", value: (node) => node.id },
@@ -46,7 +53,8 @@ export async function nodesCommand(
 ): Promise<number> {
   const { nodes } = await client.query("node.list", {});
   const mode = modeOf(options);
-  await printRows(io, mode, nodes, COLUMNS, {
+  const columns = nodes.some(({ capacity }) => capacity.gpus > 0) ? COLUMNS.toSpliced(6, 0, GPUS) : COLUMNS;
+  await printRows(io, mode, nodes, columns, {
     id: (node) => node.id,
     json: nodeDocument,
     empty: "no worker has joined; start one with: claw --role worker",
