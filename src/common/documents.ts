@@ -20,6 +20,7 @@ import {
   TASK_STATUSES,
   type TaskView,
 } from "./models.ts";
+import { nearest } from "./nearest.ts";
 import { isoTime } from "./runtime.ts";
 import { NodeSettings, PlacementChange } from "./settings.ts";
 
@@ -202,6 +203,34 @@ function cordonDocument({ at, drain_at, ...cordon }: NonNullable<NodeView["cordo
   return { ...cordon, at: isoTime(at), ...(drain_at === undefined ? {} : { drain_at: isoTime(drain_at) }) };
 }
 
+const weight = z.number().min(0).max(1000).describe("to the thousandth");
+const Weights = z.strictObject({ cpu: weight, memory: weight, tasks: weight, affinity: weight });
+
+/** What can be set of placement, as it is told; in the log weights are whole thousandths. */
+export const PlacementRequest = PlacementChange.extend({ weights: Weights.partial().optional() });
+export type PlacementRequest = z.infer<typeof PlacementRequest>;
+
+export function placementChange({ weights, ...rest }: PlacementRequest): PlacementChange {
+  return weights === undefined ? rest : { ...rest, weights: scaled(weights, (value) => Math.round(value * 1000)) };
+}
+
+const PlacementDocument = PlacementRequest.required().extend({
+  weights: Weights,
+  set: PlacementRequest.optional().describe("what of it was set over the coordinator's file"),
+});
+
+export function placementDocument({ set, ...placement }: ClusterState["placement"]): z.infer<typeof PlacementDocument> {
+  if (set === undefined) return placement;
+  const { weights, ...rest } = set;
+  const fractions = weights === undefined ? {} : { weights: scaled(weights, (thousandths) => thousandths / 1000) };
+  return { ...placement, set: { ...rest, ...fractions } };
+}
+
+function scaled<T extends Record<string, number | undefined>>(weights: T, change: (value: number) => number): T {
+  const entries = Object.entries(weights).map(([name, value]) => [name, value === undefined ? value : change(value)]);
+  return Object.fromEntries(entries) as T;
+}
+
 export const ClusterDocument = z.strictObject({
   cluster: z.string(),
   cluster_id: z.string(),
@@ -219,15 +248,7 @@ export const ClusterDocument = z.strictObject({
   ),
   nodes: z.strictObject({ total: count, online: count }),
   tasks: Counts,
-  placement: z
-    .strictObject({
-      strategy: z.enum(STRATEGIES),
-      weights: z.strictObject({ cpu: z.number(), memory: z.number(), tasks: z.number(), affinity: z.number() }),
-      aging_ms: count,
-      reserve_after_ms: count,
-      set: PlacementChange.optional().describe("what of it was set over the coordinator's file"),
-    })
-    .describe("how a node is chosen"),
+  placement: PlacementDocument.describe("how a node is chosen"),
   waiting: z
     .array(
       z.strictObject({
@@ -243,9 +264,15 @@ export const ClusterDocument = z.strictObject({
   notes: z.array(z.string()).describe("what an operator should know"),
 });
 
-export function clusterDocument({ started_at, waiting, ...status }: ClusterState): z.infer<typeof ClusterDocument> {
+export function clusterDocument(state: ClusterState): z.infer<typeof ClusterDocument> {
+  const { started_at, waiting, placement, ...status } = state;
   const groups = waiting.map(({ since, ...group }) => ({ ...group, since: isoTime(since) }));
-  return { ...status, started_at: isoTime(started_at), waiting: groups };
+  return {
+    ...status,
+    started_at: isoTime(started_at),
+    placement: placementDocument(placement),
+    waiting: groups,
+  };
 }
 
 /** Where a task would go now. */
@@ -283,7 +310,7 @@ export const SkillDocument = z.strictObject({
   ),
 });
 
-export const EVENT_TYPES = [
+const EVENT_TYPES = [
   "cluster.created",
   "cluster.configured", // how tasks are placed was changed
   "leader.elected",
@@ -313,6 +340,18 @@ export const EVENT_TYPES = [
   "node.removed",
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
+/** The first words of them: each stands for all that begin with it. */
+const EVENT_KINDS = ["cluster", "leader", "task", "node"] as const;
+
+/** What may be asked for: a type, or all of a kind. Whatever else would be waited for in vain. */
+export const EVENT_FILTERS = [...EVENT_KINDS, ...EVENT_TYPES] as const;
+
+export function noEvents(text: string): { message: string; hint: string } {
+  const near = nearest(text, EVENT_FILTERS);
+  const hint =
+    near === undefined ? `${EVENT_KINDS.join(", ")}, or one of them such as task.failed` : `did you mean ${near}?`;
+  return { message: `there are no events '${text}'`, hint };
+}
 
 export const EventDocument = z.strictObject({
   id: z.string().describe("its place in the log: 812.3"),

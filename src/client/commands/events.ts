@@ -1,9 +1,8 @@
 // `events`: what happened in the cluster, the newest of it, and with `-f` what happens from now on.
 
-import { EVENT_TYPES, type EventDocument } from "../../common/documents.ts";
+import { EVENT_FILTERS, type EventDocument, noEvents } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
-import { nearest } from "../../common/nearest.ts";
 import { plural } from "../../common/units.ts";
 import type { QueryRequest } from "../../communication/queries.ts";
 import type { RequestClient } from "../../communication/request.ts";
@@ -99,16 +98,10 @@ class Printer {
   }
 }
 
-/** A type, or the first word of some; one that never comes would be waited for without a word. */
 function typeOf(text: string): string {
-  const groups = [...new Set(EVENT_TYPES.map((type) => type.slice(0, type.indexOf("."))))];
-  const known: readonly string[] = [...groups, ...EVENT_TYPES];
-  if (known.includes(text)) return text;
-  const near = nearest(text, known);
-  throw new ClawError("usage", `--type: there are no events '${text}'`, {
-    hint: near === undefined ? `${groups.join(", ")}, or one of them such as task.failed` : `did you mean ${near}?`,
-    field: "--type",
-  });
+  if ((EVENT_FILTERS as readonly string[]).includes(text)) return text;
+  const { message, hint } = noEvents(text);
+  throw new ClawError("usage", `--type: ${message}`, { hint, field: "--type" });
 }
 
 /** The longest type is `cluster.created`. */

@@ -1,5 +1,6 @@
 // `placement`: how a node is chosen, for the whole cluster and while it runs.
 
+import { type PlacementRequest, placementChange, placementDocument } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
 import { type ClusterState, STRATEGIES } from "../../common/models.ts";
 import type { PlacementChange } from "../../common/settings.ts";
@@ -18,14 +19,14 @@ interface PlacementOptions {
 
 const WEIGHTS = ["cpu", "memory", "tasks", "affinity"] as const;
 
-function changeOf({ strategy, weight, aging, reserveAfter }: PlacementOptions): PlacementChange {
+function requestOf({ strategy, weight, aging, reserveAfter }: PlacementOptions): PlacementRequest {
   const weights = Object.entries(pairs("--weight", weight) ?? {}).map(([name, text]) => [
     oneOf("--weight", name, WEIGHTS),
-    Math.round(number("--weight", text, 1000) * 1000),
+    number("--weight", text, 1000),
   ]);
   return {
     ...(strategy === undefined ? {} : { strategy: oneOf("--strategy", strategy, STRATEGIES) }),
-    ...(weights.length === 0 ? {} : { weights: Object.fromEntries(weights) as PlacementChange["weights"] }),
+    ...(weights.length === 0 ? {} : { weights: Object.fromEntries(weights) as PlacementRequest["weights"] }),
     ...(aging === undefined ? {} : { aging_ms: atLeast("--aging", aging, 1_000) }),
     ...(reserveAfter === undefined ? {} : { reserve_after_ms: duration("--reserve-after", reserveAfter) }),
   };
@@ -46,14 +47,14 @@ export async function placementCommand(
   options: PlacementOptions,
 ): Promise<number> {
   if (what === "set") {
-    const placement = changeOf(options);
+    const placement = placementChange(requestOf(options));
     if (Object.keys(placement).length === 0) {
       throw new ClawError("usage", "what shall be set?", { hint: "claw placement set --strategy pack" });
     }
     await client.command("cluster.configure", { v: 1, placement });
   } else if (what === "reset") await client.command("cluster.configure", { v: 1, reset: true });
   const { placement } = (await client.query("cluster.status", {})).status;
-  await io.out(options.json === true ? `${JSON.stringify(placement)}\n` : placementText(placement));
+  await io.out(options.json === true ? `${JSON.stringify(placementDocument(placement))}\n` : placementText(placement));
   return 0;
 }
 

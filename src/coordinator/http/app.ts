@@ -39,6 +39,7 @@ export function httpApp(source: HttpSource, token: string, host: string, streams
   }
   app.use("/api/*", bodyLimit({ maxSize: LIMITS.message_bytes, onError: tooLarge }), async (context, next) => {
     requireJson(context);
+    forgetEmptyBody(context);
     await next();
   });
   healthRoutes(app, source);
@@ -147,9 +148,21 @@ function requireJson(context: Context): void {
   const { method } = context.req;
   if (method === "GET" || method === "HEAD") return;
   const type = context.req.header("content-type");
-  const empty = context.req.raw.body === null || context.req.header("content-length") === "0";
-  if (empty || (type !== undefined && /^application\/json\s*(?:;|$)/i.test(type))) return;
+  if (hasNoBody(context) || (type !== undefined && /^application\/json\s*(?:;|$)/i.test(type))) return;
   throw new ClawError("bad_request", "a body is application/json", { field: "content-type" });
+}
+
+function hasNoBody({ req }: Context): boolean {
+  return req.raw.body === null || req.header("content-length") === "0";
+}
+
+/** Whoever sends nothing may still say that it is JSON. */
+function forgetEmptyBody(context: Context): void {
+  const { req } = context;
+  if (!hasNoBody(context) || req.header("content-type") === undefined) return;
+  const headers = new Headers(req.raw.headers);
+  headers.delete("content-type");
+  req.raw = new Request(req.raw, { headers });
 }
 
 function tooLarge(): never {

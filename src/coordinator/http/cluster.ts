@@ -1,11 +1,17 @@
 // The cluster over HTTP: what it is, what happened in it, and its figures for Prometheus.
 
 import { streamSSE } from "hono/streaming";
-import { ClusterDocument, clusterDocument, EventDocument } from "../../common/documents.ts";
+import {
+  ClusterDocument,
+  clusterDocument,
+  EVENT_FILTERS,
+  EventDocument,
+  noEvents,
+  PlacementRequest,
+  placementChange,
+} from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
-import { findNodes } from "../../common/find-nodes.ts";
 import { LIMITS } from "../../common/limits.ts";
-import { PlacementChange } from "../../common/settings.ts";
 import type { QueryAnswers, QueryRequest } from "../../communication/queries.ts";
 import {
   body,
@@ -22,7 +28,7 @@ import {
   waitParameter,
   z,
 } from "./api.ts";
-import { taskRef } from "./refs.ts";
+import { resolveNode, resolveTask, taskRef } from "./refs.ts";
 import type { Streams } from "./streams.ts";
 
 const ROWS = 100;
@@ -49,7 +55,7 @@ const configureRoute = createRoute({
     query: NO_QUERY,
     body: body(
       z
-        .strictObject({ reset: z.boolean().optional(), placement: PlacementChange.optional() })
+        .strictObject({ reset: z.boolean().optional(), placement: PlacementRequest.optional() })
         .refine(...SOMETHING)
         .openapi("ConfigureCluster", { description: "`reset` takes back what was set before", minProperties: 1 }),
     ),
@@ -65,6 +71,10 @@ const Events = z
     missed: z.boolean().optional().openapi({ description: "some behind `after` are not in the log any more" }),
   })
   .openapi("Events");
+
+const EventFilter = z.enum(EVENT_FILTERS, {
+  error: ({ input }) => Object.values(noEvents(String(input))).join(": "),
+});
 
 const eventsRoute = createRoute({
   method: "get",
@@ -84,7 +94,7 @@ const eventsRoute = createRoute({
       tail: limitParameter(LIMITS.list_rows),
       limit: limitParameter(LIMITS.list_rows).openapi({ description: "of a page" }),
       wait_ms: waitParameter.openapi({ description: "wait so long for a first one" }),
-      type: severalOf(z.string().max(64)).openapi({ description: "task.failed, or all of a kind: task, node" }),
+      type: severalOf(EventFilter).openapi({ description: "task.failed, or all of a kind: task, node" }),
       task: taskRef.optional(),
       node: z.string().max(LIMITS.name_chars).optional(),
     }),
@@ -117,7 +127,9 @@ export function clusterRoutes(app: OpenAPIHono, source: HttpSource, streams: Str
     return context.json(clusterDocument((await source.query("cluster.status", {})).status), 200);
   });
   app.openapi(configureRoute, async (context) => {
-    await source.client().command("cluster.configure", { v: 1, ...context.req.valid("json") });
+    const { reset, placement } = context.req.valid("json");
+    const change = placement === undefined ? {} : { placement: placementChange(placement) };
+    await source.client().command("cluster.configure", { v: 1, reset, ...change });
     return context.json(clusterDocument((await source.query("cluster.status", {})).status), 200);
   });
   app.openapi(metricsRoute, (context) => {
@@ -192,8 +204,8 @@ async function filterOf(
   task: string | undefined,
   node: string | undefined,
 ): Promise<Pick<EventQuery, "number" | "index" | "node">> {
-  const [ref] = task === undefined ? [] : (await source.query("task.resolve", { refs: [task] })).refs;
-  const [one] = node === undefined ? [] : findNodes((await source.query("node.list", {})).nodes, [node]);
+  const ref = task === undefined ? undefined : await resolveTask(source, task, "task");
+  const one = node === undefined ? undefined : await resolveNode(source, node);
   return {
     ...(ref === undefined ? {} : { number: ref.number }),
     ...(ref?.index === undefined ? {} : { index: ref.index }),

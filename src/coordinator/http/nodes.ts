@@ -2,7 +2,6 @@
 
 import { NodeDocument, nodeDocument } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
-import { findNodes } from "../../common/find-nodes.ts";
 import { LIMITS } from "../../common/limits.ts";
 import type { NodeView } from "../../common/models.ts";
 import { NodeSettings } from "../../common/settings.ts";
@@ -19,6 +18,7 @@ import {
   SOMETHING,
   z,
 } from "./api.ts";
+import { resolveNode } from "./refs.ts";
 
 const ROWS = 100;
 
@@ -117,8 +117,7 @@ const removeRoute = createRoute({
 });
 
 async function nodeNamed(source: HttpSource, word: string): Promise<NodeView> {
-  const [node] = findNodes((await source.query("node.list", {})).nodes, [word]);
-  if (node === undefined) throw new Error("one word was found to be no node");
+  const node = await resolveNode(source, word);
   const { nodes } = await source.query("node.list", { node: node.id });
   return nodes.find(({ id }) => id === node.id) ?? node;
 }

@@ -154,7 +154,7 @@ const retryRoute = createRoute({
 export function taskRoutes(app: OpenAPIHono, source: HttpSource): void {
   app.openapi(listRoute, async (context) => {
     const { limit = ROWS, status, label, of, ...rest } = context.req.valid("query");
-    const array = of === undefined ? undefined : await resolveTask(source, of);
+    const array = of === undefined ? undefined : await resolveTask(source, of, "of");
     const labels = label?.map((text): [string, string] => {
       const at = text.indexOf("=");
       return [text.slice(0, at), text.slice(at + 1)];

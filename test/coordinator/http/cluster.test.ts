@@ -158,7 +158,28 @@ test("nodes are shown, taken out of service and back; one that is there is not r
   expect(drained).toMatchObject({ status: "maintenance", cordon: { reason: "new disk" } });
   expect(await ok<object>(send("/api/v1/nodes/worker-1/resume"))).toMatchObject({ status: "online" });
   expect(await refused(send("/api/v1/nodes/worker-1", undefined, "DELETE"))).toMatchObject({ status: 409 });
-  expect(await refused(request("/api/v1/nodes/worker-2"))).toMatchObject({ status: 404 });
+});
+
+test("what names nothing is refused by the parameter that it stands in", async () => {
+  for (const [path, field, init] of [
+    ["/api/v1/nodes/worker-2", "node", {}],
+    ["/api/v1/tasks/task_00000000", "id", {}],
+    ["/api/v1/tasks?of=task_00000000", "of", {}],
+    ["/api/v1/events?task=task_00000000", "task", {}],
+    ["/api/v1/events?node=worker-2", "node", {}],
+    ["/api/v1/tasks/task_00000000/cancel", "id", { method: "POST" }],
+  ] as const) {
+    expect([path, await refused(request(path, init))]).toEqual([path, { status: 404, code: "not_found", field }]);
+  }
+});
+
+test("who sends no body may still say that it would be JSON", async () => {
+  const headers = { "content-type": "application/json" };
+  const failed = await submit({ command: ["false"] });
+  await finished(failed);
+  await ok<object>(request(`/api/v1/tasks/${failed}/retry`, { method: "POST", headers }), 201);
+  await ok<object>(request("/api/v1/nodes/worker-1/resume", { method: "POST", headers }));
+  expect(await refused(request("/api/v1/tasks", { method: "POST", headers }))).toMatchObject({ status: 400 });
 });
 
 describe("events", () => {
@@ -207,7 +228,14 @@ describe("events", () => {
   test("a place that is none is refused before the stream begins", async () => {
     const response = request("/api/v1/events", { headers: { accept: "text/event-stream", "last-event-id": "x" } });
     expect(await refused(response)).toMatchObject({ status: 400, field: "after" });
-    expect(await refused(request("/api/v1/events?task=task_00000000"))).toMatchObject({ status: 404 });
+  });
+
+  test("of a type that there is not are not waited for", async () => {
+    const response = await request("/api/v1/events?type=task&type=task.fail");
+    expect([response.status, await response.json()]).toMatchObject([
+      400,
+      { error: { field: "type", message: "type: there are no events 'task.fail': did you mean task.failed?" } },
+    ]);
   });
 });
 
@@ -219,8 +247,14 @@ test("what a node counts as, and how tasks are placed, is set while it runs; a p
   await ok<object>(send("/api/v1/nodes/worker-1", { reset: true }, "PATCH"));
   const waits = await ok<{ waiting: { summary: string } }>(send("/api/v1/plan", plan));
   expect(PlanDocument.parse(waits).waiting?.summary).toContain("needs");
-  const cluster_now = await ok<object>(send("/api/v1/cluster", { placement: { strategy: "pack" } }, "PATCH"));
-  expect(cluster_now).toMatchObject({ placement: { strategy: "pack" } });
+  // As it is told, so it is set; what was not named stays.
+  const placement = { strategy: "pack", weights: { tasks: 0.625 } };
+  const cluster_now = await ok<object>(send("/api/v1/cluster", { placement }, "PATCH"));
+  expect(cluster_now).toMatchObject({
+    placement: { ...placement, weights: { cpu: 0.3, tasks: 0.625 }, set: placement },
+  });
+  const { stdout } = await cluster.runCli(["placement", "--json"]);
+  expect(cluster_now).toMatchObject({ placement: JSON.parse(stdout) as object });
   await ok<object>(send("/api/v1/cluster", { reset: true }, "PATCH"));
   expect(await refused(send("/api/v1/cluster", { placement: { strategy: "fastest" } }, "PATCH"))).toMatchObject({
     field: "placement.strategy",

@@ -37,7 +37,7 @@ function endpoint(source: Partial<HttpSource> = {}, host = "127.0.0.1"): Endpoin
     metrics: () => "claw_leader 1",
     query: async (type: QueryType, request: QueryRequest<"task.list">) => {
       await Promise.resolve();
-      if (type === "cluster.status") return { status: { cluster: "c", started_at: 0, waiting: [] } };
+      if (type === "cluster.status") return { status: { cluster: "c", started_at: 0, waiting: [], placement: {} } };
       if (type === "node.list") return { nodes: [2, 1, 3].map((at) => ({ id: `node_${at}`, registered_at: 0 })) };
       asked.push(request);
       return { tasks: [], cursor: "7.0" };
@@ -97,7 +97,7 @@ describe("with the token", () => {
     const answers = await Promise.all(API.slice(0, 3).map((path) => get(path)));
     const [one, two, three] = [1, 2, 3].map((at) => ({ id: `node_${at}`, registered_at: "1970-01-01T00:00:00.000Z" }));
     expect(answers.map(({ status, body }) => [status, body])).toEqual([
-      [200, { cluster: "c", started_at: "1970-01-01T00:00:00.000Z", waiting: [] }],
+      [200, { cluster: "c", started_at: "1970-01-01T00:00:00.000Z", waiting: [], placement: {} }],
       [200, { nodes: [one, two, three] }],
       [200, { tasks: [], cursor: "7.0" }],
     ]);
