@@ -24,11 +24,11 @@ export interface SkillFile {
   primary_env: string | undefined;
   /** Other skills. */
   skills: string[];
-  /** The first 16 hex digits of the file's SHA-256. */
+  /** Of the file. */
   hash: string;
 }
 
-/** A file that is no skill, and why. */
+/** A file that is no skill, and why, as what is said of it: `has no description`. */
 export interface NoSkill {
   problem: string;
 }
@@ -40,7 +40,7 @@ export function parseSkill(folder: string, text: string): SkillFile | NoSkill {
   const source = FRONT_MATTER.exec(text)?.[1];
   if (source === undefined) return { problem: "has no front matter" };
   if (source.length > LIMITS.skill_front_chars) {
-    return { problem: `its front matter has ${source.length} characters, at most ${LIMITS.skill_front_chars}` };
+    return { problem: `has a front matter of ${source.length} characters, at most ${LIMITS.skill_front_chars}` };
   }
   let front: unknown;
   try {
@@ -48,12 +48,13 @@ export function parseSkill(folder: string, text: string): SkillFile | NoSkill {
   } catch (error) {
     // A RangeError: it is nested deeper than anybody reads.
     if (!(error instanceof YAMLError || error instanceof ReferenceError || error instanceof RangeError)) throw error;
-    return { problem: `its front matter is no YAML: ${error.message.split("\n")[0]}` };
+    return { problem: `has a front matter that is no YAML: ${error.message.split("\n")[0]}` };
   }
   const { name: given, description, metadata: written } = record(front);
   if (typeof description !== "string" || description.trim() === "") return { problem: "has no description" };
   const name = typeof given === "string" && given !== "" ? given : folder;
-  if (!SKILL_NAME.test(name)) return { problem: `'${name}' is no name: lower-case letters, digits and hyphens` };
+  if (!SKILL_NAME.test(name))
+    return { problem: `has the name '${name}', which is none: lower-case letters, digits and hyphens` };
   const metadata = metadataOf(source, written);
   const own = record(metadata["openclaw"] ?? metadata["clawdbot"]);
   const requires = record(own["requires"]);
@@ -70,7 +71,7 @@ export function parseSkill(folder: string, text: string): SkillFile | NoSkill {
     config: texts(requires["config"]),
     primary_env: typeof own["primaryEnv"] === "string" ? own["primaryEnv"] : undefined,
     skills: texts(claw["skills"]).filter((one) => SKILL_NAME.test(one)),
-    hash: new Bun.CryptoHasher("sha256").update(text).digest("hex").slice(0, 16),
+    hash: hashOf(text),
   };
 }
 
@@ -114,6 +115,11 @@ function texts(value: unknown): string[] {
     .filter((one): one is string => typeof one === "string" && one !== "")
     .map(cut)
     .slice(0, LIMITS.skill_requirements);
+}
+
+/** The first 16 hex digits of its SHA-256. */
+export function hashOf(text: string): string {
+  return new Bun.CryptoHasher("sha256").update(text).digest("hex").slice(0, 16);
 }
 
 /** Never through the middle of a character. */

@@ -1,11 +1,11 @@
 // All skills of this machine, each in its nearest version: of two with one name the one counts whose folder comes first.
 
 import { type Dirent, readdirSync, readFileSync, statSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { LIMITS } from "../../common/limits.ts";
-import type { Skill } from "../../common/skills.ts";
+import { SKILL_NAME, type Skill } from "../../common/skills.ts";
 import { type Machine, missingFor } from "./eligible.ts";
-import { cut, type NoSkill, parseSkill, type SkillFile } from "./file.ts";
+import { cut, hashOf, type NoSkill, parseSkill, type SkillFile } from "./file.ts";
 import type { SkillSource } from "./openclaw.ts";
 
 interface Read {
@@ -32,6 +32,7 @@ export class SkillScanner {
   scan(sources: readonly SkillSource[], machine: Machine): Scan {
     const known = new Map<string, Read>();
     const found = new Map<string, Skill>();
+    const broken = new Map<string, Skill>();
     const problems: string[] = [];
     for (const { source, folder } of sources) {
       const paths = [...skillFiles(folder, DEPTH, { left: LIMITS.source_folders })].slice(0, LIMITS.source_skills + 1);
@@ -41,10 +42,17 @@ export class SkillScanner {
         if (read === undefined) continue;
         known.set(path, read);
         const { file } = read;
-        if ("problem" in file) problems.push(`${path}: ${file.problem}`);
-        else if (!found.has(file.name)) found.set(file.name, skillOf(file, source, machine));
+        if (!("problem" in file)) {
+          if (!found.has(file.name)) found.set(file.name, skillOf(file, source, machine));
+          continue;
+        }
+        problems.push(`${path}: ${file.problem}`);
+        const name = folderOf(path);
+        if (SKILL_NAME.test(name) && !broken.has(name)) broken.set(name, brokenSkill(name, source, file.problem));
       }
     }
+    // One that is whole counts before one that is not, wherever it stands, as it does for OpenClaw.
+    for (const [name, skill] of broken) if (!found.has(name)) found.set(name, skill);
     this.#known = known;
     const skills = [...found.values()].sort((one, other) => (one.name < other.name ? -1 : 1));
     if (skills.length > LIMITS.node_skills)
@@ -75,12 +83,27 @@ export class SkillScanner {
       const file =
         size > LIMITS.skill_file_bytes
           ? { problem: `has ${size} bytes, at most ${LIMITS.skill_file_bytes}` }
-          : parseSkill(basename(join(path, "..")), readFileSync(path, "utf8"));
+          : parseSkill(folderOf(path), readFileSync(path, "utf8"));
       return { mtime_ms, size, file };
     } catch {
       return undefined; // gone meanwhile, or not for us to read
     }
   }
+}
+
+function folderOf(path: string): string {
+  return basename(dirname(path));
+}
+
+/** A file that is no skill is told all the same, by the name of its folder: nobody reads a worker's log unasked. */
+function brokenSkill(name: string, source: string, problem: string): Skill {
+  return {
+    name,
+    description: "",
+    source,
+    hash: hashOf(problem),
+    missing: [cut(`a valid SKILL.md: this one ${problem}`)],
+  };
 }
 
 function skillOf(file: SkillFile, source: string, machine: Machine): Skill {

@@ -7,9 +7,9 @@ import { resolve } from "node:path";
 import { messageOf } from "../../common/errors.ts";
 import type { Logger } from "../../common/logging.ts";
 import type { Runtime, Timer } from "../../common/runtime.ts";
-import type { Skill } from "../../common/skills.ts";
 import type { NodeSkills } from "../../core/skills.ts";
 import type { Machine } from "./eligible.ts";
+import { hashOf } from "./file.ts";
 import { findOpenClaw, type SkillSource } from "./openclaw.ts";
 import { SkillScanner } from "./scan.ts";
 
@@ -28,7 +28,7 @@ const EVERY_MS = 60_000;
 const SETTLE_MS = 200;
 
 /** A machine's that looks for none. */
-export const NO_SKILLS: NodeSkills = { hash: hashOf([]), list: [] };
+export const NO_SKILLS: NodeSkills = { hash: hashOf("[]"), list: [] };
 
 export class SkillWatch {
   readonly #options: SkillWatchOptions;
@@ -57,7 +57,7 @@ export class SkillWatch {
     if (told !== this.#told) for (const problem of problems) logger.warn("not a skill", { why: problem });
     this.#told = told;
     this.#watch(all);
-    const hash = hashOf(skills);
+    const hash = hashOf(JSON.stringify(skills));
     if (hash !== this.#hash) {
       this.#hash = hash;
       changed({ hash, list: skills });
@@ -117,8 +117,4 @@ function machine(settings: Record<string, unknown>): Machine {
       return found;
     },
   };
-}
-
-function hashOf(skills: readonly Skill[]): string {
-  return new Bun.CryptoHasher("sha256").update(JSON.stringify(skills)).digest("hex").slice(0, 16);
 }

@@ -62,7 +62,7 @@ describe("the front matter", () => {
       ["---\nname: x\n---\n", "no description"],
       ["---\ndescription: ''\n---\n", "no description"],
       ["---\ndescription: [x]\n---\n", "no description"],
-      ["---\ndescription: x\nname: '../x'\n---\n", "is no name"],
+      ["---\ndescription: x\nname: '../x'\n---\n", "which is none"],
       ["---\na: b: c\n---\n", "no YAML"],
       ["---\n- list\n---\n", "no description"],
       ["", "no front matter"],
@@ -77,7 +77,7 @@ describe("the front matter", () => {
 test("what would take long to read, or could not be told, is none, or is cut", () => {
   const many = Array.from({ length: 20_000 }, (_, at) => `k${at}: 1`).join("\n");
   expect(problem(`---\ndescription: x\n${many}\n---\n`)).toEqual({
-    problem: expect.stringContaining("front matter has"),
+    problem: expect.stringContaining("has a front matter of"),
   });
   const deep = `---\ndescription: x\na: ${"[".repeat(15_000)}${"]".repeat(15_000)}\n---\n`;
   expect(problem(deep)).toBeDefined();

@@ -98,9 +98,28 @@ test("as deep as OpenClaw looks, not below a skill, not in hidden folders, not r
   put(join(root, "huge", "SKILL.md"), skill("huge", "x", `#${"x".repeat(LIMITS.skill_file_bytes)}\n`));
   for (let at = 0; at < 12; at++) symlinkSync(root, join(root, `round-${at}`));
   const { skills, problems } = new SkillScanner().scan([{ source: "config", folder: root }], machine);
-  expect(skills.map(({ name }) => name)).toEqual(["deep"]);
+  expect(skills.filter(({ missing }) => missing === undefined).map(({ name }) => name)).toEqual(["deep"]);
   expect(problems.some((text) => text.includes("bad/SKILL.md: has no front matter"))).toBe(true);
   expect(problems.some((text) => text.includes("huge/SKILL.md: has"))).toBe(true);
+});
+
+test("a file that is no skill is one that cannot be used, by its folder's name, unless another folder has a whole one", () => {
+  const root = home();
+  const [first, second] = [join(root, "first"), join(root, "second")];
+  put(join(first, "bad", "SKILL.md"), "---\nname: [\n---\n");
+  put(join(first, "mute", "SKILL.md"), "---\nname: mute\n---\n");
+  put(join(first, "No Name", "SKILL.md"), "nothing");
+  put(join(second, "mute", "SKILL.md"), skill("mute"));
+  const sources = [first, second].map((folder) => ({ source: "config", folder }));
+  const { skills, problems } = new SkillScanner().scan(sources, machine);
+  expect(skills.map(({ name }) => name)).toEqual(["bad", "mute"]);
+  expect(skills[0]!.missing).toEqual([
+    expect.stringMatching(/^a valid SKILL.md: this one has a front matter that is no YAML: /),
+  ]);
+  expect(skills[1]!.missing).toBeUndefined();
+  expect(problems.length).toBe(3);
+  const message = { type: "skill.update", incarnation: "0".repeat(16), hash: "0".repeat(16), skills };
+  expect(UpMessage.safeParse(message).success).toBe(true);
 });
 
 test("more than a source may have are said, and the rest counts", () => {
