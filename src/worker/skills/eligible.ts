@@ -3,7 +3,7 @@
 
 import type { Environment } from "../../common/paths.ts";
 import type { SkillFile } from "./file.ts";
-import { valueAt } from "./openclaw.ts";
+import { defaultAgent, valueAt } from "./openclaw.ts";
 
 export interface Machine {
   platform: string;
@@ -26,6 +26,11 @@ export function missingFor(skill: SkillFile, source: string, machine: Machine): 
   if (source === "openclaw-bundled" && Array.isArray(allowed) && !allowed.includes(skill.key)) {
     return ["a place in skills.allowBundled"];
   }
+  const { id, entry: agent } = defaultAgent(settings);
+  const [place, listed] = Object.hasOwn(agent, "skills")
+    ? [`agents.entries.${id}.skills`, agent["skills"]]
+    : ["agents.defaults.skills", valueAt(settings, "agents.defaults.skills")];
+  if (Array.isArray(listed) && !listed.includes(skill.name)) return [`a place in ${place}`];
   if (skill.os.length > 0 && !skill.os.includes(platform)) return [`os ${skill.os.join(" or ")}`];
   if (skill.always) return [];
   const set = (name: string): boolean =>

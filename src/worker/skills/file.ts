@@ -5,6 +5,7 @@
 import { parse as parseYaml, YAMLError } from "yaml";
 import { LIMITS } from "../../common/limits.ts";
 import { SKILL_NAME } from "../../common/skills.ts";
+import { record } from "./openclaw.ts";
 
 export interface SkillFile {
   name: string;
@@ -102,10 +103,6 @@ function whole(source: string, line: string): string {
     }
   }
   return line;
-}
-
-function record(value: unknown): Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
 }
 
 /** A list of words, or one; whatever else there is does not count. */

@@ -32,8 +32,12 @@ export function findOpenClaw({ env, home = homedir(), state_dir }: Places): Open
   const usual = join(home, profile === undefined || profile === "" ? ".openclaw" : `.openclaw-${profile}`);
   const state = state_dir ?? env["OPENCLAW_STATE_DIR"] ?? usual;
   const settings = readSettings(env["OPENCLAW_CONFIG_PATH"] ?? join(state, "openclaw.json"));
-  const wanted = valueAt(settings, "agents.defaults.workspace");
-  const workspace = typeof wanted === "string" ? expanded(wanted, home) : join(state, "workspace");
+  const { id, entry } = defaultAgent(settings);
+  const folderAt = (value: unknown, otherwise: string): string =>
+    typeof value === "string" && value.trim() !== "" ? expanded(value.trim(), home) : otherwise;
+  const shared = folderAt(valueAt(settings, "agents.defaults.workspace"), join(state, "workspace"));
+  const workspace = folderAt(entry["workspace"], shared);
+  const agent = folderAt(entry["agentDir"], join(state, "agents", id, "agent"));
   const extra = valueAt(settings, "skills.load.extraDirs");
   const bundled = bundledFolder(env["PATH"]);
   const sources: SkillSource[] = [
@@ -41,6 +45,7 @@ export function findOpenClaw({ env, home = homedir(), state_dir }: Places): Open
     { source: "agents-skills-project", folder: join(workspace, ".agents", "skills") },
     ...(state === usual ? [{ source: "agents-skills-personal", folder: join(home, ".agents", "skills") }] : []),
     { source: "openclaw-managed", folder: join(state, "skills") },
+    { source: "openclaw-workshop", folder: join(agent, "workshop-skills") },
     ...(bundled === undefined ? [] : [{ source: "openclaw-bundled", folder: bundled }]),
     ...(Array.isArray(extra) ? extra : [])
       .filter((one): one is string => typeof one === "string")
@@ -50,12 +55,24 @@ export function findOpenClaw({ env, home = homedir(), state_dir }: Places): Open
   return { settings, sources };
 }
 
+/** The agent whose turns run where none is named: the one that is marked, or the only one, else `main`. */
+export function defaultAgent(settings: Record<string, unknown>): { id: string; entry: Record<string, unknown> } {
+  const entries = Object.entries(record(valueAt(settings, "agents.entries")));
+  const marked = entries.filter(([, entry]) => valueAt(entry, "default") === true);
+  const [sole] =
+    marked.length === 1 ? marked : entries.length === 1 ? entries : entries.filter(([id]) => id === "main");
+  return { id: sole?.[0].toLowerCase() ?? "main", entry: record(sole?.[1]) };
+}
+
+export function record(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
+}
+
 function readSettings(path: string): Record<string, unknown> {
   try {
     // A pipe would be waited for.
     if (!statSync(path).isFile()) return {};
-    const value: unknown = Bun.JSON5.parse(readFileSync(path, "utf8"));
-    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+    return record(Bun.JSON5.parse(readFileSync(path, "utf8")));
   } catch {
     return {};
   }

@@ -130,4 +130,19 @@ describe("eligible", () => {
     expect(lacks({}, { settings }, "openclaw-bundled")).toEqual(["a place in skills.allowBundled"]);
     expect(lacks({}, { settings })).toEqual([]);
   });
+
+  test("never where the agent that runs turns there may not use it", () => {
+    const agents = (value: object): Partial<Machine> => ({ settings: { agents: value } });
+    expect(lacks({}, agents({ defaults: { skills: ["s"] } }))).toEqual([]);
+    expect(lacks({}, agents({ defaults: { skills: [] } }))).toEqual(["a place in agents.defaults.skills"]);
+    const entries = { main: { skills: ["other"] }, second: { skills: ["s"] } };
+    expect(lacks({}, agents({ defaults: { skills: ["s"] }, entries }))).toEqual([
+      "a place in agents.entries.main.skills",
+    ]);
+    const marked = { ...entries, second: { skills: ["s"], default: true } };
+    expect(lacks({}, agents({ defaults: { skills: [] }, entries: marked }))).toEqual([]);
+    expect(lacks({}, agents({ defaults: { skills: [] }, entries: { second: {} } }))).toEqual([
+      "a place in agents.defaults.skills",
+    ]);
+  });
 });

@@ -65,6 +65,7 @@ test("the nearest of two with one name counts, in OpenClaw's order of folders", 
     [join(root, "work", ".agents", "skills"), "agents-skills-project"],
     [join(root, ".agents", "skills"), "agents-skills-personal"],
     [join(state, "skills"), "openclaw-managed"],
+    [join(state, "agents", "main", "agent", "workshop-skills"), "openclaw-workshop"],
     [join(root, "package", "skills"), "openclaw-bundled"],
     [join(root, "extra"), "openclaw-extra"],
     [join(state, "plugin-skills"), "openclaw-extra"],
@@ -82,6 +83,11 @@ test("the nearest of two with one name counts, in OpenClaw's order of folders", 
     places.map((_, at) => [`s${at}`, "from 0"]),
   );
   expect(problems).toEqual([]);
+  const entries = { only: { workspace: "~/own", agentDir: "~/agent" } };
+  put(join(state, "openclaw.json"), JSON.stringify({ agents: { defaults: { workspace: "~/work" }, entries } }));
+  const folders = findOpenClaw({ env, home: root }).sources.map(({ folder }) => folder);
+  expect(folders).toContain(join(root, "own", "skills"));
+  expect(folders).toContain(join(root, "agent", "workshop-skills"));
   const elsewhere = findOpenClaw({ env: { ...env, OPENCLAW_STATE_DIR: join(root, "other") }, home: root });
   expect(elsewhere.sources.map(({ source }) => source)).not.toContain("agents-skills-personal");
 });
