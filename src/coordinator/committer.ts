@@ -8,7 +8,7 @@ import { apply } from "../core/apply.ts";
 import { planted } from "../core/canary.ts";
 import type { Changes } from "../core/changes.ts";
 import { Touched } from "../core/changes.ts";
-import type { Batch, Event } from "../core/event.ts";
+import { type Batch, Event } from "../core/event.ts";
 import { type Fold, foldOf } from "../core/fold.ts";
 import type { State } from "../core/state.ts";
 
@@ -38,6 +38,24 @@ export interface Tail {
 /** 128 bits of the batch's SHA-256 as hex. */
 export function batchHash(payload: Uint8Array): string {
   return new Bun.CryptoHasher("sha256").update(payload).digest("hex").slice(0, 32);
+}
+
+/** Tasks' events are made of what was checked at the edge, and are too many to be checked again. */
+const SELDOM: ReadonlySet<Event["t"]> = new Set([
+  "configured",
+  "placement",
+  "cordoned",
+  "registered",
+  "skills",
+  "resumed",
+]);
+
+/** What its readers would refuse must never get into the log: nobody could fold what stands behind it. */
+function requireReadable(event: Event): void {
+  const [issue] = Event.safeParse(event).error?.issues ?? [];
+  if (issue === undefined) return;
+  const field = issue.path.join(".");
+  throw new ClawError("bad_request", `this cannot be kept: ${field}: ${issue.message}`, { field });
 }
 
 export class Committer {
@@ -86,7 +104,7 @@ export class Committer {
     this.addTogether([event]);
   }
 
-  /** The same for events that belong together: all of them in one batch. Refuses what no batch can take. */
+  /** The same for events that belong together: all of them in one batch. Refuses what no batch can take, and no reader. */
   addTogether(events: readonly Event[]): void {
     const texts = events.map((event) => JSON.stringify(event));
     const size = texts.reduce((sum, text) => sum + Buffer.byteLength(text) + 1, 0);
@@ -94,6 +112,7 @@ export class Committer {
       throw new ClawError("too_large", `this takes ${size} bytes of the log, at most ${LIMITS.batch_bytes} at once`);
     }
     if (this.#size + size > LIMITS.batch_bytes) this.#send(this.#at);
+    for (const event of events) if (SELDOM.has(event.t)) requireReadable(event);
     for (const event of events) {
       apply(this.#state, event, this.#touched);
       this.#folded(event);

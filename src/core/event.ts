@@ -17,6 +17,14 @@ const span = z.tuple([integer, integer, integer]);
 const STOP_REASONS = ["cancel", "deadline", "drain"] as const;
 export type StopReason = (typeof STOP_REASONS)[number];
 
+/** What a log holds is read whatever the caps on it are by now. */
+const KeptSettings = NodeSettings.extend({
+  resources: z.record(z.string(), integer).optional(),
+  tags_added: z.array(z.string()).optional(),
+  tags_removed: z.array(z.string()).optional(),
+  attributes: z.record(z.string(), z.string().nullable()).optional(),
+});
+
 export const Event = z.discriminatedUnion("t", [
   z.strictObject({ t: z.literal("cluster"), cluster_id: z.string(), name: z.string(), at: integer }),
   /** A new term's barrier: opens before anything is served. */
@@ -76,7 +84,7 @@ export const Event = z.discriminatedUnion("t", [
   z.strictObject({ t: z.literal("skills"), node: z.string(), hash: z.string(), skills: z.array(Skill), at: integer }),
   z.strictObject({ t: z.literal("resumed"), node: z.string(), at: integer }),
   /** What people set over what its worker says of it: all of it, in place of what was set before. */
-  z.strictObject({ t: z.literal("configured"), node: z.string(), settings: NodeSettings, by: z.string(), at: integer }),
+  z.strictObject({ t: z.literal("configured"), node: z.string(), settings: KeptSettings, by: z.string(), at: integer }),
   /** What people set over the coordinator's file, in place of what was set before. */
   z.strictObject({ t: z.literal("placement"), placement: PlacementChange, by: z.string(), at: integer }),
   z.strictObject({ t: z.literal("removed"), node: z.string(), at: integer }),

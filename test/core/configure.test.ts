@@ -1,9 +1,10 @@
 // Settings over what a worker or a file says: what counts, what is kept, what is refused, and that taking back gives what was.
 
 import { describe, expect, test } from "bun:test";
+import { LIMITS } from "../../src/common/limits.ts";
 import { NodeSettings, PlacementChange } from "../../src/common/settings.ts";
 import { decideConfigureNodes, decidePlacement, withPlacement, withSettings } from "../../src/core/configure.ts";
-import type { Event } from "../../src/core/event.ts";
+import { Event } from "../../src/core/event.ts";
 import { Cluster } from "./cluster.ts";
 import { DEFAULT_PLACEMENT, nodeOf } from "./placing-model.ts";
 
@@ -97,6 +98,32 @@ describe("what is set of a node", () => {
     const many = Array.from({ length: 32 }, (_, at) => `tag ${at}`);
     expect(() => set(one, { tags_added: many })).toThrow("would be no node: tags");
     expect(one.state.nodes.get("n1")!.settings).toBeUndefined();
+  });
+
+  test("bit by bit is still sound as a whole, so that the log can be read", () => {
+    const one = cluster();
+    for (let at = 0; at < LIMITS.label_count; at++) set(one, { tags_removed: [`old ${at}`] });
+    expect(() => set(one, { tags_removed: ["one more"] })).toThrow("more set than can be kept: tags_removed");
+    set(one, { cpu_millis: 2_000 });
+    const { settings } = one.state.nodes.get("n1")!;
+    expect(NodeSettings.parse(settings)).toEqual(settings!);
+    // A log that was written before that was looked at.
+    const many = Array.from({ length: 100 }, (_, at) => `old ${at}`);
+    const written = { t: "configured", node: "n1", settings: { tags_removed: many }, by: "me", at: 5 };
+    expect(Event.parse(written)).toMatchObject(written);
+    one.add(written as Event);
+    expect(() => set(one, { cpu_millis: 3_000 })).toThrow("can be kept");
+    set(one, { cpu_millis: 3_000 }, true);
+    expect(one.state.nodes.get("n1")!.settings).toEqual({ cpu_millis: 3_000 });
+  });
+
+  test("counts also where a worker says more than before", () => {
+    const one = cluster();
+    set(one, { tags_added: Array.from({ length: 20 }, (_, at) => `set ${at}`) });
+    const more = { ...info, tags: Array.from({ length: 20 }, (_, at) => `own ${at}`) };
+    one.add({ t: "registered", node: "n1", incarnation: "2", info: more, at: 6 });
+    expect(one.state.nodes.get("n1")!.info.tags.length).toBe(40);
+    expect(set(one, { cpu_millis: 2_000 }).length).toBe(1);
   });
 });
 

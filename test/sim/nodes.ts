@@ -1,7 +1,8 @@
-// What befalls nodes beside being killed: somebody takes them out of service, second processes claim to be one of them (a
+// What befalls nodes beside being killed: somebody takes them out of service or says otherwise than they do, second processes claim to be one of them (a
 // copied key, a cloned machine), they go deaf, their disks are full.
 
 import { join } from "node:path";
+import { STRATEGIES } from "../../src/common/models.ts";
 import { Chance } from "./chance.ts";
 import { SimWorker } from "./worker.ts";
 import type { World } from "./world.ts";
@@ -11,6 +12,8 @@ export class NodeTrouble {
   readonly #folder: string;
   readonly #chance: Chance;
   readonly #twins = new Set<SimWorker>();
+  /** What people set while it runs, in some seeds. */
+  readonly #settings: Chance;
   #made = 0;
 
   constructor(world: World, folder: string, seed: number) {
@@ -18,6 +21,7 @@ export class NodeTrouble {
     this.#folder = folder;
     // Of its own, so that the rest of a run is what it is without these faults.
     this.#chance = new Chance(seed ^ 0x5eed);
+    this.#settings = new Chance(seed ^ 0x5e06);
   }
 
   start(): void {
@@ -25,6 +29,7 @@ export class NodeTrouble {
     if (this.#chance.once(2)) this.#later(() => this.#twin());
     if (this.#chance.once(2)) this.#later(() => this.#deafen());
     if (this.#chance.once(2)) this.#later(() => this.#fill());
+    if (this.#settings.once(2)) this.#configureLater();
   }
 
   /** From now on nothing befalls them: somebody has found the second processes and ended them. */
@@ -52,6 +57,38 @@ export class NodeTrouble {
     world.clock.after(chance.between(1_000, 15_000), () => {
       if (!world.peace) this.#maintain();
     });
+  }
+
+  /** What a node counts as, and how tasks are placed. Nothing that would keep a task from running for good. */
+  #configureLater(): void {
+    const { clock } = this.#world;
+    clock.after(this.#settings.between(1_000, 10_000), () => {
+      if (this.#world.peace) return;
+      this.#configure();
+      this.#configureLater();
+    });
+  }
+
+  #configure(): void {
+    const [world, chance] = [this.#world, this.#settings];
+    const number = chance.below(100);
+    const reset = chance.once(4) ? { reset: true } : {};
+    const done = (): void => undefined;
+    if (chance.once(3)) {
+      const strategy = STRATEGIES[number % STRATEGIES.length];
+      const placement = { strategy, reserve_after_ms: number * 100, weights: { tasks: number } };
+      world.wish({ type: "cluster.configure", payload: { v: 1, ...reset, placement }, done });
+      return;
+    }
+    const node = world.workers[chance.below(world.workers.length)]?.id ?? "";
+    if (world.leader?.state.nodes.has(node) !== true) return;
+    const set = [
+      { cpu_millis: 1_000 + 10 * number },
+      { tags_added: [`tag ${number}`] },
+      { tags_removed: [`tag ${number}`] },
+      { attributes: { zone: number % 2 === 0 ? null : String(number) }, resources: { license: number } },
+    ][number % 4];
+    world.wish({ type: "node.configure", payload: { v: 1, nodes: [node], ...reset, set }, done });
   }
 
   #resumeAll(): void {

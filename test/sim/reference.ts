@@ -78,7 +78,10 @@ export class Reference {
         .get(id)?.node;
       const node = state.nodes.get(id);
       if ((row === undefined) !== (node === undefined)) throw new Error(`node ${id}: ${row} in the view`);
-      if (row !== undefined && node !== undefined) same(`node ${id}`, JSON.parse(row) as object, node);
+      if (row !== undefined && node !== undefined) {
+        // A row has what its worker says; what people set over it stands beside it.
+        same(`node ${id}`, JSON.parse(row) as object, { ...node, info: node.declared });
+      }
     }
     same("the state", JSON.parse(this.view.meta("state") ?? "{}") as object, state);
   }
