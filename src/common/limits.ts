@@ -38,6 +38,8 @@ export const LIMITS = {
   log_marks: 1024, // places of the log whose distance in bytes is known
   // Work on a node
   prefetch_tasks: 4096,
+  prefetched_lanes: 64, // kinds of tasks that are looked at in a turn for what may be given ahead
+  placed_turns: 1024, // how often tasks are given to nodes in one turn: what is left waits for the next one
   disk_floor_bytes: 8 * MiB, // with less left under its data folder a worker takes no work
   node_processes: 1024, // side by side, however little each needs
   assign_runs_per_message: 512,

@@ -9,7 +9,7 @@ import { planted } from "../core/canary.ts";
 import { withPlacement } from "../core/configure.ts";
 import { takeWaiting } from "../core/decide.ts";
 import type { Event, EventRun } from "../core/event.ts";
-import type { NodeLoad } from "../core/fit.ts";
+import type { Lasting, NodeLoad } from "../core/fit.ts";
 import {
   type Placement,
   type PlacementSettings,
@@ -19,7 +19,8 @@ import {
   type WaitingLane,
 } from "../core/place.ts";
 import type { Lane } from "../core/ready.ts";
-import type { Node, State, Submission } from "../core/state.ts";
+import { addUse, emptyUsed, type Node, type State, type Submission } from "../core/state.ts";
+import { type Emptied, Emptying } from "./emptying.ts";
 
 /** How quickly the mean running time follows what is measured. */
 const MEAN_WEIGHT = 0.2;
@@ -43,7 +44,7 @@ export class Scheduler {
   readonly #turns = new Map<string, number>();
   /** Log time at which something of a lane was placed last. */
   #served = new Map<string, number>();
-  #reserved: { node: string; group: string } | undefined;
+  readonly #emptying = new Emptying();
 
   constructor(state: State, file: PlacementSettings, chance: () => number) {
     this.#state = state;
@@ -62,8 +63,8 @@ export class Scheduler {
   }
 
   /** The node that is being emptied for a task that nothing else has room for, as of the last turn. */
-  get reserved(): { node: string; group: string } | undefined {
-    return this.#reserved;
+  get reserved(): Emptied | undefined {
+    return this.#emptying.reserved;
   }
 
   /** `count` tasks of a submission took `total_ms` one after the other on a node. */
@@ -103,20 +104,33 @@ export class Scheduler {
     }));
   }
 
+  /** What daemons use of each node, looked for when somebody asks. */
+  lasting(): (node: string) => Lasting | undefined {
+    let found: Map<string, Lasting> | undefined;
+    return (node) => {
+      found ??= lastingOf(this.#state);
+      return found.get(node);
+    };
+  }
+
   /** The assignments that can be made now, an event a node. */
   assignments(reachable: (node: Node) => boolean, at: number): Event[] {
-    this.#reserved = undefined;
     const lanes = this.#state.ready.lanes();
-    if (lanes.length === 0) return [];
-    const loads = this.loads(reachable);
-    if (!loads.some((load) => load.open)) return [];
+    const loads = lanes.length === 0 ? [] : this.loads(reachable);
+    if (!loads.some((load) => load.open)) {
+      this.#emptying.decided(undefined, new Set(), at);
+      return [];
+    }
     const waiting = lanes.map((lane) => this.#waitingLane(lane));
     const { settings } = this;
     const chosen = ({ needs }: WaitingLane): boolean => (needs.strategy ?? settings.strategy) === "random";
     const seed = waiting.some(chosen) ? Math.floor(this.#chance() * 2 ** 32) : 0;
-    const { placements, reserved } = place(waiting, loads, { at, seed, settings });
+    const rested = this.#emptying.rested(at, settings.reserve_after_ms);
+    const now = { at, seed, settings, rested, lasting: this.lasting() };
+    const { placements, reserved } = place(waiting, loads, now);
     const group = reserved === undefined ? undefined : lanes[reserved.lane]?.group;
-    if (reserved !== undefined && group !== undefined) this.#reserved = { node: reserved.node, group };
+    const emptied = reserved === undefined || group === undefined ? undefined : { node: reserved.node, group };
+    this.#emptying.decided(emptied, new Set(lanes.map((lane) => lane.group)), at);
     return this.#events(lanes, placements, at);
   }
 
@@ -141,7 +155,10 @@ export class Scheduler {
       this.#turns.set(node, Math.max(turn, this.#turns.get(node) ?? 0));
     }
     const taken_of = new Map<Lane, EventRun[]>();
-    for (const [lane, total] of totals) taken_of.set(lane, takeWaiting(this.#submissions(lane), total));
+    for (const [lane, total] of totals) {
+      taken_of.set(lane, takeWaiting(this.#submissions(lane), total));
+      this.#emptying.served(lane.group);
+    }
     const runs_of = new Map<string, EventRun[]>();
     for (const { lane: position, node, count } of placements) {
       const lane = lanes[position];
@@ -199,6 +216,22 @@ function keyOf({ group, priority }: Lane): string {
 /** When its wait for a node began. */
 function readyAt({ at, start_at }: Submission): number {
   return start_at ?? at;
+}
+
+function lastingOf(state: State): Map<string, Lasting> {
+  const found = new Map<string, Lasting>();
+  for (const number of state.active) {
+    const submission = state.submissions.get(number);
+    if (submission?.policy.daemon !== true) continue;
+    for (const { node, from, to } of submission.segments) {
+      if (node === undefined) continue;
+      const lasting = found.get(node) ?? { used: emptyUsed(), held: 0 };
+      found.set(node, lasting);
+      addUse(lasting.used, state.needsOf(submission), to - from);
+      lasting.held += to - from;
+    }
+  }
+  return found;
 }
 
 /** Cuts `count` tasks off the front of `runs`. */

@@ -26,6 +26,19 @@ export interface NodeLoad {
   turn?: number;
 }
 
+/** What on a node ends only when somebody ends it: daemons. */
+export interface Lasting {
+  used: Used;
+  held: number;
+}
+
+/** Whether there will be room when everything is over that ends by itself. */
+export function fitsBeside(needs: Needs, { info }: Pick<NodeLoad, "info">, lasting: Lasting | undefined): boolean {
+  if (lasting === undefined) return true;
+  if (lasting.used.exclusive > 0 || (needs.exclusive === true && lasting.held > 0)) return false;
+  return fits(needs, freeOf(info.capacity, lasting.used)) > 0;
+}
+
 /** What a node lacks for such a task as it is now, were it idle. */
 export function lacks(needs: Needs, node: Pick<NodeLoad, "id" | "info" | "skills">): string[] {
   const { info } = node;
@@ -205,11 +218,12 @@ export function distance(needs: Needs, node: NodeLoad): number {
 export function largerThanUsual(needs: Needs, node: NodeLoad): boolean {
   if (needs.exclusive === true) return true;
   const { capacity } = node.info;
-  const share = (of: Pick<Capacity, "cpu_millis" | "memory_mib" | "gpus">): number =>
+  const share = (of: Pick<Needs, "cpu_millis" | "memory_mib" | "gpus" | "resources">): number =>
     Math.max(
       of.cpu_millis / (capacity.cpu_millis || 1),
       of.memory_mib / (capacity.memory_mib || 1),
       of.gpus / (capacity.gpus || 1),
+      ...Object.entries(of.resources ?? {}).map(([name, amount]) => amount / (capacity.resources[name] || 1)),
     );
   return share(needs) > share(node.used) / Math.max(1, node.held);
 }

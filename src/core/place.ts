@@ -5,7 +5,17 @@
 import { LIMITS } from "../common/limits.ts";
 import type { Needs, Priority, Strategy } from "../common/models.ts";
 import { PRIORITIES } from "../common/models.ts";
-import { distance, fits, largerThanUsual, type NodeLoad, neighbours, roomOf, suits } from "./fit.ts";
+import {
+  distance,
+  fits,
+  fitsBeside,
+  type Lasting,
+  largerThanUsual,
+  type NodeLoad,
+  neighbours,
+  roomOf,
+  suits,
+} from "./fit.ts";
 import { addUse, copyUsed } from "./state.ts";
 import { type Choice, giveOut, type Weights } from "./strategies.ts";
 
@@ -43,6 +53,10 @@ export interface PlaceNow {
   at: number;
   seed: number;
   settings: PlacementSettings;
+  /** What on a node ends only when somebody ends it. */
+  lasting?: (node: string) => Lasting | undefined;
+  /** Nodes of which none is emptied now: it was tried for long. */
+  rested?: ReadonlySet<string>;
 }
 
 export interface Placement {
@@ -81,6 +95,7 @@ class Head {
   readonly lane: WaitingLane;
   readonly #open: readonly NodeLoad[];
   #suited: NodeLoad[] | undefined;
+  #roomy: readonly NodeLoad[] | undefined;
   readonly #queue: Iterator<Waiting>;
   #next: Waiting | undefined;
   waiting: number;
@@ -98,6 +113,15 @@ class Head {
   get suited(): readonly NodeLoad[] {
     this.#suited ??= this.#open.filter((node) => suits(this.lane.needs, node));
     return this.#suited;
+  }
+
+  /** Those with room; asked again only of those that had some before, as a turn only takes. */
+  roomy(room: (node: NodeLoad) => number): readonly NodeLoad[] {
+    const { needs } = this.lane;
+    const before =
+      this.#roomy ?? this.#suited ?? this.#open.filter((node) => mayFit(needs, node) && suits(needs, node));
+    this.#roomy = before.filter((node) => room(node) > 0);
+    return this.#roomy;
   }
 
   get turn(): Waiting | undefined {
@@ -138,6 +162,8 @@ class Placing {
   readonly #blocked: { head: Head; first: Waiting }[] = [];
   readonly #chance: () => number;
   #turn: number;
+  /** How often something was given. */
+  #served = 0;
   #reserved: { node: string; lane: number } | undefined;
 
   constructor(ready: readonly WaitingLane[], nodes: readonly NodeLoad[], now: PlaceNow) {
@@ -153,8 +179,11 @@ class Placing {
   }
 
   run(): Placed {
-    for (let head = this.#heads.pop(); head !== undefined; head = this.#heads.pop()) this.#serve(head);
-    this.#prefetchAll();
+    for (let head = this.#heads.pop(); head !== undefined; head = this.#heads.pop()) {
+      this.#serve(head);
+      if (this.#served >= LIMITS.placed_turns) break;
+    }
+    if (this.#heads.length === 0) this.#prefetchAll();
     const reserved = this.#reserved;
     return { placements: this.#placements, ...(reserved === undefined ? {} : { reserved }) };
   }
@@ -162,11 +191,12 @@ class Placing {
   #serve(head: Head): void {
     const { needs } = head.lane;
     const room = (node: NodeLoad): number => roomOf(needs, node, this.#loads);
-    const open = this.#open.filter((node) => mayFit(needs, node) && suits(needs, node) && room(node) > 0);
+    const open = head.roomy(room);
     if (open.length === 0) {
       this.#pass(head);
       return;
     }
+    this.#served += 1;
     const most = open.reduce((sum, node) => sum + room(node), 0);
     const first = head.turn;
     const count = head.take(most, this.#heads.at(-1)?.turn);
@@ -207,8 +237,11 @@ class Placing {
     const waited_ms = this.#now.at - lane.since;
     const { reserve_after_ms } = this.#now.settings;
     if (waited_ms < reserve_after_ms) return;
+    const { lasting, rested } = this.#now;
     const [nearest] = head.suited
-      .filter((node) => distance(lane.needs, node) > 0)
+      .filter((node) => distance(lane.needs, node) > 0 && rested?.has(node.id) !== true)
+      .filter((node) => neighbours(lane.needs, node, this.#loads) === 0)
+      .filter((node) => fitsBeside(lane.needs, node, lasting?.(node.id)))
       .filter((node) => waited_ms >= reserve_after_ms * AT_LAST || largerThanUsual(lane.needs, node))
       .map((node) => ({ node, far: distance(lane.needs, node) }))
       .sort((a, b) => a.far - b.far || (a.node.id < b.node.id ? -1 : 1));
@@ -236,20 +269,29 @@ class Placing {
     this.#placements.push(placement);
   }
 
-  /** In the order of their turn, and only what nobody waits in front of: work given ahead takes the room of others. */
+  /**
+   * In the order of their turn, and only what nobody waits in front of: work given ahead takes the room of others. Those whose
+   * turn is first are looked at; the next one stands for all behind them.
+   */
   #prefetchAll(): void {
     const waited_for = new Set<NodeLoad>();
-    for (const [position, { head }] of this.#blocked.entries()) {
+    const first = this.#blocked.slice(0, LIMITS.prefetched_lanes);
+    const known: ReadonlySet<NodeLoad>[] = [];
+    const kept = (head: Head, at: number): ReadonlySet<NodeLoad> => {
+      known[at] ??= new Set(head.suited.filter((node) => this.#keeps(head, node)));
+      return known[at];
+    };
+    for (const [position, { head }] of first.entries()) {
       if (waited_for.size === this.#open.length) return;
       const { mean_ms, needs } = head.lane;
       if (mean_ms !== undefined && needs.exclusive !== true && needs.spread === undefined) {
         const free = head.suited.filter((node) => !waited_for.has(node));
-        const next = this.#blocked
-          .slice(position + 1)
-          .find((other) => free.some((node) => this.#keeps(other.head, node)));
-        this.#prefetch(head, mean_ms, free, next?.first);
+        const next = first.findIndex((other, at) => {
+          return at > position && free.some((node) => kept(other.head, at).has(node));
+        });
+        this.#prefetch(head, mean_ms, free, this.#blocked[next < 0 ? first.length : next]?.first);
       }
-      for (const node of head.suited) if (this.#keeps(head, node)) waited_for.add(node);
+      for (const node of kept(head, position)) waited_for.add(node);
     }
   }
 
@@ -257,9 +299,9 @@ class Placing {
    * Whether a lane that waits for a node keeps others from being given work ahead there: while its turn may come with the
    * next end. One that waits for more than that has a node emptied for it, and the others need not be idle meanwhile.
    */
-  #keeps({ lane, suited }: Head, node: NodeLoad): boolean {
+  #keeps({ lane }: Head, node: NodeLoad): boolean {
     const { needs } = lane;
-    if (!suited.includes(node) || distance(needs, node) === 0) return false;
+    if (distance(needs, node) === 0) return false;
     if (needs.spread !== undefined && neighbours(needs, node, this.#loads) > 0) return false;
     return this.#now.at - lane.since < this.#now.settings.reserve_after_ms || !largerThanUsual(needs, node);
   }

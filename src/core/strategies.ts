@@ -87,7 +87,9 @@ export function giveOut(
     let best: { node: NodeLoad; rank: number } | undefined;
     for (const node of open) {
       const ranked = rank(node, choice) - (node.full ? LAST : 0);
-      if (best === undefined || ranked > best.rank) best = { node, rank: ranked };
+      // Of equals always the same one, whoever lists them.
+      const same = ranked === best?.rank && node.id < best.node.id;
+      if (best === undefined || ranked > best.rank || same) best = { node, rank: ranked };
     }
     if (best === undefined) break;
     const room = giving.room(best.node);

@@ -2,7 +2,8 @@
 // placing is in it, so that what placing promises over time can be looked at by the thousand.
 
 import type { Needs, NodeInfo, Priority } from "../../src/common/models.ts";
-import type { NodeLoad } from "../../src/core/fit.ts";
+import { Emptying } from "../../src/coordinator/emptying.ts";
+import type { Lasting, NodeLoad } from "../../src/core/fit.ts";
 import { type PlacementSettings, place, turnOf, type WaitingLane } from "../../src/core/place.ts";
 import { addUse, emptyUsed } from "../../src/core/state.ts";
 
@@ -19,6 +20,7 @@ export interface ModelTask {
   needs: Needs;
   priority: Priority;
   at: number;
+  /** A daemon's has no end. */
   runs_ms: number;
 }
 
@@ -35,7 +37,11 @@ export class PlacingModel {
   #waiting: ModelTask[] = [];
   #running: Ran[] = [];
   now = 0;
-  reserved: string | undefined;
+  readonly #emptying = new Emptying();
+
+  get reserved(): string | undefined {
+    return this.#emptying.reserved?.node;
+  }
 
   constructor(nodes: readonly NodeLoad[], settings: Partial<PlacementSettings> = {}) {
     this.nodes = nodes.map((node) => ({ ...node, used: emptyUsed() }));
@@ -60,13 +66,19 @@ export class PlacingModel {
     const { placements, reserved } = place(
       lanes.map(({ lane }) => lane),
       this.nodes,
-      { at: this.now, seed, settings: this.settings },
+      {
+        ...{ at: this.now, seed, settings: this.settings, lasting: (node) => this.#lasting(node) },
+        rested: this.#emptying.rested(this.now, this.settings.reserve_after_ms),
+      },
     );
-    this.reserved = reserved?.node;
+    const group = reserved === undefined ? "" : lanes[reserved.lane]!.key;
+    const emptied = reserved === undefined ? undefined : { node: reserved.node, group };
+    this.#emptying.decided(emptied, new Set(lanes.map(({ key }) => key)), this.now);
     const began: Ran[] = [];
     for (const { lane: position, node: id, count, turn } of placements) {
       const { tasks, key } = lanes[position]!;
       this.#served.set(key, this.now);
+      this.#emptying.served(key);
       const node = this.nodes.find((one) => one.id === id)!;
       node.turn = Math.max(turn, node.turn ?? 0);
       for (const task of tasks.splice(0, count)) {
@@ -79,6 +91,14 @@ export class PlacingModel {
     this.#waiting = this.#waiting.filter(({ number }) => !gone.has(number));
     this.#running.push(...began);
     return began;
+  }
+
+  #lasting(node: string): Lasting | undefined {
+    const daemons = this.#running.filter((task) => task.node === node && task.runs_ms === Number.POSITIVE_INFINITY);
+    if (daemons.length === 0) return undefined;
+    const used = emptyUsed();
+    for (const { needs } of daemons) addUse(used, needs, 1);
+    return { used, held: daemons.length };
   }
 
   #lanes(): { lane: WaitingLane; tasks: ModelTask[]; key: string }[] {

@@ -2,13 +2,14 @@
 // overtaken by what came later and could have gone first, everybody's turn comes, and it takes hardly longer than it must.
 
 import { describe, expect, test } from "bun:test";
+import { LIMITS } from "../../src/common/limits.ts";
 import { type Needs, PRIORITIES, STRATEGIES } from "../../src/common/models.ts";
-import { obstacle } from "../../src/core/fit.ts";
-import { turnOf } from "../../src/core/place.ts";
-import { addUse } from "../../src/core/state.ts";
+import { type NodeLoad, obstacle } from "../../src/core/fit.ts";
+import { place, turnOf } from "../../src/core/place.ts";
+import { addUse, emptyUsed } from "../../src/core/state.ts";
 import { Chance } from "../sim/chance.ts";
 import { shortestMakespan } from "./makespan.ts";
-import { type ModelTask, needsOf, nodeOf, PlacingModel, type Ran } from "./placing-model.ts";
+import { DEFAULT_PLACEMENT, type ModelTask, needsOf, nodeOf, PlacingModel, type Ran } from "./placing-model.ts";
 import { forSeeds } from "./seeds.ts";
 
 const AGING_MS = 20_000;
@@ -188,6 +189,161 @@ describe("everybody's turn comes", () => {
     expect(model.now).toBeGreaterThan(RESERVE_AFTER_MS * 10);
     expect(model.now).toBeLessThan(RESERVE_AFTER_MS * 10 + 8_000);
   });
+});
+
+describe("what never ends", () => {
+  /** Small tasks without end on nodes of which the first has something that keeps a large one out; who began when, per node. */
+  function beside(first: Partial<ModelTask>, nodes: readonly NodeLoad[], until: number) {
+    const model = new PlacingModel(nodes, { reserve_after_ms: RESERVE_AFTER_MS });
+    const task = { number: 0, needs: needsOf({ cpu_millis: 500, node: "a" }), priority: "normal" as const, at: 0 };
+    model.submit({ ...task, runs_ms: 1, ...first });
+    model.place();
+    const began: Record<string, number[]> = { a: [], b: [] };
+    let number = 2;
+    let large = Number.POSITIVE_INFINITY;
+    for (let now = 0; now < until && large === Number.POSITIVE_INFINITY; now += 500) {
+      model.advance(now);
+      const small = { ...task, needs: needsOf({ cpu_millis: 500 }), runs_ms: 1_000, at: now };
+      while (model.waiting.length < 20) model.submit({ ...small, number: number++ });
+      if (now === 5_000)
+        model.submit({ ...task, number: 1, needs: needsOf({ cpu_millis: 4_000 }), at: now, runs_ms: 1_000 });
+      for (const one of model.place()) {
+        if (one.number === 1) large = now;
+        else began[one.node]!.push(now);
+      }
+    }
+    return { began, large };
+  }
+  /** The longest time in which nothing began there, and the share of all time that nothing did for over ten seconds. */
+  function idle(began: readonly number[], until: number): { longest: number; share: number } {
+    const gaps = [...began, until].map((now, at) => now - (began[at - 1] ?? 0));
+    const long = gaps.filter((gap) => gap > 10_000);
+    return { longest: Math.max(...gaps), share: long.reduce((sum, gap) => sum + gap, 0) / until };
+  }
+
+  test("a daemon keeps a node from being emptied in vain: the others go on there", () => {
+    const { began, large } = beside({ runs_ms: Number.POSITIVE_INFINITY }, [nodeOf("a")], 1_200_000);
+    expect(large).toBe(Number.POSITIVE_INFINITY);
+    expect(idle(began["a"]!, 1_200_000).longest).toBeLessThan(2_000);
+  });
+
+  test("with another node that one is emptied, and the large task begins", () => {
+    const { began, large } = beside({ runs_ms: Number.POSITIVE_INFINITY }, [nodeOf("a"), nodeOf("b")], 600_000);
+    expect(large).toBeLessThan(5_000 + RESERVE_AFTER_MS + 12_000);
+    expect(idle(began["a"]!, large).longest).toBeLessThan(2_000);
+  });
+
+  test("so it is where a task keeps apart from what runs on the first", () => {
+    const spread = { by: "node", among: "x" };
+    const needs = needsOf({ cpu_millis: 500, spread });
+    const busy = (id: string, apart: boolean): NodeLoad => {
+      const used = emptyUsed();
+      addUse(used, apart ? needs : needsOf({ cpu_millis: 500 }), 1);
+      addUse(used, needsOf({ cpu_millis: 3_500 }), 1);
+      return nodeOf(id, {}, { used, held: 2 });
+    };
+    const lane = {
+      needs: needsOf({ cpu_millis: 4_000, spread }),
+      waiting: 1,
+      queue: [{ turn: 0, number: 0, count: 1 }],
+      since: 0,
+    };
+    const now = { at: 1e9, seed: 1, settings: DEFAULT_PLACEMENT };
+    expect(place([lane], [busy("a", true), busy("b", false)], now).reserved?.node).toBe("b");
+    expect(place([lane], [busy("a", true)], now).reserved).toBeUndefined();
+  });
+
+  test("a job of which nobody knows its end is waited for half of the time at most, and another node is tried", () => {
+    const day_ms = 86_400_000;
+    const alone = beside({ runs_ms: day_ms }, [nodeOf("a")], 7_200_000);
+    expect(idle(alone.began["a"]!, 7_200_000).share).toBeLessThan(0.5);
+    const two = beside({ runs_ms: day_ms }, [nodeOf("a"), nodeOf("b")], 1_200_000);
+    expect(two.large).toBeLessThan(5_000 + 11 * RESERVE_AFTER_MS + 72_000);
+  });
+
+  test("jobs that are much longer than that are waited for in the end", () => {
+    const hour_ms = 3_600_000;
+    const model = new PlacingModel([nodeOf("a")], { reserve_after_ms: RESERVE_AFTER_MS });
+    const long = { needs: needsOf({ cpu_millis: 1_000 }), priority: "normal" as const };
+    let number = 1;
+    while (model.now < 100 * hour_ms && !model.ran.some((task) => task.number === 0)) {
+      // They never end together.
+      while (model.waiting.length < 8) {
+        const runs_ms = hour_ms + (number % 4) * 900_000;
+        model.submit({ ...long, number: number++, at: model.now, runs_ms });
+      }
+      if (number > 20 && number < 1_000) {
+        model.submit({ ...long, number: 0, needs: needsOf({ cpu_millis: 4_000 }), at: model.now, runs_ms: 1 });
+        number = 1_000;
+      }
+      model.place();
+      model.advance(model.now + 10_000);
+    }
+    expect(model.now).toBeLessThan(24 * hour_ms);
+  });
+});
+
+test("what a node has of something counted is a size, too", () => {
+  const model = new PlacingModel([nodeOf("a", { cpu_millis: 64_000, resources: { license: 2 } })], {
+    reserve_after_ms: RESERVE_AFTER_MS,
+  });
+  let number = 1;
+  const one = { priority: "normal" as const, runs_ms: 1_500 };
+  for (let now = 0; now < 200_000 && !model.running.some((task) => task.number === 0); now += 700) {
+    model.advance(now);
+    while (model.waiting.length < 6) {
+      model.submit({
+        ...one,
+        number: number++,
+        at: now,
+        needs: needsOf({ cpu_millis: 100, resources: { license: 1 } }),
+      });
+    }
+    if (now === 700)
+      model.submit({ ...one, number: 0, at: now, needs: needsOf({ cpu_millis: 100, resources: { license: 2 } }) });
+    model.place();
+  }
+  expect(model.now).toBeLessThan(RESERVE_AFTER_MS + 10_000);
+});
+
+test("of equal nodes always the same one is chosen, whoever lists them", () => {
+  for (const strategy of STRATEGIES.filter((name) => name !== "random")) {
+    const nodes = ["c", "a", "b"].map((id) => nodeOf(id));
+    const lane = { needs: needsOf({ strategy }), waiting: 1, queue: [{ turn: 0, number: 0, count: 1 }], since: 0 };
+    const now = { at: 0, seed: 1, settings: DEFAULT_PLACEMENT };
+    const chosen = [nodes, nodes.toReversed()].map((listed) => place([lane], listed, now).placements[0]?.node);
+    expect(chosen).toEqual(["a", "a"]);
+  }
+});
+
+test("a turn has an end, and what is left waits for the next one", () => {
+  const wide = nodeOf("a", { cpu_millis: 1e9 });
+  const lanes = [0, 1].map((lane) => {
+    const queue = Array.from({ length: LIMITS.placed_turns }, (_, at) => ({
+      turn: at,
+      number: 2 * at + lane,
+      count: 1,
+    }));
+    return { needs: needsOf({ cpu_millis: 100 + lane }), waiting: queue.length, queue, since: 0 };
+  });
+  const { placements } = place(lanes, [wide], { at: 0, seed: 1, settings: DEFAULT_PLACEMENT });
+  expect(placements.reduce((sum, { count }) => sum + count, 0)).toBe(LIMITS.placed_turns);
+});
+
+test("of a thousand kinds of tasks the first are given ahead", () => {
+  const needs = (lane: number): Needs => needsOf({ cpu_millis: 1_000, memory_mib: lane + 1 });
+  const used = emptyUsed();
+  addUse(used, needsOf({ cpu_millis: 4_000 }), 1);
+  const node = nodeOf("a", { memory_mib: 1e9 }, { used, held: 1 });
+  const lanes = Array.from({ length: 2 * LIMITS.prefetched_lanes }, (_, lane) => ({
+    ...{ needs: needs(lane), waiting: 1, queue: [{ turn: lane, number: lane, count: 1 }], since: 0, mean_ms: 0.01 },
+  }));
+  const { placements } = place(lanes, [node], {
+    at: 0,
+    seed: 1,
+    settings: { ...DEFAULT_PLACEMENT, reserve_after_ms: 1e9 },
+  });
+  expect(placements.every(({ lane }) => lane < LIMITS.prefetched_lanes)).toBe(true);
 });
 
 describe("round_robin", () => {
