@@ -102,6 +102,6 @@ export const LIMITS = {
   waiting_groups: 20, // in the status: of what waits, by what it needs
   ahead_counted: 100_000, // of the tasks whose turn comes before another's
   watchers: 4096,
-  http_streams: 256, // answers over HTTP that follow something
+  http_streams: 256, // answers over HTTP that last: events, output
   wait_ms: 20_000,
 } as const;
