@@ -161,7 +161,7 @@ export class Desk {
   }
 
   #attempt(number: number, wait_ms: number, request: Request, ask: (late: boolean) => object | undefined): void {
-    this.#waiters.wait(number, wait_ms, (late) => {
+    this.#waiters.wait(number, wait_ms, request.left, (late) => {
       try {
         this.#requireLeading();
         this.#options.terms.flush();
@@ -197,7 +197,7 @@ export class Desk {
 
   /** As soon as the log has more than `at`. */
   #listLater(query: QueryRequest<"event.list">, request: Request, since_ms: number, left_ms: number, at: number): void {
-    this.#waiters.wait(ANY, left_ms, (late) => {
+    this.#waiters.wait(ANY, left_ms, request.left, (late) => {
       if (!late && this.#options.terms.sequence <= at) return false;
       this.#listEvents(late ? { ...query, wait_ms: 0 } : query, request, since_ms);
       return true;

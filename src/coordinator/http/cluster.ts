@@ -141,7 +141,7 @@ export function clusterRoutes(app: OpenAPIHono, source: HttpSource, streams: Str
     const types = type === undefined ? {} : { types: type };
     const query: EventQuery = { ...filter, ...types, after, tail, limit, wait_ms };
     if (context.req.header("accept")?.includes("text/event-stream") !== true) {
-      return context.json(await source.query("event.list", query), 200);
+      return context.json(await source.query("event.list", query, context.req.raw.signal), 200);
     }
     const last = context.req.header("last-event-id");
     const first: EventQuery = { ...query, limit: LIMITS.list_rows, wait_ms: 0, after: last ?? after };
@@ -151,21 +151,14 @@ export function clusterRoutes(app: OpenAPIHono, source: HttpSource, streams: Str
     return streamSSE(context, async (out) => {
       out.onAbort(open.end);
       try {
-        await follow(source, first, page, open.signal, (message) => (out.aborted ? gone() : out.writeSSE(message)));
+        await follow(source, first, page, open.signal, (message) => out.writeSSE(message));
       } catch (error) {
-        if (!(error instanceof ClawError) && !(error instanceof Gone)) source.failed(error);
+        if (!(error instanceof ClawError)) source.failed(error);
       } finally {
         open.end();
       }
     }) as never;
   });
-}
-
-/** Whoever asked has left. */
-class Gone extends Error {}
-
-function gone(): never {
-  throw new Gone();
 }
 
 interface Message {
@@ -183,19 +176,21 @@ async function follow(
 ): Promise<void> {
   const { tail: _tail, ...rest } = query;
   let page = first;
+  let { after } = query;
   // Headers go out with the first bytes: who opened the stream knows that it is there.
   // Its place, and that of a ping, is where who comes again goes on, though nothing was told yet.
   const opened = page.events.length === 0 ? { id: page.cursor } : {};
   await write({ ...opened, event: "open", data: JSON.stringify({ cursor: page.cursor }) });
   while (!ended.aborted) {
-    if (page.missed === true) await write({ event: "missed", data: JSON.stringify({ after: query.after }) });
+    if (page.missed === true) await write({ event: "missed", data: JSON.stringify({ after }) });
     for (const event of page.events) {
       if (ended.aborted) return;
       await write({ id: event.id, event: event.type, data: JSON.stringify(event) });
     }
     if (page.events.length === 0 && !page.more)
       await write({ id: page.cursor, event: "ping", data: JSON.stringify({ cursor: page.cursor }) });
-    page = await source.query("event.list", { ...rest, after: page.cursor, wait_ms: page.more ? 0 : PING_MS });
+    after = page.cursor;
+    page = await source.query("event.list", { ...rest, after, wait_ms: page.more ? 0 : PING_MS }, ended);
   }
 }
 
