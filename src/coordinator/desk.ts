@@ -51,7 +51,10 @@ export class Desk {
       () => runtime.monotonic_ms(),
     );
     this.#feed = new EventFeed(log, {
-      idsOf: (number) => queries.idsOf(number),
+      idsOf: (number) => {
+        terms.flush();
+        return queries.idsOf(number);
+      },
       nodeName: (id) => terms.leader?.state.nodes.get(id)?.info.name,
     });
   }
@@ -178,15 +181,14 @@ export class Desk {
 
   #listEvents(query: QueryRequest<"event.list">, request: Request, since_ms: number): void {
     const { terms, runtime, failed } = this.#options;
-    terms.flush();
     const at = terms.sequence;
     this.#feed
       .list(query)
       .then((answer) => {
         this.#requireLeading();
         const left_ms = Math.max(0, query.wait_ms - (runtime.monotonic_ms() - since_ms));
-        const { events, more, cursor } = answer;
-        if (events.length > 0 || more || left_ms === 0) request.respond(answer);
+        const { events, more, missed, cursor } = answer;
+        if (events.length > 0 || more || missed === true || left_ms === 0) request.respond(answer);
         else this.#listLater({ ...query, after: cursor }, request, since_ms, left_ms, at);
       })
       .catch((error: unknown) => {
@@ -205,7 +207,8 @@ export class Desk {
   }
 
   /** Tells those who wait, once for everything of this turn. */
-  committed({ changes }: Committed): void {
+  committed({ changes, sequence, payload }: Committed): void {
+    this.#feed.committed({ sequence, payload });
     const idle = this.#changed.size === 0;
     for (const number of changes.submissions.keys()) if (this.#waiters.has(number)) this.#changed.add(number);
     if (this.#waiters.has(ANY)) this.#changed.add(ANY);
