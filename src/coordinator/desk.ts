@@ -50,13 +50,14 @@ export class Desk {
       () => terms.leader,
       () => runtime.monotonic_ms(),
     );
-    this.#feed = new EventFeed(log, {
-      idsOf: (number) => {
+    const names = {
+      idsOf: (number: number) => {
         terms.flush();
         return queries.idsOf(number);
       },
-      nodeName: (id) => terms.leader?.state.nodes.get(id)?.info.name,
-    });
+      nodeName: (id: string) => terms.leader?.state.nodes.get(id)?.info.name,
+    };
+    this.#feed = new EventFeed(log, names, runtime);
   }
 
   /** As `node.list` answers; throws `not_leading`. */

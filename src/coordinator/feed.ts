@@ -5,7 +5,7 @@
 import type { EventDocument, EventType } from "../common/documents.ts";
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
-import { isoTime } from "../common/runtime.ts";
+import { isoTime, type Runtime } from "../common/runtime.ts";
 import { isBehind, type LogEntry, type LogUpkeep } from "../communication/log.ts";
 import type { QueryAnswers, QueryRequest } from "../communication/queries.ts";
 import type { Batch, Event } from "../core/event.ts";
@@ -53,12 +53,15 @@ const CUTS = 3;
 export class EventFeed {
   readonly #log: ReadableLog;
   readonly #names: Names;
+  readonly #runtime: Pick<Runtime, "soon">;
   readonly #recent = new RecentBatches();
+  #turn: Promise<void> = Promise.resolve();
   readonly #known = new Map<number, Ids | undefined>();
 
-  constructor(log: ReadableLog, names: Names) {
+  constructor(log: ReadableLog, names: Names, runtime: Pick<Runtime, "soon">) {
     this.#log = log;
     this.#names = names;
+    this.#runtime = runtime;
   }
 
   /** The log has this, behind what it had before: in memory for those who watch. */
@@ -69,6 +72,7 @@ export class EventFeed {
   /** Events behind `after`, or the newest `tail`; without either, where the log ends now. Throws `bad_request`, `broker`. */
   async list(query: Query): Promise<Answer> {
     const place = query.after === undefined ? undefined : placeOf(query.after);
+    await this.#inTurn();
     for (let left = CUTS; ; left--) {
       try {
         const stretch = this.#inMemory(query, place) ?? (await this.#inLog());
@@ -78,6 +82,12 @@ export class EventFeed {
         if (left === 0 || !isBehind(error)) throw error;
       }
     }
+  }
+
+  /** One list a turn of the event loop: what comes out of memory waits for nothing, and many of them would keep it busy. */
+  #inTurn(): Promise<void> {
+    this.#turn = this.#turn.then(() => new Promise((resolve) => this.#runtime.soon(resolve)));
+    return this.#turn;
   }
 
   /** Undefined when what is asked for is older than what memory has, or newer: the log may be ahead of who leads it. */

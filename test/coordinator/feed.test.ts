@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { LIMITS } from "../../src/common/limits.ts";
+import { systemRuntime } from "../../src/common/runtime.ts";
 import type { QueryRequest } from "../../src/communication/queries.ts";
 import { EventFeed, type ReadableLog } from "../../src/coordinator/feed.ts";
 import type { Event } from "../../src/core/event.ts";
@@ -11,10 +12,14 @@ const offline: Event = { t: "node", node: "n1", status: "offline", reason: "gone
 const assigned: Event = { t: "assigned", node: "n2", runs: [[7, 3, 9, 1]], at: AT };
 
 function feed(log: ReadableLog): EventFeed {
-  return new EventFeed(log, {
-    idsOf: (number) => (number === 7 ? { ids: [0xabc], array: true } : undefined),
-    nodeName: (id) => (id === "n1" ? "one" : undefined),
-  });
+  return new EventFeed(
+    log,
+    {
+      idsOf: (number) => (number === 7 ? { ids: [0xabc], array: true } : undefined),
+      nodeName: (id) => (id === "n1" ? "one" : undefined),
+    },
+    systemRuntime,
+  );
 }
 
 const list = (log: ReadableLog, query: Partial<QueryRequest<"event.list">>) =>
@@ -121,7 +126,7 @@ test("one batch may tell of any number of tasks", async () => {
     return { t: "dropped", number, from: 0, to: ids.length, outcome };
   });
   const names = { idsOf: () => ({ ids, array: false }), nodeName: () => undefined };
-  const many = new EventFeed(new WrittenLog([submitted]), names);
+  const many = new EventFeed(new WrittenLog([submitted]), names, systemRuntime);
   const { events, cursor } = await many.list({ limit: 100, wait_ms: 0, tail: 3 });
   expect([events.map(({ id }) => id), cursor]).toEqual([["1.1499997", "1.1499998", "1.1499999"], "1"]);
 }, 20_000);

@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { LIMITS } from "../../src/common/limits.ts";
 import type { Outcome } from "../../src/common/models.ts";
+import { systemRuntime } from "../../src/common/runtime.ts";
 import type { QueryRequest } from "../../src/communication/queries.ts";
 import { EventFeed, type Names } from "../../src/coordinator/feed.ts";
 import { RecentBatches } from "../../src/coordinator/recent.ts";
@@ -82,7 +83,7 @@ function someQuery(chance: Chance, log: WrittenLog): QueryRequest<"event.list"> 
 
 /** A feed that was told of so many batches, the newest. */
 function told(log: WrittenLog, count: number): EventFeed {
-  const feed = new EventFeed(log, names);
+  const feed = new EventFeed(log, names, systemRuntime);
   for (let at = Math.max(log.begin, log.last - count + 1); at <= log.last; at++) feed.committed(log.entry(at));
   return feed;
 }
@@ -96,7 +97,7 @@ describe("a list out of memory", () => {
     for (let seed = 1; seed <= SEEDS; seed++) {
       const chance = new Chance(seed);
       const log = someLog(chance);
-      const cold = new EventFeed(log, names);
+      const cold = new EventFeed(log, names, systemRuntime);
       const warm = told(log, 1 + chance.below(30));
       for (let left = 100; left > 0; left--) {
         const query = someQuery(chance, log);
@@ -113,7 +114,7 @@ describe("a list out of memory", () => {
     for (let seed = 1; seed <= SEEDS; seed++) {
       const chance = new Chance(seed);
       const log = someLog(chance);
-      const whole = await new EventFeed(log, names).list({ limit: 10_000, wait_ms: 0, tail: 10_000 });
+      const whole = await new EventFeed(log, names, systemRuntime).list({ limit: 10_000, wait_ms: 0, tail: 10_000 });
       const feed = told(log, 1 + chance.below(30));
       const ids: string[] = [];
       let after = String(log.begin - 1);
@@ -140,7 +141,7 @@ describe("a list out of memory", () => {
 
   test("leaves to the log what its leader has not heard of yet", async () => {
     const log = new WrittenLog([1, 2, 3].map(() => [{ t: "term", epoch: 1, leader: "me", at: AT } as const]));
-    const feed = new EventFeed(log, names);
+    const feed = new EventFeed(log, names, systemRuntime);
     feed.committed(log.entry(1));
     for (const after of ["2", "2.0"]) {
       expect((await feed.list({ limit: 10, wait_ms: 0, after })).events.map(({ id }) => id)).toEqual(["3.0"]);
