@@ -97,6 +97,8 @@ export const LIMITS = {
   log_text_chars: 8192,
   // Queries
   feed_batches: 256, // of the log, read for one list of events
+  recent_batches: 256, // of the log, in memory for those who watch
+  recent_bytes: 4 * MiB, // of them: as objects, once somebody watches, some ten times as much
   keep_order_results: 20_000, // of --each --keep-order that wait for their turn in memory
   recent_sources: 64, // which members retries stand for, kept in memory beside the view
   recent_specifications: 4096, // kept in memory beside the view
@@ -104,6 +106,6 @@ export const LIMITS = {
   waiting_groups: 20, // in the status: of what waits, by what it needs
   ahead_counted: 100_000, // of the tasks whose turn comes before another's
   watchers: 4096,
-  http_streams: 256, // answers over HTTP that follow something
+  http_streams: 256, // answers over HTTP that last: events, output
   wait_ms: 20_000,
 } as const;

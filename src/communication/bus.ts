@@ -16,6 +16,8 @@ const decoder = new TextDecoder("utf-8", { fatal: true });
 
 /** An open request: answered once. */
 export interface Request {
+  /** Aborted when nobody waits for the answer any more, where that can be known. */
+  readonly left?: AbortSignal | undefined;
   respond(answer: object | ClawError): void;
 }
 

@@ -276,6 +276,11 @@ class NatsLog implements LogUpkeep {
   }
 }
 
+/** The log was shortened beyond what was to be read of it. */
+export function isBehind(error: unknown): error is ClawError {
+  return error instanceof ClawError && error.code === "behind";
+}
+
 /** What is wanted was removed, below a snapshot that has it. */
 function behind(first: number, wanted: number): ClawError {
   return new ClawError("behind", `the log begins at ${first}, the view needs it from ${wanted}`);

@@ -24,6 +24,8 @@ export interface Committed {
   hash: string;
   fold: Fold;
   changes: Changes;
+  /** The batch as the log has it. */
+  payload: Uint8Array;
 }
 
 interface Sent extends Committed {
@@ -162,7 +164,7 @@ export class Committer {
     const payload = new TextEncoder().encode(text);
     const sequence = this.#last.sequence + 1;
     const hash = batchHash(payload);
-    this.#flying.push({ sequence, hash, fold, changes, after: this.#after });
+    this.#flying.push({ sequence, hash, fold, changes, payload, after: this.#after });
     this.#last = { sequence, hash };
     this.#touched = new Touched();
     this.#events = [];

@@ -261,7 +261,7 @@ export class Coordinator implements Service {
         const leads = this.#terms?.leader !== undefined || this.#election?.holder !== undefined;
         return leads ? [] : ["nobody leads"];
       },
-      query: (type, request) => this.#ask(type, request),
+      query: (type, request, left) => this.#ask(type, request, left),
       client: () => this.#asClient(),
       metrics: () => {
         const terms = this.#required(this.#terms);
@@ -277,10 +277,15 @@ export class Coordinator implements Service {
   }
 
   /** Answered here by who leads; a follower asks the leader, as any client does. */
-  #ask<T extends QueryType>(type: T, request: Omit<QueryRequest<T>, "seen">): Promise<QueryAnswers[T]> {
+  #ask<T extends QueryType>(
+    type: T,
+    request: Omit<QueryRequest<T>, "seen">,
+    left: AbortSignal | undefined,
+  ): Promise<QueryAnswers[T]> {
     if (this.#terms?.leader === undefined) return this.#asClient().query(type, request);
     const { promise, resolve, reject } = Promise.withResolvers<QueryAnswers[T]>();
     this.#required(this.#desk).query(type, request, {
+      left,
       respond: (answer) => (answer instanceof ClawError ? reject(answer) : resolve(answer as QueryAnswers[T])),
     });
     return promise;

@@ -50,10 +50,14 @@ export class Desk {
       () => terms.leader,
       () => runtime.monotonic_ms(),
     );
-    this.#feed = new EventFeed(log, {
-      idsOf: (number) => queries.idsOf(number),
-      nodeName: (id) => terms.leader?.state.nodes.get(id)?.info.name,
-    });
+    const names = {
+      idsOf: (number: number) => {
+        terms.flush();
+        return queries.idsOf(number);
+      },
+      nodeName: (id: string) => terms.leader?.state.nodes.get(id)?.info.name,
+    };
+    this.#feed = new EventFeed(log, names, runtime);
   }
 
   /** As `node.list` answers; throws `not_leading`. */
@@ -161,7 +165,7 @@ export class Desk {
   }
 
   #attempt(number: number, wait_ms: number, request: Request, ask: (late: boolean) => object | undefined): void {
-    this.#waiters.wait(number, wait_ms, (late) => {
+    this.#waiters.wait(number, wait_ms, request.left, (late) => {
       try {
         this.#requireLeading();
         this.#options.terms.flush();
@@ -178,15 +182,14 @@ export class Desk {
 
   #listEvents(query: QueryRequest<"event.list">, request: Request, since_ms: number): void {
     const { terms, runtime, failed } = this.#options;
-    terms.flush();
     const at = terms.sequence;
     this.#feed
       .list(query)
       .then((answer) => {
         this.#requireLeading();
         const left_ms = Math.max(0, query.wait_ms - (runtime.monotonic_ms() - since_ms));
-        const { events, more, cursor } = answer;
-        if (events.length > 0 || more || left_ms === 0) request.respond(answer);
+        const { events, more, missed, cursor } = answer;
+        if (events.length > 0 || more || missed === true || left_ms === 0) request.respond(answer);
         else this.#listLater({ ...query, after: cursor }, request, since_ms, left_ms, at);
       })
       .catch((error: unknown) => {
@@ -197,7 +200,7 @@ export class Desk {
 
   /** As soon as the log has more than `at`. */
   #listLater(query: QueryRequest<"event.list">, request: Request, since_ms: number, left_ms: number, at: number): void {
-    this.#waiters.wait(ANY, left_ms, (late) => {
+    this.#waiters.wait(ANY, left_ms, request.left, (late) => {
       if (!late && this.#options.terms.sequence <= at) return false;
       this.#listEvents(late ? { ...query, wait_ms: 0 } : query, request, since_ms);
       return true;
@@ -205,7 +208,8 @@ export class Desk {
   }
 
   /** Tells those who wait, once for everything of this turn. */
-  committed({ changes }: Committed): void {
+  committed({ changes, sequence, payload }: Committed): void {
+    this.#feed.committed({ sequence, payload });
     const idle = this.#changed.size === 0;
     for (const number of changes.submissions.keys()) if (this.#waiters.has(number)) this.#changed.add(number);
     if (this.#waiters.has(ANY)) this.#changed.add(ANY);

@@ -1,14 +1,16 @@
-// What happened, as people and programs watch it: read out of the log itself. So an event has a place for good, whoever
-// watches goes on where he was with any coordinator, nothing is missed, and nobody pays for what nobody watches.
+// What happened, as people and programs watch it: read out of the log itself, the newest of it out of memory. So an event
+// has a place for good, whoever watches goes on where he was with any coordinator, nothing is missed, and nobody pays for
+// what nobody watches.
 
 import type { EventDocument, EventType } from "../common/documents.ts";
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
-import { isoTime } from "../common/runtime.ts";
-import type { LogUpkeep } from "../communication/log.ts";
+import { isoTime, type Runtime } from "../common/runtime.ts";
+import { isBehind, type LogEntry, type LogUpkeep } from "../communication/log.ts";
 import type { QueryAnswers, QueryRequest } from "../communication/queries.ts";
 import type { Batch, Event } from "../core/event.ts";
 import { formatTaskId } from "../core/ids.ts";
+import { type NumberedBatch, RecentBatches } from "./recent.ts";
 import { decodeBatch } from "./replica.ts";
 
 export type ReadableLog = Pick<LogUpkeep, "extent" | "read">;
@@ -38,57 +40,124 @@ interface Place {
   after: number | undefined;
 }
 
+/** What a list is read from: all that the log has, or its newest batches in memory. */
+interface Stretch {
+  first: number;
+  last: number;
+  from(sequence: number): AsyncIterable<NumberedBatch> | Iterable<NumberedBatch>;
+}
+
+/** How often one list is begun anew because the log was shortened under it. */
+const CUTS = 3;
+
 export class EventFeed {
   readonly #log: ReadableLog;
   readonly #names: Names;
+  readonly #runtime: Pick<Runtime, "soon">;
+  readonly #recent = new RecentBatches();
+  #turn: Promise<void> = Promise.resolve();
   readonly #known = new Map<number, Ids | undefined>();
 
-  constructor(log: ReadableLog, names: Names) {
+  constructor(log: ReadableLog, names: Names, runtime: Pick<Runtime, "soon">) {
     this.#log = log;
     this.#names = names;
+    this.#runtime = runtime;
+  }
+
+  /** The log has this, behind what it had before: in memory for those who watch. */
+  committed(entry: LogEntry): void {
+    this.#recent.add(entry);
   }
 
   /** Events behind `after`, or the newest `tail`; without either, where the log ends now. Throws `bad_request`, `broker`. */
   async list(query: Query): Promise<Answer> {
-    const { first, last } = await this.#log.extent();
-    if (query.after === undefined) return await this.#newest(query, first, last);
-    const place = placeOf(query.after);
-    if (place.sequence > last) throw new ClawError("bad_request", "no such event", { field: "after" });
-    const start = place.after === undefined ? place.sequence + 1 : place.sequence;
-    // What was there is in a snapshot by now, which has no events.
-    if (start < first) return { ...(await this.#from(query, { sequence: first - 1, after: undefined })), missed: true };
-    return start > last ? { events: [], cursor: query.after, more: false } : await this.#from(query, place);
+    const place = query.after === undefined ? undefined : placeOf(query.after);
+    await this.#inTurn();
+    for (let left = CUTS; ; left--) {
+      try {
+        const stretch = this.#inMemory(query, place) ?? (await this.#inLog());
+        return await (place === undefined ? this.#newest(query, stretch) : this.#behind(query, place, stretch));
+      } catch (error) {
+        // Shortened after it was asked how far it reaches: it is asked anew, and what is gone was missed.
+        if (left === 0 || !isBehind(error)) throw error;
+      }
+    }
   }
 
-  async #from(query: Query, place: Place): Promise<Answer> {
+  /** One list a turn of the event loop: what comes out of memory waits for nothing, and many of them would keep it busy. */
+  #inTurn(): Promise<void> {
+    this.#turn = this.#turn.then(() => new Promise((resolve) => this.#runtime.soon(resolve)));
+    return this.#turn;
+  }
+
+  /** Undefined when what is asked for is older than what memory has, or newer: the log may be ahead of who leads it. */
+  #inMemory({ tail = 0 }: Query, place: Place | undefined): Stretch | undefined {
+    const { extent } = this.#recent;
+    if (extent === undefined) return undefined;
+    const start = place === undefined ? newestFrom(tail, extent.last) : startOf(place);
+    if (start < extent.first || (place?.sequence ?? 0) > extent.last) return undefined;
+    return { ...extent, from: (sequence) => this.#recent.from(sequence) };
+  }
+
+  async #inLog(): Promise<Stretch> {
+    const log = this.#log;
+    const { first, last } = await log.extent();
+    return {
+      ...{ first, last },
+      async *from(start) {
+        for await (const { sequence, payload } of log.read(start)) {
+          yield { sequence, batch: decodeBatch(sequence, payload) };
+        }
+      },
+    };
+  }
+
+  async #behind(query: Query, place: Place, stretch: Stretch): Promise<Answer> {
+    const { first, last } = stretch;
+    if (place.sequence > last) throw new ClawError("bad_request", "no such event", { field: "after" });
+    const start = startOf(place);
+    if (start < first) {
+      // What was there is in a snapshot by now, which has no events.
+      const begin = { sequence: first - 1, after: undefined };
+      return { ...(await this.#from(query, begin, stretch)), missed: true };
+    }
+    if (start > last) return { events: [], cursor: query.after ?? "", more: false };
+    return await this.#from(query, place, stretch);
+  }
+
+  async #from(query: Query, place: Place, stretch: Stretch): Promise<Answer> {
     const { limit } = query;
-    const start = place.after === undefined ? place.sequence + 1 : place.sequence;
+    const start = startOf(place);
     const events: EventDocument[] = [];
     let cursor = String(start - 1);
     let bytes = 0;
-    for await (const { sequence, payload } of this.#log.read(start)) {
-      const batch = decodeBatch(sequence, payload);
-      for (const event of this.#wanted(query, sequence, batch, sequence === place.sequence ? place.after : undefined)) {
-        bytes += Buffer.byteLength(JSON.stringify(event));
-        if (events.length > 0 && bytes > LIMITS.answer_bytes) return { events, cursor, more: true };
-        events.push(event);
-        cursor = event.id;
-        if (events.length === limit) return { events, cursor, more: true };
+    try {
+      for await (const { sequence, batch } of stretch.from(start)) {
+        const after = sequence === place.sequence ? place.after : undefined;
+        for (const event of this.#wanted(query, sequence, batch, after)) {
+          bytes += Buffer.byteLength(JSON.stringify(event));
+          if (events.length > 0 && bytes > LIMITS.answer_bytes) return { events, cursor, more: true };
+          events.push(event);
+          cursor = event.id;
+          if (events.length === limit) return { events, cursor, more: true };
+        }
+        cursor = String(sequence);
+        if (sequence - start >= LIMITS.feed_batches) return { events, cursor, more: true };
       }
-      cursor = String(sequence);
-      if (sequence - start >= LIMITS.feed_batches) return { events, cursor, more: true };
+    } catch (error) {
+      // What was read before the log was shortened is told; that some was missed then comes with what is behind it.
+      if (!isBehind(error) || cursor === String(start - 1)) throw error;
+      return { events, cursor, more: true };
     }
     return { events, cursor, more: false };
   }
 
-  async #newest(query: Query, first: number, last: number): Promise<Answer> {
-    const { tail = 0 } = query;
+  async #newest({ tail = 0, ...query }: Query, { first, last, from }: Stretch): Promise<Answer> {
     let events: EventDocument[] = [];
     if (tail > 0 && last >= first) {
-      const start = Math.max(first, last - Math.min(tail, LIMITS.feed_batches) + 1);
-      for await (const { sequence, payload } of this.#log.read(start)) {
+      for await (const { sequence, batch } of from(Math.max(first, newestFrom(tail, last)))) {
         if (sequence > last) break;
-        for (const event of this.#wanted(query, sequence, decodeBatch(sequence, payload), undefined)) {
+        for (const event of this.#wanted(query, sequence, batch, undefined)) {
           events.push(event);
           // One batch may tell of more tasks than fit in memory twice.
           if (events.length > 2 * tail) events = events.slice(-tail);
@@ -269,6 +338,16 @@ function wants({ types, node, number, index }: Query, told: Omit<Told, "about">,
   if (number === undefined) return true;
   if (about === undefined || !about.numbers.includes(number)) return false;
   return index === undefined || about.to <= about.from || (about.from <= index && index < about.to);
+}
+
+/** The first batch to read. */
+function startOf({ sequence, after }: Place): number {
+  return after === undefined ? sequence + 1 : sequence;
+}
+
+/** As many batches as events are wanted, so far as one list may read: each has about one, or a filter leaves some. */
+function newestFrom(tail: number, last: number): number {
+  return Math.max(1, last - Math.min(tail, LIMITS.feed_batches) + 1);
 }
 
 function placeOf(text: string): Place {

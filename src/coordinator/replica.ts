@@ -102,7 +102,8 @@ export class Replica {
     for (const [number, row] of changes.submissions) {
       if (!row.live) this.#over.push({ number, sequence: entry.sequence });
     }
-    return { ...this.#tail, fold, changes };
+    // The connection reads many messages into one buffer, which a batch that is kept would keep.
+    return { ...this.#tail, fold, changes, payload: entry.payload.slice() };
   }
 
   /** Brings the view's file up to the log, and takes out of memory what is over. */

@@ -7,7 +7,7 @@ import { LIMITS } from "../common/limits.ts";
 import type { Logger } from "../common/logging.ts";
 import { type Runtime, randomHex, randomUnit, type Timer } from "../common/runtime.ts";
 import type { CoordinatorBus, Request } from "../communication/bus.ts";
-import type { AppendResult, Log } from "../communication/log.ts";
+import { type AppendResult, isBehind, type Log } from "../communication/log.ts";
 import type { CommandType, UpMessage } from "../communication/messages.ts";
 import { planted } from "../core/canary.ts";
 import type { PlacementSettings } from "../core/place.ts";
@@ -62,11 +62,6 @@ const FLUSH_MS = 50;
 const AGAIN_MS = 250;
 /** Views that are tried one after the other: while one is fetched the log may be shortened again. */
 const RENEWALS = 3;
-
-/** The log was shortened beyond what was followed. */
-function isBehind(error: unknown): error is ClawError {
-  return error instanceof ClawError && error.code === "behind";
-}
 
 export class Terms {
   readonly #world: TermsWorld;

@@ -9,6 +9,9 @@ interface Waiter {
   /** True when it has answered. */
   attempt(late: boolean): boolean;
   timer: Timer;
+  left: AbortSignal | undefined;
+  /** Answers with what is. */
+  end: () => void;
 }
 
 export class Waiters {
@@ -20,19 +23,21 @@ export class Waiters {
     this.#runtime = runtime;
   }
 
-  /** Calls `attempt` now and whenever the submission changes, until it says true; with `late` at the deadline. */
-  wait(number: number, wait_ms: number, attempt: (late: boolean) => boolean): void {
-    if (attempt(wait_ms === 0)) return;
+  /**
+   * Calls `attempt` now and whenever the submission changes, until it says true; with `late` at the deadline, or when who
+   * asked has left.
+   */
+  wait(number: number, wait_ms: number, left: AbortSignal | undefined, attempt: (late: boolean) => boolean): void {
+    if (attempt(wait_ms === 0 || left?.aborted === true)) return;
     if (this.#count >= LIMITS.watchers) throw new ClawError("too_many", "too many requests wait on this coordinator");
     const set = this.#waiting.get(number) ?? new Set<Waiter>();
     this.#waiting.set(number, set);
-    const waiter: Waiter = {
-      attempt,
-      timer: this.#runtime.after(wait_ms, () => {
-        this.#remove(number, waiter);
-        attempt(true);
-      }),
+    const end = (): void => {
+      this.#remove(number, waiter);
+      attempt(true);
     };
+    const waiter: Waiter = { attempt, timer: this.#runtime.after(wait_ms, end), left, end };
+    left?.addEventListener("abort", end);
     set.add(waiter);
     this.#count += 1;
   }
@@ -49,16 +54,14 @@ export class Waiters {
 
   /** Answers everybody now: the coordinator stops or steps down. */
   close(): void {
-    for (const [number, set] of this.#waiting) {
-      for (const waiter of set) {
-        this.#remove(number, waiter);
-        waiter.attempt(true);
-      }
+    for (const set of this.#waiting.values()) {
+      for (const waiter of set) waiter.end();
     }
   }
 
   #remove(number: number, waiter: Waiter): void {
     waiter.timer.cancel();
+    waiter.left?.removeEventListener("abort", waiter.end);
     const set = this.#waiting.get(number);
     if (set?.delete(waiter) === true) this.#count -= 1;
     if (set?.size === 0) this.#waiting.delete(number);

@@ -1,47 +1,25 @@
 // The feed of events over a log that the test writes: its places, its filters, and its bounds.
 
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { LIMITS } from "../../src/common/limits.ts";
+import { systemRuntime } from "../../src/common/runtime.ts";
 import type { QueryRequest } from "../../src/communication/queries.ts";
 import { EventFeed, type ReadableLog } from "../../src/coordinator/feed.ts";
 import type { Event } from "../../src/core/event.ts";
-
-const AT = 1_764_000_000_000;
-
-/** Batches from `first` on; what is read is counted. */
-class WrittenLog implements ReadableLog {
-  read_batches = 0;
-  readonly #batches: Event[][];
-  readonly #first: number;
-
-  constructor(batches: Event[][], first = 1) {
-    this.#batches = batches;
-    this.#first = first;
-  }
-
-  extent() {
-    const last = this.#first + this.#batches.length - 1;
-    return Promise.resolve({ first: this.#first, last, bytes: 0 });
-  }
-
-  async *read(sequence: number) {
-    for (let at = sequence; at < this.#first + this.#batches.length; at++) {
-      const batch = { v: 1, cluster_id: "c", epoch: 1, prev: "", at: AT, events: this.#batches[at - this.#first]! };
-      this.read_batches += 1;
-      yield { sequence: at, payload: new TextEncoder().encode(JSON.stringify(batch)) };
-      await Promise.resolve();
-    }
-  }
-}
+import { AT, WrittenLog } from "./written-log.ts";
 
 const offline: Event = { t: "node", node: "n1", status: "offline", reason: "gone", at: AT };
 const assigned: Event = { t: "assigned", node: "n2", runs: [[7, 3, 9, 1]], at: AT };
 
 function feed(log: ReadableLog): EventFeed {
-  return new EventFeed(log, {
-    idsOf: (number) => (number === 7 ? { ids: [0xabc], array: true } : undefined),
-    nodeName: (id) => (id === "n1" ? "one" : undefined),
-  });
+  return new EventFeed(
+    log,
+    {
+      idsOf: (number) => (number === 7 ? { ids: [0xabc], array: true } : undefined),
+      nodeName: (id) => (id === "n1" ? "one" : undefined),
+    },
+    systemRuntime,
+  );
 }
 
 const list = (log: ReadableLog, query: Partial<QueryRequest<"event.list">>) =>
@@ -91,6 +69,41 @@ test("what was cut off the log is said to be missed; a place that is not there y
   expect((await list(log, { tail: 1 })).events).toMatchObject([{ id: "51.0" }]);
 });
 
+describe("a log that is shortened while it is read", () => {
+  const batches = Array.from({ length: 10 }, () => [offline]);
+
+  test("before the first batch: what is gone is missed", async () => {
+    const log = new WrittenLog(batches);
+    log.before = () => log.cut(5);
+    expect(await list(log, { after: "2", limit: 2 })).toMatchObject({
+      missed: true,
+      events: [{ id: "5.0" }, { id: "6.0" }],
+    });
+    const newest = new WrittenLog(batches);
+    newest.before = () => newest.cut(9);
+    expect((await list(newest, { tail: 5 })).events.map(({ id }) => id)).toEqual(["9.0", "10.0"]);
+  });
+
+  test("in between: what was read is told, and then that some was missed", async () => {
+    for (const types of [undefined, ["task"]]) {
+      const log = new WrittenLog(batches);
+      log.before = (sequence) => sequence === 4 && log.cut(7);
+      const read = await list(log, { after: "1", types });
+      expect([read.cursor, read.more, read.missed]).toEqual(["3", true, undefined]);
+      expect(read.events.map(({ id }) => id)).toEqual(types === undefined ? ["2.0", "3.0"] : []);
+      const next = await list(log, { after: read.cursor });
+      expect([next.missed, next.events[0]?.id]).toEqual([true, "7.0"]);
+    }
+  });
+
+  test("again and again is an error at last", async () => {
+    const log = new WrittenLog(batches);
+    log.before = (sequence) => log.cut(sequence + 1);
+    expect(await list(log, { after: "0" }).catch((error) => error)).toMatchObject({ code: "behind" });
+    expect(log.reads).toBeLessThan(10);
+  });
+});
+
 test("an answer is bounded in bytes, and the next one goes on behind it", async () => {
   const long: Event = { ...offline, reason: "x".repeat(LIMITS.answer_bytes / 4) } as Event;
   const log = new WrittenLog([[long, long, long, long, long, long]]);
@@ -113,7 +126,7 @@ test("one batch may tell of any number of tasks", async () => {
     return { t: "dropped", number, from: 0, to: ids.length, outcome };
   });
   const names = { idsOf: () => ({ ids, array: false }), nodeName: () => undefined };
-  const many = new EventFeed(new WrittenLog([submitted]), names);
+  const many = new EventFeed(new WrittenLog([submitted]), names, systemRuntime);
   const { events, cursor } = await many.list({ limit: 100, wait_ms: 0, tail: 3 });
   expect([events.map(({ id }) => id), cursor]).toEqual([["1.1499997", "1.1499998", "1.1499999"], "1"]);
 }, 20_000);

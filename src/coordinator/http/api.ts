@@ -12,8 +12,12 @@ export interface HttpSource {
   readonly runtime: Runtime;
   /** What keeps this coordinator from serving; empty when it leads, or follows one that does. */
   failing(): string[];
-  /** Answered by whoever leads. */
-  query<T extends QueryType>(type: T, request: Omit<QueryRequest<T>, "seen">): Promise<QueryAnswers[T]>;
+  /** Answered by whoever leads; one that waits ends when who asked has left, at once where it is answered here. */
+  query<T extends QueryType>(
+    type: T,
+    request: Omit<QueryRequest<T>, "seen">,
+    left?: AbortSignal,
+  ): Promise<QueryAnswers[T]>;
   /** Sends commands to whoever leads, as any client does. */
   client(): RequestClient;
   /** Prometheus' text format. */

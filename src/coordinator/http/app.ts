@@ -30,6 +30,8 @@ export function httpApp(source: HttpSource, token: string, host: string, streams
     requireName(context, host);
     await next();
     context.header("Cache-Control", "no-store");
+    // Nobody reads what a GET would have brought: a stream would wait for that for ever.
+    if (context.req.method === "HEAD") await context.res.body?.cancel();
   });
   for (const path of SECRET_PATHS) {
     app.use(path, async (context, next) => {

@@ -34,6 +34,8 @@ import type { Streams } from "./streams.ts";
 const ROWS = 100;
 /** A stream that says nothing for longer looks dead to what stands between. */
 const PING_MS = 15_000;
+/** So much at once: a write for each event costs more than all the rest, and what a slow reader was written stays in memory. */
+const WRITE_CHARS = 16 * 1024;
 
 const Cluster = ClusterDocument.meta({ id: "Cluster" });
 
@@ -141,7 +143,7 @@ export function clusterRoutes(app: OpenAPIHono, source: HttpSource, streams: Str
     const types = type === undefined ? {} : { types: type };
     const query: EventQuery = { ...filter, ...types, after, tail, limit, wait_ms };
     if (context.req.header("accept")?.includes("text/event-stream") !== true) {
-      return context.json(await source.query("event.list", query), 200);
+      return context.json(await source.query("event.list", query, context.req.raw.signal), 200);
     }
     const last = context.req.header("last-event-id");
     const first: EventQuery = { ...query, limit: LIMITS.list_rows, wait_ms: 0, after: last ?? after };
@@ -151,9 +153,9 @@ export function clusterRoutes(app: OpenAPIHono, source: HttpSource, streams: Str
     return streamSSE(context, async (out) => {
       out.onAbort(open.end);
       try {
-        await follow(source, first, page, open.signal, (message) => (out.aborted ? gone() : out.writeSSE(message)));
+        await follow(source, first, page, open.signal, (text) => out.write(text));
       } catch (error) {
-        if (!(error instanceof ClawError) && !(error instanceof Gone)) source.failed(error);
+        if (!(error instanceof ClawError)) source.failed(error);
       } finally {
         open.end();
       }
@@ -161,17 +163,9 @@ export function clusterRoutes(app: OpenAPIHono, source: HttpSource, streams: Str
   });
 }
 
-/** Whoever asked has left. */
-class Gone extends Error {}
-
-function gone(): never {
-  throw new Gone();
-}
-
-interface Message {
-  id?: string;
-  event?: string;
-  data: string;
+/** One message of a stream; JSON is a single line. */
+function message(event: string, data: object, id?: string): string {
+  return `event: ${event}\ndata: ${JSON.stringify(data)}\n${id === undefined ? "" : `id: ${id}\n`}\n`;
 }
 
 async function follow(
@@ -179,23 +173,28 @@ async function follow(
   query: EventQuery,
   first: QueryAnswers["event.list"],
   ended: AbortSignal,
-  write: (message: Message) => Promise<void>,
+  write: (text: string) => Promise<unknown>,
 ): Promise<void> {
   const { tail: _tail, ...rest } = query;
   let page = first;
+  let { after } = query;
   // Headers go out with the first bytes: who opened the stream knows that it is there.
   // Its place, and that of a ping, is where who comes again goes on, though nothing was told yet.
-  const opened = page.events.length === 0 ? { id: page.cursor } : {};
-  await write({ ...opened, event: "open", data: JSON.stringify({ cursor: page.cursor }) });
+  await write(message("open", { cursor: page.cursor }, page.events.length === 0 ? page.cursor : undefined));
   while (!ended.aborted) {
-    if (page.missed === true) await write({ event: "missed", data: JSON.stringify({ after: query.after }) });
-    for (const event of page.events) {
+    const { events, cursor, more, missed } = page;
+    let text = missed === true ? message("missed", { after }) : "";
+    for (const event of events) {
+      text += message(event.type, event, event.id);
+      if (text.length < WRITE_CHARS) continue;
+      await write(text);
       if (ended.aborted) return;
-      await write({ id: event.id, event: event.type, data: JSON.stringify(event) });
+      text = "";
     }
-    if (page.events.length === 0 && !page.more)
-      await write({ id: page.cursor, event: "ping", data: JSON.stringify({ cursor: page.cursor }) });
-    page = await source.query("event.list", { ...rest, after: page.cursor, wait_ms: page.more ? 0 : PING_MS });
+    if (events.length === 0 && !more) text += message("ping", { cursor }, cursor);
+    if (text !== "") await write(text);
+    after = cursor;
+    page = await source.query("event.list", { ...rest, after, wait_ms: more ? 0 : PING_MS }, ended);
   }
 }
 

@@ -45,14 +45,15 @@ export function logRoutes(app: OpenAPIHono, source: HttpSource, streams: Streams
         field: "id",
       });
     }
-    const open = follow === "true" ? streams.open(context.req.raw.signal) : undefined;
+    const open = streams.open(context.req.raw.signal);
     context.header("Content-Type", "text/plain; charset=utf-8");
     context.header("X-Content-Type-Options", "nosniff");
     return stream(
       context,
       async (out) => {
+        out.onAbort(open.end);
         const write = async (data: string | Uint8Array, from: "stdout" | "stderr"): Promise<void> => {
-          if (out.aborted || open?.signal.aborted === true) throw new Gone();
+          if (open.signal.aborted) throw new Gone();
           if (only === undefined || only === from) await out.write(data);
         };
         const sink: Sink = {
@@ -62,11 +63,11 @@ export function logRoutes(app: OpenAPIHono, source: HttpSource, streams: Streams
           err: () => undefined, // the task's document says what was not kept
         };
         try {
-          await printTask(source, sink, { id: name, number, index }, open);
+          await printTask(source, sink, { id: name, number, index }, open, follow === "true");
         } catch (error) {
           if (!(error instanceof Gone)) throw error;
         } finally {
-          open?.end();
+          open.end();
         }
       },
       async (error) => {
@@ -81,11 +82,17 @@ export function logRoutes(app: OpenAPIHono, source: HttpSource, streams: Streams
 /** Whoever asked has left. */
 class Gone extends Error {}
 
-async function printTask(source: HttpSource, sink: Sink, ref: TaskRef, open: OpenStream | undefined): Promise<void> {
+async function printTask(
+  source: HttpSource,
+  sink: Sink,
+  ref: TaskRef,
+  open: OpenStream,
+  follow: boolean,
+): Promise<void> {
   const { number, index } = ref;
   const { task } = await source.query("task.show", { number, index });
   if (isTerminal(task.status)) await printFinished(sink, source.client(), ref, endedOf(task));
-  else if (open === undefined) await printSoFar(sink, source.client(), ref);
+  else if (!follow) await printSoFar(sink, source.client(), ref);
   else await followTask(sink, source.client(), ref, endOf(source, ref, open.signal));
 }
 

@@ -197,7 +197,7 @@ export function taskRoutes(app: OpenAPIHono, source: HttpSource): void {
     const { task } =
       wait_ms === 0
         ? await source.query("task.show", target)
-        : await source.query("task.wait", { ...target, until: "finished", wait_ms });
+        : await source.query("task.wait", { ...target, until: "finished", wait_ms }, context.req.raw.signal);
     return context.json(taskDocument(task), 200);
   });
   changingRoutes(app, source);
