@@ -145,6 +145,14 @@ export class ClawError extends Error {
   }
 }
 
+/** Of whoever answers, not of what was asked. */
+const FAULTS: ReadonlySet<ErrorCode> = new Set(["disk_full", "io"]);
+
+/** Whether it is no answer to what was asked: a bug, or a disk that takes nothing. Whoever has it must not go on. */
+export function isFault(error: unknown): boolean {
+  return !(error instanceof ClawError) || FAULTS.has(error.code);
+}
+
 /** The text of anything that was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

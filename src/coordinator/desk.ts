@@ -1,7 +1,7 @@
 // Who asks is answered here: at once out of the view, or when what the request waits for has happened. Only who leads
 // answers: so no two coordinators ever give two answers, and none has to know how far another is.
 
-import { ClawError } from "../common/errors.ts";
+import { ClawError, isFault, messageOf } from "../common/errors.ts";
 import type { ClusterState, NodeView } from "../common/models.ts";
 import type { Runtime } from "../common/runtime.ts";
 import type { Request } from "../communication/bus.ts";
@@ -76,9 +76,18 @@ export class Desk {
       }
       this.#serve(type, payload, request);
     } catch (error) {
-      if (!(error instanceof ClawError)) throw error;
-      request.respond(error);
+      this.#refuse(request, error);
     }
+  }
+
+  /** What is not the request's fault ends this coordinator, and whoever asked asks the next one. */
+  #refuse(request: Request, error: unknown): void {
+    if (error instanceof ClawError && !isFault(error)) {
+      request.respond(error);
+      return;
+    }
+    request.respond(new ClawError("not_leading", `this coordinator ends: ${messageOf(error)}`));
+    this.#options.failed(error);
   }
 
   #serve(type: QueryType, payload: unknown, request: Request): void {
@@ -131,7 +140,7 @@ export class Desk {
   }
 
   #giveFile({ sha256, at }: QueryRequest<"file.chunk">, request: Request): void {
-    const { files, failed } = this.#options;
+    const { files } = this.#options;
     files
       .piece(sha256, at)
       .then(({ bytes, chunks }) => {
@@ -139,8 +148,9 @@ export class Desk {
         request.respond({ data, chunks } satisfies QueryAnswers["file.chunk"]);
       })
       .catch((error: unknown) => {
+        // A script that came damaged from the store is that script's trouble.
         if (error instanceof ClawError) request.respond(error);
-        else failed(error);
+        else this.#refuse(request, error);
       });
   }
 
@@ -173,15 +183,14 @@ export class Desk {
         if (answer !== undefined) request.respond(answer);
         return answer !== undefined;
       } catch (error) {
-        if (!(error instanceof ClawError)) throw error;
-        request.respond(error);
+        this.#refuse(request, error);
         return true;
       }
     });
   }
 
   #listEvents(query: QueryRequest<"event.list">, request: Request, since_ms: number): void {
-    const { terms, runtime, failed } = this.#options;
+    const { terms, runtime } = this.#options;
     const at = terms.sequence;
     this.#feed
       .list(query)
@@ -192,10 +201,7 @@ export class Desk {
         if (events.length > 0 || more || missed === true || left_ms === 0) request.respond(answer);
         else this.#listLater({ ...query, after: cursor }, request, since_ms, left_ms, at);
       })
-      .catch((error: unknown) => {
-        if (error instanceof ClawError) request.respond(error);
-        else failed(error);
-      });
+      .catch((error: unknown) => this.#refuse(request, error));
   }
 
   /** As soon as the log has more than `at`. */

@@ -1,7 +1,7 @@
 // The leader of a term: commands and reports in, decisions into the log, replies and orders out, each only after the
 // log has what it rests on. Synchronous, and it touches the world through four methods, so the simulator runs it as it is.
 
-import { ClawError } from "../common/errors.ts";
+import { ClawError, isFault } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import type {
   CommandType,
@@ -185,9 +185,9 @@ export class Leader {
         const answer = this.#decide(type, payload, who, then);
         this.#committer.afterwards(() => this.#world.reply(token, answer()));
       } catch (error) {
-        if (!(error instanceof ClawError)) throw error;
+        if (isFault(error)) throw error;
         // Who was deposed without noticing knows less than the log: only one that still leads may refuse.
-        this.#committer.confirmed(() => this.#world.reply(token, error));
+        this.#committer.confirmed(() => this.#world.reply(token, error as ClawError));
       }
     });
     if (!admitted) this.#world.reply(token, new ClawError("too_many", "too many requests are waiting"));
