@@ -97,6 +97,7 @@ export const LIMITS = {
   log_text_chars: 8192,
   // Queries
   feed_batches: 256, // of the log, read for one list of events
+  feed_parts: 32, // so many times as many are looked through for the newest ones
   recent_batches: 256, // of the log, in memory for those who watch
   recent_bytes: 4 * MiB, // of them: as objects, once somebody watches, some ten times as much
   keep_order_results: 20_000, // of --each --keep-order that wait for their turn in memory

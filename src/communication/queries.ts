@@ -79,6 +79,8 @@ export const QUERIES = {
     seen,
     after: z.string().max(64).optional(),
     tail: integer.max(LIMITS.list_rows).optional(),
+    /** The newest `tail` before this place; without it, before the log's end. */
+    before: z.string().max(64).optional(),
     limit: integer.min(1).max(LIMITS.list_rows),
     wait_ms,
     /** `task.failed`, or all of a kind: `task`. */
@@ -145,6 +147,8 @@ export interface QueryAnswers {
     more: boolean;
     /** Some behind `after` are not in the log any more. */
     missed?: boolean;
+    /** With `tail`: there may be older ones, before this place. */
+    before?: string;
   };
   /** Newest first. */
   "snapshot.list": { snapshots: Manifest[] };

@@ -75,8 +75,8 @@ export class EventFeed {
     await this.#inTurn();
     for (let left = CUTS; ; left--) {
       try {
-        const stretch = this.#inMemory(query, place) ?? (await this.#inLog());
-        return await (place === undefined ? this.#newest(query, stretch) : this.#behind(query, place, stretch));
+        if (place === undefined) return await this.#newest(query);
+        return await this.#behind(query, place, this.#inMemory(place) ?? (await this.#inLog()));
       } catch (error) {
         // Shortened after it was asked how far it reaches: it is asked anew, and what is gone was missed.
         if (left === 0 || !isBehind(error)) throw error;
@@ -91,11 +91,10 @@ export class EventFeed {
   }
 
   /** Undefined when what is asked for is older than what memory has, or newer: the log may be ahead of who leads it. */
-  #inMemory({ tail = 0 }: Query, place: Place | undefined): Stretch | undefined {
+  #inMemory(place: Place | undefined): Stretch | undefined {
     const { extent } = this.#recent;
     if (extent === undefined) return undefined;
-    const start = place === undefined ? newestFrom(tail, extent.last) : startOf(place);
-    if (start < extent.first || (place?.sequence ?? 0) > extent.last) return undefined;
+    if (place !== undefined && (startOf(place) < extent.first || place.sequence > extent.last)) return undefined;
     return { ...extent, from: (sequence) => this.#recent.from(sequence) };
   }
 
@@ -152,26 +151,63 @@ export class EventFeed {
     return { events, cursor, more: false };
   }
 
-  async #newest({ tail = 0, ...query }: Query, { first, last, from }: Stretch): Promise<Answer> {
-    let events: EventDocument[] = [];
-    if (tail > 0 && last >= first) {
-      for await (const { sequence, batch } of from(Math.max(first, newestFrom(tail, last)))) {
-        if (sequence > last) break;
-        for (const event of this.#wanted(query, sequence, batch, undefined)) {
-          events.push(event);
-          // One batch may tell of more tasks than fit in memory twice.
-          if (events.length > 2 * tail) events = events.slice(-tail);
-        }
-      }
-    }
-    return { events: fitting(events.slice(-tail)), cursor: String(last), more: false };
+  /** What memory has not enough of is looked for in the log. */
+  async #newest(query: Query): Promise<Answer> {
+    const { tail = 0, before } = query;
+    const memory = before === undefined ? this.#inMemory(undefined) : undefined;
+    const near = memory === undefined ? undefined : await this.#backwards(query, memory);
+    if (near !== undefined && near.events.length === tail) return near;
+    return await this.#backwards(query, await this.#inLog());
   }
 
-  *#wanted(query: Query, sequence: number, batch: Batch, after: number | undefined): Iterable<EventDocument> {
+  /** The newest `tail`, looked for from the end back, as far as one list may look. */
+  async #backwards(query: Query, stretch: Stretch): Promise<Answer> {
+    const { first, last } = stretch;
+    const { tail = 0 } = query;
+    const before = query.before === undefined ? undefined : placeOf(query.before, "before");
+    let end = Math.min(last, before?.sequence ?? last) + 1;
+    let events: EventDocument[] = [];
+    for (let parts = 0; events.length < tail && end > first && parts < LIMITS.feed_parts; parts++) {
+      // Each batch has about one, unless a filter leaves few.
+      const start = Math.max(first, end - (parts === 0 ? Math.min(tail, LIMITS.feed_batches) : LIMITS.feed_batches));
+      events = [...(await this.#between(query, stretch, start, end, before)), ...events].slice(-tail);
+      end = start;
+    }
+    const told = fitting(events);
+    const whole = told.length < tail && told.length === events.length;
+    const older = whole ? (end > first ? `${end}.0` : undefined) : told[0]?.id;
+    return { events: told, cursor: String(last), more: false, ...(older === undefined ? {} : { before: older }) };
+  }
+
+  /** The newest `tail` of those from `start` up to, but not, `end`. */
+  async #between(query: Query, stretch: Stretch, start: number, end: number, before?: Place): Promise<EventDocument[]> {
+    const { tail = 0 } = query;
+    let events: EventDocument[] = [];
+    for await (const { sequence, batch } of stretch.from(start)) {
+      if (sequence >= end) break;
+      const until = sequence === before?.sequence ? (before.after ?? 0) : Number.POSITIVE_INFINITY;
+      for (const event of this.#wanted(query, sequence, batch, undefined, until)) {
+        events.push(event);
+        // One batch may tell of more tasks than fit in memory twice.
+        if (events.length > 2 * tail) events = events.slice(-tail);
+      }
+    }
+    return events.slice(-tail);
+  }
+
+  /** Of a batch, those behind `after` and before `until`. */
+  *#wanted(
+    query: Query,
+    sequence: number,
+    batch: Batch,
+    after: number | undefined,
+    until = Number.POSITIVE_INFINITY,
+  ): Iterable<EventDocument> {
     let place = -1;
     for (const event of batch.events) {
       for (const { about, ...told } of this.#tell(event)) {
         place += 1;
+        if (place >= until) return;
         if (after !== undefined && place <= after) continue;
         if (!wants(query, told, about)) continue;
         const { node } = told;
@@ -345,18 +381,13 @@ function startOf({ sequence, after }: Place): number {
   return after === undefined ? sequence + 1 : sequence;
 }
 
-/** As many batches as events are wanted, so far as one list may read: each has about one, or a filter leaves some. */
-function newestFrom(tail: number, last: number): number {
-  return Math.max(1, last - Math.min(tail, LIMITS.feed_batches) + 1);
-}
-
-function placeOf(text: string): Place {
+function placeOf(text: string, field = "after"): Place {
   const [, sequence, after] = /^(\d{1,15})(?:\.(\d{1,9}))?$/.exec(text) ?? [];
   if (sequence !== undefined) {
     return { sequence: Number(sequence), after: after === undefined ? undefined : Number(after) };
   }
   throw new ClawError("bad_request", `'${text}' is no place among the events`, {
-    field: "after",
+    field,
     hint: "take the id of an event, or the cursor of the list before",
   });
 }

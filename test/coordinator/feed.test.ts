@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { LIMITS } from "../../src/common/limits.ts";
 import { systemRuntime } from "../../src/common/runtime.ts";
+import { newestEvents } from "../../src/communication/newest.ts";
 import type { QueryRequest } from "../../src/communication/queries.ts";
 import { EventFeed, type ReadableLog } from "../../src/coordinator/feed.ts";
 import type { Event } from "../../src/core/event.ts";
@@ -44,6 +45,42 @@ test("a filter that nothing fits reads a bounded part of the log at a time, and 
   const third = await list(log, { ...wanted, after: second.cursor });
   expect([second.more, third.more, third.cursor]).toEqual([true, false, "600"]);
   expect(log.read_batches).toBe(600);
+});
+
+test("the newest that a filter leaves are looked for as far back as it takes, some way in one answer", async () => {
+  const many = (LIMITS.feed_parts + 3) * LIMITS.feed_batches;
+  const log = new WrittenLog(Array.from({ length: many }, (_, at) => [at === 700 || at === 5 ? assigned : offline]));
+  const wanted = { types: ["task"], tail: 2 };
+  const first = await list(log, wanted);
+  expect(first.events).toEqual([]);
+  expect(log.read_batches).toBeLessThan((LIMITS.feed_parts + 1) * LIMITS.feed_batches);
+  const asked: Partial<QueryRequest<"event.list">>[] = [];
+  const { events, cursor, before } = await newestEvents(
+    (query) => {
+      asked.push(query);
+      return list(log, query);
+    },
+    { limit: 100, wait_ms: 0, ...wanted },
+  );
+  expect(events.map(({ id }) => id)).toEqual(["6.0", "701.0"]);
+  expect([cursor, before, asked.length]).toEqual([String(many), "6.0", 2]);
+  const one = await newestEvents((query) => list(log, query), { limit: 100, wait_ms: 0, types: ["cluster"], tail: 2 });
+  expect([one.events, one.before]).toEqual([[], undefined]);
+});
+
+test("older ones are had page by page, in the middle of a batch, too", async () => {
+  const log = new WrittenLog([[offline, offline, offline], [assigned], [], [offline, assigned, offline]]);
+  const whole = (await list(log, { after: "0" })).events.map(({ id }) => id);
+  for (const tail of [1, 2, 3, 7]) {
+    const pages: string[] = [];
+    for (let before: string | undefined = "4.9"; before !== undefined; ) {
+      const page: Awaited<ReturnType<typeof list>> = await list(log, { tail, before });
+      pages.unshift(...page.events.map(({ id }) => id));
+      ({ before } = page);
+    }
+    expect(pages).toEqual(whole);
+  }
+  expect(await list(log, { tail: 1, before: "x" }).catch((error: unknown) => error)).toMatchObject({ field: "before" });
 });
 
 test("members are found in ranges, nodes by their ids, kinds by their beginning", async () => {

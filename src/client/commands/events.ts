@@ -4,6 +4,7 @@ import { EVENT_FILTERS, type EventDocument, noEvents } from "../../common/docume
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import { plural } from "../../common/units.ts";
+import { newestEvents } from "../../communication/newest.ts";
 import type { QueryRequest } from "../../communication/queries.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
@@ -43,8 +44,9 @@ export async function eventsCommand(
     const tail = number("--tail", options.tail ?? String(follow ? TAIL_FOLLOWED : TAIL), LIMITS.list_rows, true);
     query = { ...query, tail };
   }
+  const ask = (one: Query) => client.query("event.list", one);
   for (;;) {
-    const { events, cursor, more, missed } = await client.query("event.list", query);
+    const { events, cursor, more, missed } = await (query.tail === undefined ? ask(query) : newestEvents(ask, query));
     if (missed === true) io.err(`claw: some events after ${query.after} are no longer in the log\n`);
     for (const event of events) await printer.print(event);
     if (!follow && !more) break;

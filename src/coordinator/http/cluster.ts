@@ -12,6 +12,7 @@ import {
 } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
+import { newestEvents } from "../../communication/newest.ts";
 import type { QueryAnswers, QueryRequest } from "../../communication/queries.ts";
 import {
   body,
@@ -71,8 +72,11 @@ const Events = z
     cursor: z.string(),
     more: z.boolean().openapi({ description: "there may be others behind the cursor already" }),
     missed: z.boolean().optional().openapi({ description: "some behind `after` are not in the log any more" }),
+    before: z.string().optional().openapi({ description: "with `tail`: older ones are had with it, if there are any" }),
   })
   .openapi("Events");
+
+const place = z.string().regex(/^\d{1,15}(?:\.\d{1,9})?$/, "must be an event's id, or a list's cursor");
 
 const EventFilter = z.enum(EVENT_FILTERS, {
   error: ({ input }) => Object.values(noEvents(String(input))).join(": "),
@@ -88,12 +92,9 @@ const eventsRoute = createRoute({
   security: SECURED,
   request: {
     query: z.strictObject({
-      after: z
-        .string()
-        .regex(/^\d{1,15}(?:\.\d{1,9})?$/, "must be an event's id, or a list's cursor")
-        .optional()
-        .openapi({ description: "an event's id, or the cursor of the page before" }),
-      tail: limitParameter(LIMITS.list_rows),
+      after: place.optional().openapi({ description: "an event's id, or the cursor of the page before" }),
+      tail: limitParameter(LIMITS.list_rows).openapi({ description: "the newest so many" }),
+      before: place.optional().openapi({ description: "with `tail`: the newest before this place" }),
       limit: limitParameter(LIMITS.list_rows).openapi({ description: "of a page" }),
       wait_ms: waitParameter.openapi({ description: "wait so long for a first one" }),
       type: severalOf(EventFilter).openapi({ description: "task.failed, or all of a kind: task, node" }),
@@ -138,17 +139,17 @@ export function clusterRoutes(app: OpenAPIHono, source: HttpSource, streams: Str
     return context.text(source.metrics(), 200, { "Content-Type": "text/plain; version=0.0.4; charset=utf-8" });
   });
   app.openapi(eventsRoute, async (context) => {
-    const { limit = ROWS, wait_ms = 0, after, tail, type, task, node } = context.req.valid("query");
+    const { limit = ROWS, wait_ms = 0, after, tail, before, type, task, node } = context.req.valid("query");
     const filter = await filterOf(source, task, node);
     const types = type === undefined ? {} : { types: type };
-    const query: EventQuery = { ...filter, ...types, after, tail, limit, wait_ms };
+    const query: EventQuery = { ...filter, ...types, after, tail, before, limit, wait_ms };
     if (context.req.header("accept")?.includes("text/event-stream") !== true) {
       return context.json(await source.query("event.list", query, context.req.raw.signal), 200);
     }
     const last = context.req.header("last-event-id");
     const first: EventQuery = { ...query, limit: LIMITS.list_rows, wait_ms: 0, after: last ?? after };
     // What is refused is refused before the stream begins.
-    const page = await source.query("event.list", first);
+    const page = await newestEvents((one) => source.query("event.list", one), first);
     const open = streams.open(context.req.raw.signal);
     return streamSSE(context, async (out) => {
       out.onAbort(open.end);
@@ -175,7 +176,7 @@ async function follow(
   ended: AbortSignal,
   write: (text: string) => Promise<unknown>,
 ): Promise<void> {
-  const { tail: _tail, ...rest } = query;
+  const { tail: _tail, before: _before, ...rest } = query;
   let page = first;
   let { after } = query;
   // Headers go out with the first bytes: who opened the stream knows that it is there.

@@ -1,0 +1,22 @@
+// The newest events that somebody asked for. One answer looks back so far only; who filters may want more than it found.
+
+import type { EventDocument } from "../common/documents.ts";
+import type { QueryAnswers, QueryRequest } from "./queries.ts";
+
+type Query = Omit<QueryRequest<"event.list">, "seen">;
+type Answer = QueryAnswers["event.list"];
+
+/** The newest `query.tail`; the cursor is where the log ended when the first answer was given. */
+export async function newestEvents(ask: (query: Query) => Promise<Answer>, query: Query): Promise<Answer> {
+  const { tail = 0 } = query;
+  const first = await ask(query);
+  let events: EventDocument[] = first.events;
+  let { before } = first;
+  while (events.length < tail && before !== undefined) {
+    const older = await ask({ ...query, tail: tail - events.length, before });
+    events = [...older.events, ...events];
+    ({ before } = older);
+  }
+  const { before: _before, ...rest } = first;
+  return { ...rest, events, ...(before === undefined ? {} : { before }) };
+}
