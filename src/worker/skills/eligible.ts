@@ -3,7 +3,7 @@
 
 import type { Environment } from "../../common/paths.ts";
 import type { SkillFile } from "./file.ts";
-import { defaultAgent, valueAt } from "./openclaw.ts";
+import { defaultAgent, record, valueAt } from "./openclaw.ts";
 
 export interface Machine {
   platform: string;
@@ -19,9 +19,8 @@ const DEFAULTS: Readonly<Record<string, unknown>> = { "browser.enabled": true };
 /** What keeps it from being used, each in a few words; empty when nothing does. */
 export function missingFor(skill: SkillFile, source: string, machine: Machine): string[] {
   const { platform, env, settings } = machine;
-  const entry = valueAt(settings, "skills.entries") as Record<string, unknown> | undefined;
-  const own = entry !== undefined && Object.hasOwn(entry, skill.key) ? entry[skill.key] : undefined;
-  if (valueAt(own, "enabled") === false) return ["enabled in openclaw.json"];
+  const own = record(ownValue(record(valueAt(settings, "skills.entries")), skill.key));
+  if (own["enabled"] === false) return ["enabled in openclaw.json"];
   const allowed = valueAt(settings, "skills.allowBundled");
   if (source === "openclaw-bundled" && Array.isArray(allowed) && !allowed.includes(skill.key)) {
     return ["a place in skills.allowBundled"];
@@ -35,8 +34,8 @@ export function missingFor(skill: SkillFile, source: string, machine: Machine): 
   if (skill.always) return [];
   const set = (name: string): boolean =>
     truthy(env[name]) ||
-    truthy(valueAt(own, `env.${name}`)) ||
-    (name === skill.primary_env && truthy(valueAt(own, "apiKey")));
+    truthy(ownValue(record(own["env"]), name)) ||
+    (name === skill.primary_env && truthy(own["apiKey"]));
   const missing = skill.bins.filter((bin) => !machine.has(bin)).map((bin) => `bin ${bin}`);
   if (skill.any_bins.length > 0 && !skill.any_bins.some((bin) => machine.has(bin))) {
     missing.push(`one of the bins ${skill.any_bins.join(", ")}`);
@@ -45,6 +44,11 @@ export function missingFor(skill: SkillFile, source: string, machine: Machine): 
   const config = (path: string): unknown => valueAt(settings, path) ?? DEFAULTS[path];
   missing.push(...skill.config.filter((path) => !truthy(config(path))).map((path) => `config ${path}`));
   return missing;
+}
+
+/** Keys may hold dots. */
+function ownValue(values: Record<string, unknown>, key: string): unknown {
+  return Object.hasOwn(values, key) ? values[key] : undefined;
 }
 
 function truthy(value: unknown): boolean {

@@ -38,6 +38,8 @@ export class SkillWatch {
   #soon: Timer | undefined;
   #hash = "";
   #told = "";
+  /** What a look threw last. */
+  #failed = "";
   #stopped = false;
 
   constructor(options: SkillWatchOptions) {
@@ -47,7 +49,35 @@ export class SkillWatch {
 
   #look(): void {
     if (this.#stopped) return;
-    const { runtime, logger, folders, openclaw, changed } = this.#options;
+    const { runtime, changed } = this.#options;
+    const found = this.#find();
+    if (found !== undefined && found.hash !== this.#hash) {
+      this.#hash = found.hash;
+      changed(found);
+    }
+    this.#timer?.cancel();
+    this.#timer = runtime.after(EVERY_MS, () => this.#look());
+  }
+
+  /**
+   * A bug in here does not crash, as bugs do elsewhere (style 6): what is read was written by anybody, and whoever writes it
+   * wrong must not end a worker that runs tasks, nor keep it from starting. It is said, and what was found before stays.
+   */
+  #find(): NodeSkills | undefined {
+    try {
+      const found = this.#scan();
+      this.#failed = "";
+      return found;
+    } catch (error) {
+      const why = error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
+      if (why !== this.#failed) this.#options.logger.error("skills cannot be looked for: a bug in claw", { why });
+      this.#failed = why;
+      return undefined;
+    }
+  }
+
+  #scan(): NodeSkills {
+    const { logger, folders, openclaw } = this.#options;
     const { env } = process;
     const { settings, sources } = findOpenClaw({ env, home: env["HOME"] ?? homedir(), state_dir: openclaw });
     const own = folders.map((folder): SkillSource => ({ source: "config", folder: resolve(folder) }));
@@ -57,13 +87,7 @@ export class SkillWatch {
     if (told !== this.#told) for (const problem of problems) logger.warn("not a skill", { why: problem });
     this.#told = told;
     this.#watch(all);
-    const hash = hashOf(JSON.stringify(skills));
-    if (hash !== this.#hash) {
-      this.#hash = hash;
-      changed({ hash, list: skills });
-    }
-    this.#timer?.cancel();
-    this.#timer = runtime.after(EVERY_MS, () => this.#look());
+    return { hash: hashOf(JSON.stringify(skills)), list: skills };
   }
 
   /** Whatever cannot be watched is looked at each minute. */

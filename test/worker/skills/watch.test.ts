@@ -210,3 +210,84 @@ test("what changes is told, once it has settled, and nothing else is", async () 
   await until(() => log.some((line) => line.includes("bad/SKILL.md")) || undefined, "the warning");
   expect(new Set(told.map(({ hash }) => hash)).size).toBe(told.length);
 });
+
+test("odd values in openclaw.json, at each place that is read, are as if they were not there", () => {
+  const root = home();
+  put(
+    join(root, ".openclaw", "skills", "s", "SKILL.md"),
+    skill(
+      "s",
+      "x",
+      "metadata:\n  openclaw:\n    primaryEnv: A\n    requires: {env: [A, B.C], config: [browser.enabled, a.b]}\n",
+    ),
+  );
+  const places = [
+    ...["", "skills", "skills.entries", "skills.entries.s", "skills.entries.s.enabled", "skills.entries.s.env"],
+    ...["skills.entries.s.env.A", "skills.entries.s.apiKey", "skills.allowBundled", "skills.load"],
+    ...["skills.load.extraDirs", "agents", "agents.defaults", "agents.defaults.skills", "agents.defaults.workspace"],
+    ...["agents.entries", "agents.entries.main", "agents.entries.main.default", "agents.entries.main.skills"],
+    ...["agents.entries.main.workspace", "agents.entries.main.agentDir", "browser", "browser.enabled", "a", "a.b"],
+  ];
+  const odd = [
+    ...["null", "0", "NaN", "true", "false", "''", "' '", "'x'", "'a\\u0000b'", `'${"x".repeat(10_000)}'`],
+    ...[
+      "[]",
+      "[null]",
+      "[[]]",
+      "[{}]",
+      "['', 5]",
+      "{}",
+      "{s: null}",
+      "{main: 5, other: null}",
+      "{toString: 1, length: 'x'}",
+    ],
+  ];
+  for (const place of places) {
+    for (const value of odd) {
+      const parts = place.split(".").filter((part) => part !== "");
+      const text = parts.reduceRight((inner, part) => `{${JSON.stringify(part)}: ${inner}}`, value);
+      put(join(root, ".openclaw", "openclaw.json"), text);
+      const { settings, sources } = findOpenClaw({ env: {}, home: root });
+      const all = sources.map(({ folder }) => ({ source: "openclaw-bundled", folder }));
+      const { skills } = new SkillScanner().scan(all, { ...machine, settings });
+      expect([place, value, skills.map(({ name }) => name)]).toEqual([place, value, ["s"]]);
+    }
+  }
+});
+
+test("a look that throws is told once, changes nothing, and the next one is as ever", async () => {
+  const root = home();
+  put(join(root, "one", "SKILL.md"), skill("one"));
+  const told: NodeSkills[] = [];
+  const log: string[] = [];
+  const logger = createLogger({
+    ...{ role: "test", level: "error", format: "json", runtime: systemRuntime },
+    write: (line) => void log.push(line),
+  });
+  const looks: (() => void)[] = [];
+  const runtime = {
+    ...systemRuntime,
+    after: (_: number, look: () => void) => {
+      looks.push(look);
+      return { cancel: () => undefined };
+    },
+  };
+  let broken = false;
+  const watch = new SkillWatch({
+    ...{ runtime, logger, openclaw: join(root, "none") },
+    get folders(): string[] {
+      if (broken) throw new Error("a bug");
+      return [root];
+    },
+    changed: (skills) => void told.push(skills),
+  });
+  watches.push(watch);
+  broken = true;
+  put(join(root, "two", "SKILL.md"), skill("two"));
+  for (let at = 0; at < 3; at++) looks.at(-1)!();
+  expect(log.filter((line) => line.includes("a bug")).length).toBe(1);
+  expect(told.length).toBe(1);
+  broken = false;
+  looks.at(-1)!();
+  expect(told.at(-1)!.list.map(({ name }) => name)).toEqual(["one", "two"]);
+});
