@@ -101,7 +101,7 @@ function bundledFolder(path: string | undefined): string | undefined {
 /** `a.b.c` in nested settings. */
 export function valueAt(settings: unknown, path: string): unknown {
   let value = settings;
-  for (const part of path.split(".")) {
+  for (const part of path.split(".").filter((one) => one !== "")) {
     if (typeof value !== "object" || value === null || !Object.hasOwn(value, part)) return undefined;
     value = (value as Record<string, unknown>)[part];
   }

@@ -5,7 +5,8 @@ import { basename, dirname, join } from "node:path";
 import { LIMITS } from "../../common/limits.ts";
 import { SKILL_NAME, type Skill } from "../../common/skills.ts";
 import { type Machine, missingFor } from "./eligible.ts";
-import { cut, hashOf, type NoSkill, parseSkill, type SkillFile } from "./file.ts";
+import { cut, hashOf, parseSkill, type SkillFile } from "./file.ts";
+import type { NoSkill } from "./front.ts";
 import type { SkillSource } from "./openclaw.ts";
 
 interface Read {
