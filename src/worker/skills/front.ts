@@ -1,7 +1,7 @@
 // The front matter of a SKILL.md as OpenClaw reads it (its packages/markdown-core, tried against 2026.9.6): YAML, but each
 // key ends as a text, and what people write into a description need not be YAML.
 
-import { type Document, isAlias, isMap, isNode, isScalar, parseDocument, YAMLError } from "yaml";
+import { type Document, isAlias, isMap, isNode, isScalar, parseDocument } from "yaml";
 import { LIMITS } from "../../common/limits.ts";
 
 /** Why a file is no skill, as what is said of it: `has no description`. */
@@ -32,9 +32,8 @@ export function readFront(file: string): ReadonlyMap<string, string> | NoSkill {
   try {
     return readBlock(block);
   } catch (error) {
-    // A RangeError: it is nested deeper than anybody reads.
-    if (!(error instanceof RangeError)) throw error;
-    return noYaml(error);
+    // It is nested deeper than anybody reads, or YAML's parser has a bug: of this file, and of no other.
+    return noYaml(error instanceof Error ? error : new Error(String(error)));
   }
 }
 
@@ -64,7 +63,7 @@ function textsOf(document: Document.Parsed, block: string): ReadonlyMap<string, 
     values = document.toJS() as Record<string, unknown>;
   } catch (error) {
     // A link to nothing, or one that makes it too large.
-    if (error instanceof ReferenceError || error instanceof YAMLError) return error;
+    if (error instanceof ReferenceError) return error;
     throw error;
   }
   const written = linesOf(block);

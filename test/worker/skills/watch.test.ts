@@ -103,10 +103,42 @@ test("as deep as OpenClaw looks, not below a skill, not in hidden folders, not r
   put(join(root, "bad", "SKILL.md"), "nothing");
   put(join(root, "huge", "SKILL.md"), skill("huge", "x", `#${"x".repeat(LIMITS.skill_file_bytes)}\n`));
   for (let at = 0; at < 12; at++) symlinkSync(root, join(root, `round-${at}`));
+  put(join(root, "twice", "SKILL.md"), "---\ndescription: x\n---\n");
+  symlinkSync(join(root, "twice"), join(root, "alias"));
   const { skills, problems } = new SkillScanner().scan([{ source: "config", folder: root }], machine);
-  expect(skills.filter(({ missing }) => missing === undefined).map(({ name }) => name)).toEqual(["deep"]);
+  expect(skills.filter(({ missing }) => missing === undefined).map(({ name }) => name)).toEqual([
+    ...["alias", "deep", "twice"],
+  ]);
   expect(problems.some((text) => text.includes("bad/SKILL.md: has no front matter"))).toBe(true);
   expect(problems.some((text) => text.includes("huge/SKILL.md: has"))).toBe(true);
+  expect(problems.length).toBe(2);
+});
+
+test("a tree that is deep and large keeps nothing beside it from being found, and is told", () => {
+  const root = home();
+  for (let at = 0; at < 100; at++) {
+    for (let below = 0; below < LIMITS.source_folders / 100; below++) {
+      mkdirSync(join(root, "a-repository", `${at}`, `${below}`), { recursive: true });
+    }
+  }
+  put(join(root, "z", "group", "SKILL.md"), skill("z"));
+  put(join(root, "a-repository", "99", "49", "lost", "SKILL.md"), skill("lost"));
+  const { skills, problems } = new SkillScanner().scan([{ source: "config", folder: root }], machine);
+  expect(skills.map(({ name }) => name)).toEqual(["z"]);
+  expect(problems).toEqual([`${root}: only ${LIMITS.source_folders} folders are looked into, there are more`]);
+});
+
+test("a folder that cannot be looked into is told, one that is not there is none", () => {
+  const root = home();
+  symlinkSync("gone", join(root, "dangling"));
+  symlinkSync("circle", join(root, "circle"));
+  put(join(root, "file"), "");
+  const long = join(root, "x".repeat(300));
+  const sources = [root, join(root, "gone"), join(root, "file"), long].map((folder) => ({ source: "config", folder }));
+  expect(new SkillScanner().scan(sources, machine)).toMatchObject({
+    problems: [`${long}: cannot be looked into`],
+    visited: [{ folder: root, depth: 0, skill: false }],
+  });
 });
 
 test("a file that is no skill is one that cannot be used, by its folder's name, unless another folder has a whole one", () => {
@@ -116,14 +148,36 @@ test("a file that is no skill is one that cannot be used, by its folder's name, 
   put(join(first, "mute", "SKILL.md"), "---\nname: mute\n---\n");
   put(join(first, "No Name", "SKILL.md"), "nothing");
   put(join(second, "mute", "SKILL.md"), skill("mute"));
+  // What is no file, or cannot be read.
+  mkdirSync(join(first, "folder", "SKILL.md"), { recursive: true });
+  for (const [name, to] of [
+    ["dangling", "gone"],
+    ["circle", "SKILL.md"],
+    ["device", "/dev/zero"],
+  ] as const) {
+    mkdirSync(join(first, name));
+    symlinkSync(to, join(first, name, "SKILL.md"));
+  }
+  mkdirSync(join(first, "pipe"));
+  expect(Bun.spawnSync(["mkfifo", join(first, "pipe", "SKILL.md")]).exitCode).toBe(0);
   const sources = [first, second].map((folder) => ({ source: "config", folder }));
   const { skills, problems } = new SkillScanner().scan(sources, machine);
-  expect(skills.map(({ name }) => name)).toEqual(["bad", "mute"]);
+  expect(skills.map(({ name }) => name)).toEqual([
+    ...["bad", "circle", "dangling", "device", "folder", "mute", "pipe"],
+  ]);
+  const missing = Object.fromEntries(skills.map((one) => [one.name, one.missing?.[0]]));
+  expect(missing).toMatchObject({
+    circle: "a valid SKILL.md: this one cannot be read (ELOOP)",
+    dangling: "a valid SKILL.md: this one cannot be read (ENOENT)",
+    device: "a valid SKILL.md: this one is no file",
+    folder: "a valid SKILL.md: this one is a folder",
+    pipe: "a valid SKILL.md: this one is no file",
+  });
   expect(skills[0]!.missing).toEqual([
     expect.stringMatching(/^a valid SKILL.md: this one has a front matter that is no YAML: /),
   ]);
-  expect(skills[1]!.missing).toBeUndefined();
-  expect(problems.length).toBe(3);
+  expect(missing["mute"]).toBeUndefined();
+  expect(problems.length).toBe(8);
   const message = { type: "skill.update", incarnation: "0".repeat(16), hash: "0".repeat(16), skills };
   expect(UpMessage.safeParse(message).success).toBe(true);
 });
@@ -136,7 +190,7 @@ test("more than a source may have are said, and the rest counts", () => {
   expect(problems).toEqual([expect.stringContaining(`only ${LIMITS.source_skills} skills count`)]);
 });
 
-test("a pipe or a device that is called as a skill or as the settings is left alone", () => {
+test("a pipe or a device that is called as a skill or as the settings is not opened", () => {
   const root = home();
   put(join(root, "good", "SKILL.md"), skill("good"));
   for (const folder of ["pipe", ".openclaw"]) mkdirSync(join(root, folder));
@@ -154,7 +208,7 @@ test("a pipe or a device that is called as a skill or as the settings is left al
     const { skills } = new SkillScanner().scan([{ source: "config", folder: process.argv[1] }], machine);
     console.log(JSON.stringify([settings, skills.map(({ name }) => name)]));`;
   const { stdout } = Bun.spawnSync([process.execPath, "-e", program, root], { timeout: 20_000 });
-  expect(stdout.toString().trim()).toBe(`[{},["good"]]`);
+  expect(stdout.toString().trim()).toBe(`[{},["device","good","pipe"]]`);
 }, 30_000);
 
 test("what is said of all skills fits one message", () => {
