@@ -1,7 +1,8 @@
 // A machine's skills: found in OpenClaw's folders without OpenClaw, by its precedence, and noticed when they change.
 
 import { afterEach, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { EventEmitter } from "node:events";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, watch, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { LIMITS } from "../../../src/common/limits.ts";
@@ -24,8 +25,11 @@ afterEach(() => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 });
 
-function home(): string {
-  const folder = mkdtempSync(join(tmpdir(), "claw-skills-"));
+/** In memory, where there is such a place: thousands of folders take seconds on a disk. */
+const MEMORY = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
+
+function home(place = tmpdir()): string {
+  const folder = mkdtempSync(join(place, "claw-skills-"));
   folders.push(folder);
   return folder;
 }
@@ -115,7 +119,7 @@ test("as deep as OpenClaw looks, not below a skill, not in hidden folders, not r
 });
 
 test("a tree that is deep and large keeps nothing beside it from being found, and is told", () => {
-  const root = home();
+  const root = home(MEMORY);
   for (let at = 0; at < 100; at++) {
     for (let below = 0; below < LIMITS.source_folders / 100; below++) {
       mkdirSync(join(root, "a-repository", `${at}`, `${below}`), { recursive: true });
@@ -183,7 +187,7 @@ test("a file that is no skill is one that cannot be used, by its folder's name, 
 });
 
 test("more than a source may have are said, and the rest counts", () => {
-  const root = home();
+  const root = home(MEMORY);
   for (let at = 0; at <= LIMITS.source_skills; at++) put(join(root, `s${at}`, "SKILL.md"), skill(`s${at}`));
   const { skills, problems } = new SkillScanner().scan([{ source: "config", folder: root }], machine);
   expect(skills.length).toBe(LIMITS.source_skills);
@@ -309,39 +313,144 @@ test("odd values in openclaw.json, at each place that is read, are as if they we
   }
 });
 
-test("a look that throws is told once, changes nothing, and the next one is as ever", async () => {
+test("a look that throws is told once, changes nothing, and the next one is as ever", () => {
   const root = home();
   put(join(root, "one", "SKILL.md"), skill("one"));
-  const told: NodeSkills[] = [];
-  const log: string[] = [];
-  const logger = createLogger({
-    ...{ role: "test", level: "error", format: "json", runtime: systemRuntime },
-    write: (line) => void log.push(line),
-  });
-  const looks: (() => void)[] = [];
-  const runtime = {
-    ...systemRuntime,
-    after: (_: number, look: () => void) => {
-      looks.push(look);
-      return { cancel: () => undefined };
-    },
-  };
+  const { options, told, log, minute } = byHand(root, "error");
   let broken = false;
-  const watch = new SkillWatch({
-    ...{ runtime, logger, openclaw: join(root, "none") },
-    get folders(): string[] {
+  Object.defineProperty(options, "folders", {
+    get: () => {
       if (broken) throw new Error("a bug");
       return [root];
     },
-    changed: (skills) => void told.push(skills),
   });
-  watches.push(watch);
+  watches.push(new SkillWatch(options));
   broken = true;
   put(join(root, "two", "SKILL.md"), skill("two"));
-  for (let at = 0; at < 3; at++) looks.at(-1)!();
+  for (let at = 0; at < 3; at++) minute();
   expect(log.filter((line) => line.includes("a bug")).length).toBe(1);
   expect(told.length).toBe(1);
   broken = false;
-  looks.at(-1)!();
+  minute();
   expect(told.at(-1)!.list.map(({ name }) => name)).toEqual(["one", "two"]);
+});
+
+/** Timers that wait to be fired, and a watch that only notes what it is asked for. */
+function byHand(root: string, level: "info" | "error" = "info") {
+  const timers: { delay_ms: number; action: () => void }[] = [];
+  const asked: string[] = [];
+  const log: string[] = [];
+  const told: NodeSkills[] = [];
+  let fail: (folder: string) => string | undefined = () => undefined;
+  const logger = createLogger({
+    ...{ role: "test", level, format: "json", runtime: systemRuntime },
+    write: (line) => void log.push(line),
+  });
+  const options = {
+    runtime: {
+      ...systemRuntime,
+      after: (delay_ms: number, action: () => void) => {
+        timers.push({ delay_ms, action });
+        return { cancel: () => undefined };
+      },
+    },
+    ...{ logger, folders: [root], openclaw: join(root, ".none") },
+    changed: (skills: NodeSkills) => void told.push(skills),
+    watch: ((folder: string) => {
+      asked.push(folder);
+      const code = fail(folder);
+      if (code !== undefined) throw Object.assign(new Error(code), { code });
+      return Object.assign(new EventEmitter(), { close: () => undefined });
+    }) as unknown as typeof watch,
+  };
+  const minute = (): void => timers.findLast(({ delay_ms }) => delay_ms === 60_000)!.action();
+  return {
+    ...{ options, asked, log, told, minute },
+    failing: (by: typeof fail) => {
+      fail = by;
+    },
+    start: () => watches.push(new SkillWatch(options)),
+  };
+}
+
+const wanted = (root: string, asked: string[]): string[] => asked.filter((folder) => folder.startsWith(root));
+
+test("only folders that were looked into are watched, not what lies below a skill", async () => {
+  const root = home();
+  put(join(root, "group", "one", "SKILL.md"), skill("one"));
+  for (let at = 0; at < 50; at++) mkdirSync(join(root, "group", "one", "venv", `${at}`, "lib"), { recursive: true });
+  const { options, asked, start } = byHand(root);
+  start();
+  const folders = [root, join(root, "group"), join(root, "group", "one")];
+  expect(wanted(root, asked)).toEqual(folders);
+  // With real watches: nothing that is written there makes it look again, and what comes after that is noticed.
+  let looks = 0;
+  const told: NodeSkills[] = [];
+  const runtime = {
+    ...systemRuntime,
+    after: (delay_ms: number, action: () => void) => {
+      if (delay_ms < 60_000) looks += 1;
+      return systemRuntime.after(delay_ms, action);
+    },
+  };
+  const changed = (skills: NodeSkills): void => void told.push(skills);
+  watches.push(new SkillWatch({ ...options, runtime, changed, watch }));
+  const before = looks;
+  for (let at = 0; at < 50; at++) {
+    put(join(root, "group", "one", "venv", `${at}`, "lib", "file"), "x");
+    put(join(root, "group", "one", `file-${at}`), "x");
+    put(join(root, "group", `.file-${at}`), "x");
+  }
+  put(join(root, "group", "one", "SKILL.md"), skill("one", "changed"));
+  await until(() => told.at(-1)?.list[0]?.description === "changed", "the change");
+  expect(looks - before).toBeLessThan(10);
+});
+
+test("what is new is noticed and then watched, and so is what comes back in its place", async () => {
+  const root = home();
+  const told: NodeSkills[] = [];
+  const { options } = byHand(root);
+  const changed = (skills: NodeSkills): void => void told.push(skills);
+  watches.push(new SkillWatch({ ...options, runtime: systemRuntime, changed, watch }));
+  const path = join(root, "new", "group", "late", "SKILL.md");
+  const description = (): string | undefined => told.at(-1)?.list[0]?.description;
+  for (let round = 0; round < 3; round++) {
+    put(path, skill("late", `first of ${round}`));
+    await until(() => description() === `first of ${round}`, "the new one");
+    put(path, skill("late", `second of ${round}`));
+    await until(() => description() === `second of ${round}`, "its change");
+    rmSync(join(root, "new"), { recursive: true });
+    // Sometimes nobody sees that it was gone.
+    if (round === 0) await until(() => told.at(-1)?.list.length === 0, "its end");
+  }
+});
+
+test("more folders than may be watched: the nearest are, which is told once", () => {
+  const root = home(MEMORY);
+  put(join(root, "z", "SKILL.md"), skill("z"));
+  for (let at = 0; at <= LIMITS.watched_folders; at++) mkdirSync(join(root, "a", `${at}`), { recursive: true });
+  const { asked, log, minute, start } = byHand(root);
+  start();
+  minute();
+  expect(asked.length).toBe(LIMITS.watched_folders);
+  expect(wanted(root, asked).slice(0, 3)).toEqual([root, join(root, "a"), join(root, "z")]);
+  expect(log.filter((line) => line.includes("not all folders of skills are watched")).length).toBe(1);
+});
+
+test("a machine that has no watches left is looked at each minute, and tried again then", () => {
+  const root = home();
+  for (let at = 0; at < 9; at++) put(join(root, `s${at}`, "SKILL.md"), skill(`s${at}`));
+  const { asked, log, told, minute, failing, start } = byHand(root);
+  failing((folder) => (folder === root ? undefined : "ENOSPC"));
+  start();
+  // The first that fails is the last that is tried.
+  expect(wanted(root, asked)).toEqual([root, join(root, "s0")]);
+  expect(told.at(-1)!.list.length).toBe(9);
+  put(join(root, "s9", "SKILL.md"), skill("s9"));
+  minute();
+  expect(told.at(-1)!.list.length).toBe(10);
+  failing(() => undefined);
+  minute();
+  expect(new Set(wanted(root, asked)).size).toBe(11);
+  expect(log).toEqual([expect.stringContaining("not all folders of skills are watched")]);
 });
