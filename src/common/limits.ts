@@ -84,6 +84,9 @@ export const LIMITS = {
   watched_folders: 1024, // for changes of skills; what is beyond is looked at each minute
   node_skills: 300,
   node_skills_bytes: 512 * KiB, // of what a node says of them, as JSON: it is one message, and one event
+  skills_pause_ms: 10_000, // between two changes of a node's skills that it tells; twice as long each time
+  skills_pause_most_ms: 300_000,
+  skills_quiet_ms: 120_000, // without a change, and the next one is told at once again
   skill_requirements: 16, // of each kind
   skill_text_chars: 160, // of a description, or of what is missing
   // Settings

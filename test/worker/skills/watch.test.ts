@@ -13,8 +13,7 @@ import type { NodeSkills } from "../../../src/core/skills.ts";
 import type { Machine } from "../../../src/worker/skills/eligible.ts";
 import { findOpenClaw } from "../../../src/worker/skills/openclaw.ts";
 import { SkillScanner } from "../../../src/worker/skills/scan.ts";
-import { SkillTeller } from "../../../src/worker/skills/teller.ts";
-import { NO_SKILLS, SkillWatch } from "../../../src/worker/skills/watch.ts";
+import { SkillWatch } from "../../../src/worker/skills/watch.ts";
 import { until } from "../../until.ts";
 
 const folders: string[] = [];
@@ -43,11 +42,6 @@ const skill = (name: string, description = "x", more = ""): string =>
   `---\nname: ${name}\ndescription: ${description}\n${more}---\nbody\n`;
 
 const SOURCES = join(import.meta.dir, "../../../src/worker/skills");
-const QUIET = createLogger({
-  ...{ role: "test", level: "error", format: "json", runtime: systemRuntime },
-  write: () => undefined,
-});
-
 const machine: Machine = { platform: "linux", env: {}, settings: {}, has: () => false };
 
 test("the nearest of two with one name counts, in OpenClaw's order of folders", () => {
@@ -225,22 +219,6 @@ test("what is said of all skills fits one message", () => {
   expect(UpMessage.safeParse(message).success).toBe(true);
   expect(skills.length).toBeGreaterThan(50);
   expect(problems).toEqual([`of 150 skills only ${skills.length} count: what is said of them has too many bytes`]);
-});
-
-test("a machine without skills is told of where the cluster believes that it has some, and only there", () => {
-  const sent: unknown[] = [];
-  const teller = new SkillTeller("0".repeat(16), (message) => void sent.push(message));
-  const settings = { runtime: systemRuntime, logger: QUIET, folders: [], openclaw: join(home(), "none") };
-  watches.push(new SkillWatch({ ...settings, changed: (skills) => teller.found(skills) }));
-  teller.found(NO_SKILLS);
-  teller.tell(0);
-  expect(sent).toEqual([]);
-  teller.known("0123456789abcdef");
-  teller.tell(1);
-  expect(sent).toEqual([expect.objectContaining({ type: "skill.update", skills: [], hash: NO_SKILLS.hash })]);
-  teller.known(NO_SKILLS.hash);
-  teller.tell(10_000);
-  expect(sent.length).toBe(1);
 });
 
 test("what changes is told, once it has settled, and nothing else is", async () => {
