@@ -117,9 +117,10 @@ export class SkillWatch {
    * thousands of folders, and none of them counts. Whatever is not watched is looked at each minute.
    */
   #watch(visited: readonly Visited[]): void {
-    // The nearest are watched first.
-    const wanted = visited.toSorted((one, other) => one.depth - other.depth).slice(0, LIMITS.watched_folders);
-    const folders = new Map(wanted.map((one) => [one.folder, one]));
+    // The nearest are watched first, each once: two sources may be one folder.
+    const nearest = visited.toSorted((one, other) => one.depth - other.depth);
+    const all = [...new Map(nearest.map((one) => [one.folder, one]))];
+    const folders = new Map(all.slice(0, LIMITS.watched_folders));
     let added = false;
     for (const [folder, { watcher, identity, skill }] of this.#watched) {
       const one = folders.get(folder);
@@ -144,7 +145,7 @@ export class SkillWatch {
         if (EXHAUSTED.has(codeOf(error))) break;
       }
     }
-    this.#tellPartly(visited.length);
+    if (this.#unwatchable.size > 0 || all.length > LIMITS.watched_folders) this.#tellPartly(all.length);
     // What changed between the look and the watch was not seen.
     if (added) this.#lookSoon();
   }
@@ -164,11 +165,10 @@ export class SkillWatch {
   }
 
   #tellPartly(folders: number): void {
-    const watched = this.#watched.size;
-    if (this.#partly || watched >= folders) return;
+    if (this.#partly) return;
     this.#partly = true;
     this.#options.logger.info("not all folders of skills are watched: the others are looked at each minute", {
-      ...{ folders, watched },
+      ...{ folders, watched: this.#watched.size },
     });
   }
 
