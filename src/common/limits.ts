@@ -83,8 +83,12 @@ export const LIMITS = {
   skill_front_chars: 32 * KiB, // of the front matter: looking for names that stand twice is quadratic
   source_skills: 200, // of one folder, as OpenClaw has it
   source_folders: 5_000, // looked into for skills
+  watched_folders: 1024, // for changes of skills; what is beyond is looked at each minute
   node_skills: 300,
   node_skills_bytes: 512 * KiB, // of what a node says of them, as JSON: it is one message, and one event
+  skills_pause_ms: 10_000, // between two changes of a node's skills that it tells; twice as long each time
+  skills_pause_most_ms: 300_000,
+  skills_quiet_ms: 120_000, // without a change, and the next one is told at once again
   skill_requirements: 16, // of each kind
   skill_text_chars: 160, // of a description, or of what is missing
   // Settings

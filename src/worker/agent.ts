@@ -371,7 +371,7 @@ export class Agent {
 
   /** What this machine's skills are now; the cluster is told when that is news to it. */
   found(skills: NodeSkills, now: AgentNow): void {
-    this.#skills.found(skills);
+    this.#skills.found(skills, now.monotonic_ms);
     if (this.#mode === "welcome") this.#skills.tell(now.monotonic_ms);
   }
 

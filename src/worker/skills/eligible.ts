@@ -3,7 +3,7 @@
 
 import type { Environment } from "../../common/paths.ts";
 import type { SkillFile } from "./file.ts";
-import { defaultAgent, valueAt } from "./openclaw.ts";
+import { defaultAgent, record, valueAt } from "./openclaw.ts";
 
 export interface Machine {
   platform: string;
@@ -14,39 +14,62 @@ export interface Machine {
 }
 
 /** Settings that count as true while nobody has set them. */
-const DEFAULTS: Readonly<Record<string, unknown>> = { "browser.enabled": true };
+const DEFAULTS: ReadonlySet<string> = new Set(["browser.enabled", "browser.evaluateEnabled"]);
 
 /** What keeps it from being used, each in a few words; empty when nothing does. */
 export function missingFor(skill: SkillFile, source: string, machine: Machine): string[] {
   const { platform, env, settings } = machine;
-  const entry = valueAt(settings, "skills.entries") as Record<string, unknown> | undefined;
-  const own = entry !== undefined && Object.hasOwn(entry, skill.key) ? entry[skill.key] : undefined;
-  if (valueAt(own, "enabled") === false) return ["enabled in openclaw.json"];
-  const allowed = valueAt(settings, "skills.allowBundled");
-  if (source === "openclaw-bundled" && Array.isArray(allowed) && !allowed.includes(skill.key)) {
-    return ["a place in skills.allowBundled"];
-  }
+  const own = record(ownValue(record(valueAt(settings, "skills.entries")), skill.key));
+  if (own["enabled"] === false) return ["enabled in openclaw.json"];
+  const allowed = names(valueAt(settings, "skills.allowBundled"));
+  // An empty list is none.
+  const forbidden = allowed.length > 0 && !allowed.includes(skill.key) && !allowed.includes(skill.name);
+  if (source === "openclaw-bundled" && forbidden) return ["a place in skills.allowBundled"];
   const { id, entry: agent } = defaultAgent(settings);
   const [place, listed] = Object.hasOwn(agent, "skills")
     ? [`agents.entries.${id}.skills`, agent["skills"]]
     : ["agents.defaults.skills", valueAt(settings, "agents.defaults.skills")];
-  if (Array.isArray(listed) && !listed.includes(skill.name)) return [`a place in ${place}`];
+  if (Array.isArray(listed) && !names(listed).includes(skill.name)) return [`a place in ${place}`];
   if (skill.os.length > 0 && !skill.os.includes(platform)) return [`os ${skill.os.join(" or ")}`];
   if (skill.always) return [];
   const set = (name: string): boolean =>
-    truthy(env[name]) ||
-    truthy(valueAt(own, `env.${name}`)) ||
-    (name === skill.primary_env && truthy(valueAt(own, "apiKey")));
+    isFilled(env[name]) ||
+    isFilled(ownValue(record(own["env"]), name)) ||
+    (name === skill.primary_env && isSecret(own["apiKey"]));
   const missing = skill.bins.filter((bin) => !machine.has(bin)).map((bin) => `bin ${bin}`);
   if (skill.any_bins.length > 0 && !skill.any_bins.some((bin) => machine.has(bin))) {
     missing.push(`one of the bins ${skill.any_bins.join(", ")}`);
   }
   missing.push(...skill.env.filter((name) => !set(name)).map((name) => `env ${name}`));
-  const config = (path: string): unknown => valueAt(settings, path) ?? DEFAULTS[path];
-  missing.push(...skill.config.filter((path) => !truthy(config(path))).map((path) => `config ${path}`));
+  const isOn = (path: string): boolean => {
+    const value = valueAt(settings, path);
+    return value === undefined ? DEFAULTS.has(path) : truthy(value);
+  };
+  missing.push(...skill.config.filter((path) => !isOn(path)).map((path) => `config ${path}`));
   return missing;
 }
 
+/** Keys may hold dots. */
+function ownValue(values: Record<string, unknown>, key: string): unknown {
+  return Object.hasOwn(values, key) ? values[key] : undefined;
+}
+
+function names(value: unknown): string[] {
+  const list: unknown[] = Array.isArray(value) ? value : [];
+  return list.filter(isFilled).map((one) => one.trim());
+}
+
+function isFilled(value: unknown): value is string {
+  return typeof value === "string" && value.trim() !== "";
+}
+
+/** As it is, or where OpenClaw finds it: an entry of an environment, a file, a program. */
+function isSecret(value: unknown): boolean {
+  const { source, id } = record(value);
+  return isFilled(value) || (isFilled(source) && isFilled(id));
+}
+
 function truthy(value: unknown): boolean {
-  return value !== undefined && value !== null && value !== false && value !== "" && value !== 0;
+  if (typeof value === "string") return isFilled(value);
+  return value !== undefined && value !== null && value !== false && value !== 0;
 }

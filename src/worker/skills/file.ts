@@ -1,10 +1,10 @@
 // One SKILL.md, read as OpenClaw reads it (its docs/tools/skills.md and src/skills/loading/frontmatter.ts, tried against
-// 2026.9.6): YAML front matter, of which `metadata.openclaw` says what the machine has to have. Besides, what claw adds:
+// 2026.9.6): of its front matter `metadata.openclaw` says what the machine has to have. Besides, what claw adds:
 // `metadata.claw.requires.skills` names other skills that this one needs.
 
-import { parse as parseYaml, YAMLError } from "yaml";
 import { LIMITS } from "../../common/limits.ts";
 import { SKILL_NAME } from "../../common/skills.ts";
+import { type NoSkill, readFront } from "./front.ts";
 import { record } from "./openclaw.ts";
 
 export interface SkillFile {
@@ -29,89 +29,82 @@ export interface SkillFile {
   hash: string;
 }
 
-/** A file that is no skill, and why, as what is said of it: `has no description`. */
-export interface NoSkill {
-  problem: string;
-}
-
-const FRONT_MATTER = /^\uFEFF?---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)/s;
-
 /** `folder` is the name of the folder that the file stands in. */
 export function parseSkill(folder: string, text: string): SkillFile | NoSkill {
-  const source = FRONT_MATTER.exec(text)?.[1];
-  if (source === undefined) return { problem: "has no front matter" };
-  if (source.length > LIMITS.skill_front_chars) {
-    return { problem: `has a front matter of ${source.length} characters, at most ${LIMITS.skill_front_chars}` };
-  }
-  let front: unknown;
-  try {
-    front = parseYaml(source, { maxAliasCount: 16, logLevel: "error" });
-  } catch (error) {
-    // A RangeError: it is nested deeper than anybody reads.
-    if (!(error instanceof YAMLError || error instanceof ReferenceError || error instanceof RangeError)) throw error;
-    return { problem: `has a front matter that is no YAML: ${error.message.split("\n")[0]}` };
-  }
-  const { name: given, description, metadata: written } = record(front);
-  if (typeof description !== "string" || description.trim() === "") return { problem: "has no description" };
-  const name = typeof given === "string" && given !== "" ? given : folder;
+  const front = readFront(text);
+  if ("problem" in front) return front;
+  const description = front.get("description") ?? "";
+  if (description === "") return { problem: "has no description" };
+  const given = front.get("name") ?? "";
+  const name = given === "" ? folder : given;
   if (!SKILL_NAME.test(name))
     return { problem: `has the name '${name}', which is none: lower-case letters, digits and hyphens` };
-  const metadata = metadataOf(source, written);
-  const own = record(metadata["openclaw"] ?? metadata["clawdbot"]);
+  const metadata = metadataOf(front.get("metadata"));
+  // A list is taken as well, and holds nothing.
+  const own = record(
+    [metadata["openclaw"], metadata["clawdbot"]].find((one) => typeof one === "object" && one !== null),
+  );
   const requires = record(own["requires"]);
-  const claw = record(record(metadata["claw"])["requires"]);
-  return {
-    name,
-    description: cut(description.trim().replace(/\s+/g, " ")),
-    key: typeof own["skillKey"] === "string" ? own["skillKey"] : name,
-    always: own["always"] === true,
+  const lists = {
     os: texts(own["os"]),
     bins: texts(requires["bins"]),
     any_bins: texts(requires["anyBins"]),
     env: texts(requires["env"]),
     config: texts(requires["config"]),
+  };
+  const others = record(record(metadata["claw"])["requires"])["skills"];
+  const skills = texts(others);
+  const problem = tooMuch({ ...lists, skills }) ?? wrongSkills(others, skills);
+  if (problem !== undefined) return { problem };
+  return {
+    name,
+    description: cut(description.replace(/\s+/g, " ")),
+    key: typeof own["skillKey"] === "string" && own["skillKey"] !== "" ? own["skillKey"] : name,
+    always: own["always"] === true,
+    ...lists,
     primary_env: typeof own["primaryEnv"] === "string" ? own["primaryEnv"] : undefined,
-    skills: texts(claw["skills"]).filter((one) => SKILL_NAME.test(one)),
+    skills,
     hash: hashOf(text),
   };
 }
 
 /**
- * What stands on the line of `metadata:` itself is JSON5 to OpenClaw: flow YAML with bare words there is dropped without a
- * word, and the skill is then eligible everywhere. Below that line it is YAML as anything else.
+ * OpenClaw reads it as JSON5, whether it is a text or made of YAML. What stands on the line of `metadata:` itself is such a
+ * text: flow YAML with bare words there, or what goes on below, is dropped without a word, and the skill is then eligible
+ * everywhere.
  */
-function metadataOf(source: string, written: unknown): Record<string, unknown> {
-  const line = /^metadata:[ \t]*(\{.*)$/m.exec(source)?.[1];
-  const text = line === undefined ? written : whole(source, line);
-  if (typeof text !== "string") return record(written);
+function metadataOf(text: string | undefined): Record<string, unknown> {
   try {
-    return record(Bun.JSON5.parse(text));
+    return record(Bun.JSON5.parse(text ?? ""));
   } catch {
     return {};
   }
 }
 
-/** The flow value that begins on a line, to where its braces end. */
-function whole(source: string, line: string): string {
-  const from = source.indexOf(line, source.search(/^metadata:/m));
-  let depth = 0;
-  for (let at = from; at < source.length; at++) {
-    if (source[at] === "{") depth += 1;
-    else if (source[at] === "}") {
-      depth -= 1;
-      if (depth === 0) return source.slice(from, at + 1);
-    }
-  }
-  return line;
+/** A list, or one text with commas. */
+function texts(value: unknown): string[] {
+  const list: unknown[] = Array.isArray(value) ? value : typeof value === "string" ? value.split(",") : [];
+  return list
+    .map((one) => (typeof one === "object" && one !== null ? JSON.stringify(one) : String(one)).trim())
+    .filter((one) => one !== "");
 }
 
-/** A list of words, or one; whatever else there is does not count. */
-function texts(value: unknown): string[] {
-  const list = Array.isArray(value) ? value : [value];
-  return list
-    .filter((one): one is string => typeof one === "string" && one !== "")
-    .map(cut)
-    .slice(0, LIMITS.skill_requirements);
+/** A smaller requirement would be met where the whole one is not. */
+function tooMuch(lists: Record<string, string[]>): string | undefined {
+  for (const [kind, list] of Object.entries(lists)) {
+    const { skill_requirements: most, skill_text_chars: chars } = LIMITS;
+    if (list.length > most) return `names ${list.length} ${kind.replace("_", " ")} that it needs, at most ${most}`;
+    if (list.some((one) => one.length > chars)) return `needs something with a name of more than ${chars} characters`;
+  }
+  return undefined;
+}
+
+function wrongSkills(given: unknown, skills: readonly string[]): string | undefined {
+  if (given !== undefined && given !== null && typeof given !== "string" && !Array.isArray(given)) {
+    return "has something else than a list as the skills that it needs";
+  }
+  const wrong = skills.find((one) => !SKILL_NAME.test(one));
+  return wrong === undefined ? undefined : `needs a skill '${wrong}', which is no skill's name`;
 }
 
 /** The first 16 hex digits of its SHA-256. */

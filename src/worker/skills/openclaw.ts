@@ -3,7 +3,7 @@
 
 import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { homedir } from "node:os";
-import { dirname, isAbsolute, join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import type { Environment } from "../../common/paths.ts";
 
 /** A folder with skills, by the name that OpenClaw prints for its kind. */
@@ -27,29 +27,33 @@ export interface Places {
 }
 
 /** Folders need not exist. */
-export function findOpenClaw({ env, home = homedir(), state_dir }: Places): OpenClaw {
-  const profile = env["OPENCLAW_PROFILE"];
-  const usual = join(home, profile === undefined || profile === "" ? ".openclaw" : `.openclaw-${profile}`);
-  const state = state_dir ?? env["OPENCLAW_STATE_DIR"] ?? usual;
-  const settings = readSettings(env["OPENCLAW_CONFIG_PATH"] ?? join(state, "openclaw.json"));
+export function findOpenClaw({ env, home: own = homedir(), state_dir }: Places): OpenClaw {
+  // Its own folders, settings and `~` are below another home, if one is set; ~/.agents is not.
+  const home = pathAt(env["OPENCLAW_HOME"], own) ?? own;
+  const usual = join(home, ".openclaw");
+  const profile = env["OPENCLAW_PROFILE"]?.trim() ?? "";
+  const named = profile === "" || profile.toLowerCase() === "default" ? usual : `${usual}-${profile}`;
+  const state = pathAt(state_dir, home) ?? pathAt(env["OPENCLAW_STATE_DIR"], home) ?? named;
+  const settings = readSettings(pathAt(env["OPENCLAW_CONFIG_PATH"], home) ?? join(state, "openclaw.json"));
   const { id, entry } = defaultAgent(settings);
-  const folderAt = (value: unknown, otherwise: string): string =>
-    typeof value === "string" && value.trim() !== "" ? expanded(value.trim(), home) : otherwise;
-  const shared = folderAt(valueAt(settings, "agents.defaults.workspace"), join(state, "workspace"));
-  const workspace = folderAt(entry["workspace"], shared);
-  const agent = folderAt(entry["agentDir"], join(state, "agents", id, "agent"));
+  const shared = pathAt(valueAt(settings, "agents.defaults.workspace"), home) ?? join(state, "workspace");
+  const workspace = pathAt(entry["workspace"], home) ?? shared;
+  const agent = pathAt(entry["agentDir"], home) ?? join(state, "agents", id, "agent");
   const extra = valueAt(settings, "skills.load.extraDirs");
   const bundled = bundledFolder(env["PATH"]);
   const sources: SkillSource[] = [
     { source: "openclaw-workspace", folder: join(workspace, "skills") },
     { source: "agents-skills-project", folder: join(workspace, ".agents", "skills") },
-    ...(state === usual ? [{ source: "agents-skills-personal", folder: join(home, ".agents", "skills") }] : []),
+    ...(realOf(state) === realOf(usual)
+      ? [{ source: "agents-skills-personal", folder: join(own, ".agents", "skills") }]
+      : []),
     { source: "openclaw-managed", folder: join(state, "skills") },
     { source: "openclaw-workshop", folder: join(agent, "workshop-skills") },
     ...(bundled === undefined ? [] : [{ source: "openclaw-bundled", folder: bundled }]),
     ...(Array.isArray(extra) ? extra : [])
-      .filter((one): one is string => typeof one === "string")
-      .map((folder) => ({ source: "openclaw-extra", folder: expanded(folder, home) })),
+      .map((one) => pathAt(one, home))
+      .filter((folder) => folder !== undefined)
+      .map((folder) => ({ source: "openclaw-extra", folder })),
     { source: "openclaw-extra", folder: join(state, "plugin-skills") },
   ];
   return { settings, sources };
@@ -78,9 +82,20 @@ function readSettings(path: string): Record<string, unknown> {
   }
 }
 
-function expanded(path: string, home: string): string {
-  const full = path === "~" || path.startsWith("~/") ? join(home, path.slice(1)) : path;
-  return isAbsolute(full) ? full : resolve(home, full);
+/** Where a setting leads: undefined for what is blank or no text. Nobody knows the folder that OpenClaw is started in. */
+function pathAt(value: unknown, home: string): string | undefined {
+  const path = typeof value === "string" ? value.trim() : "";
+  if (path === "") return undefined;
+  return resolve(home, path === "~" || path.startsWith("~/") ? join(home, path.slice(1)) : path);
+}
+
+/** As it is, where there is nothing yet. */
+function realOf(folder: string): string {
+  try {
+    return realpathSync(folder);
+  } catch {
+    return folder;
+  }
 }
 
 /** `skills` in the package that the program on the PATH belongs to. */
@@ -101,7 +116,7 @@ function bundledFolder(path: string | undefined): string | undefined {
 /** `a.b.c` in nested settings. */
 export function valueAt(settings: unknown, path: string): unknown {
   let value = settings;
-  for (const part of path.split(".")) {
+  for (const part of path.split(".").filter((one) => one !== "")) {
     if (typeof value !== "object" || value === null || !Object.hasOwn(value, part)) return undefined;
     value = (value as Record<string, unknown>)[part];
   }

@@ -1,11 +1,12 @@
 // All skills of this machine, each in its nearest version: of two with one name the one counts whose folder comes first.
 
-import { type Dirent, readdirSync, readFileSync, statSync } from "node:fs";
+import { type Dirent, lstatSync, readdirSync, readFileSync, realpathSync, type Stats, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { LIMITS } from "../../common/limits.ts";
 import { SKILL_NAME, type Skill } from "../../common/skills.ts";
 import { type Machine, missingFor } from "./eligible.ts";
-import { cut, hashOf, type NoSkill, parseSkill, type SkillFile } from "./file.ts";
+import { cut, hashOf, parseSkill, type SkillFile } from "./file.ts";
+import type { NoSkill } from "./front.ts";
 import type { SkillSource } from "./openclaw.ts";
 
 interface Read {
@@ -14,14 +15,24 @@ interface Read {
   file: SkillFile | NoSkill;
 }
 
+/** A folder that was looked into. */
+export interface Visited {
+  folder: string;
+  /** Below its source. */
+  depth: number;
+  /** Whether it is a skill's: nothing else in it counts. */
+  skill: boolean;
+}
+
 export interface Scan {
   /** By name. */
   skills: Skill[];
   /** Files that are no skills, and what was too much. */
   problems: string[];
+  visited: Visited[];
 }
 
-const FILE = "SKILL.md";
+export const FILE = "SKILL.md";
 /** As deep as OpenClaw looks. */
 const DEPTH = 6;
 
@@ -34,10 +45,12 @@ export class SkillScanner {
     const found = new Map<string, Skill>();
     const broken = new Map<string, Skill>();
     const problems: string[] = [];
+    const visited: Visited[] = [];
     for (const { source, folder } of sources) {
-      const paths = [...skillFiles(folder, DEPTH, { left: LIMITS.source_folders })].slice(0, LIMITS.source_skills + 1);
-      if (paths.length > LIMITS.source_skills) problems.push(`${folder}: only ${LIMITS.source_skills} skills count`);
-      for (const path of paths.slice(0, LIMITS.source_skills)) {
+      const walked = walk(folder, problems);
+      visited.push(...walked);
+      const paths = walked.filter(({ skill }) => skill).map((one) => join(one.folder, FILE));
+      for (const path of paths) {
         const read = this.#read(path);
         if (read === undefined) continue;
         known.set(path, read);
@@ -57,7 +70,7 @@ export class SkillScanner {
     const skills = [...found.values()].sort((one, other) => (one.name < other.name ? -1 : 1));
     if (skills.length > LIMITS.node_skills)
       problems.push(`of ${skills.length} skills only ${LIMITS.node_skills} count`);
-    return { skills: this.#fitting(skills.slice(0, LIMITS.node_skills), problems), problems };
+    return { skills: this.#fitting(skills.slice(0, LIMITS.node_skills), problems), problems, visited };
   }
 
   /** The cluster is told of all of them in one message. */
@@ -72,23 +85,38 @@ export class SkillScanner {
     return skills.slice(0, most);
   }
 
+  /** Undefined when it is gone meanwhile. */
   #read(path: string): Read | undefined {
+    let stat: Stats;
     try {
-      const stat = statSync(path);
-      // A pipe would be waited for, and a device may have no end.
-      if (!stat.isFile()) return undefined;
-      const { mtimeMs: mtime_ms, size } = stat;
-      const known = this.#known.get(path);
-      if (known !== undefined && known.mtime_ms === mtime_ms && known.size === size) return known;
-      const file =
-        size > LIMITS.skill_file_bytes
-          ? { problem: `has ${size} bytes, at most ${LIMITS.skill_file_bytes}` }
-          : parseSkill(folderOf(path), readFileSync(path, "utf8"));
-      return { mtime_ms, size, file };
-    } catch {
-      return undefined; // gone meanwhile, or not for us to read
+      stat = statSync(path);
+    } catch (error) {
+      return isThere(path) ? { ...NEVER, file: { problem: `cannot be read (${codeOf(error)})` } } : undefined;
     }
+    // A pipe would be waited for, and a device may have no end.
+    if (!stat.isFile()) return { ...NEVER, file: { problem: stat.isDirectory() ? "is a folder" : "is no file" } };
+    const { mtimeMs: mtime_ms, size } = stat;
+    const known = this.#known.get(path);
+    if (known !== undefined && known.mtime_ms === mtime_ms && known.size === size) return known;
+    if (size > LIMITS.skill_file_bytes) {
+      return { mtime_ms, size, file: { problem: `has ${size} bytes, at most ${LIMITS.skill_file_bytes}` } };
+    }
+    let text: string;
+    try {
+      text = readFileSync(path, "utf8");
+    } catch (error) {
+      return isThere(path) ? { ...NEVER, file: { problem: `cannot be read (${codeOf(error)})` } } : undefined;
+    }
+    return { mtime_ms, size, file: parseSkill(folderOf(path), text) };
   }
+}
+
+/** What could not be read is looked at again, though nothing of it changed. */
+const NEVER = { mtime_ms: Number.NaN, size: 0 };
+
+/** A link that leads nowhere is. */
+function isThere(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
 function folderOf(path: string): string {
@@ -119,28 +147,64 @@ function skillOf(file: SkillFile, source: string, machine: Machine): Skill {
   };
 }
 
-/** Where one is found nothing is looked for below it. Links count as what they lead to, as deep as all else. */
-function* skillFiles(folder: string, depth: number, folders: { left: number }): Iterable<string> {
-  folders.left -= 1;
-  // Links may lead round and round.
-  if (folders.left < 0) return;
-  let entries: Dirent[];
-  try {
-    entries = readdirSync(folder, { withFileTypes: true });
-  } catch {
-    return; // not there, or not for us to read
+/**
+ * Nearest first, so that no deep tree keeps what lies beside it from being found. Below a skill nothing is looked for. Links
+ * count as what they lead to, and what is reached in several ways is looked into once: links may lead round and round.
+ */
+function walk(source: string, problems: string[]): Visited[] {
+  const visited: Visited[] = [];
+  const known = new Set<string>();
+  const unreadable: string[] = [];
+  const queue = [{ folder: source, depth: 0 }];
+  let skills = 0;
+  let left = LIMITS.source_folders;
+  for (const { folder, depth } of queue) {
+    if (left-- === 0) {
+      problems.push(`${source}: only ${LIMITS.source_folders} folders are looked into, there are more`);
+      break;
+    }
+    let entries: Dirent[];
+    let real: string;
+    try {
+      entries = readdirSync(folder, { withFileTypes: true });
+      real = realpathSync(folder);
+    } catch (error) {
+      if (!NOTHING.has(codeOf(error))) unreadable.push(folder);
+      continue;
+    }
+    const skill = entries.some((entry) => entry.name === FILE);
+    if (skill && ++skills > LIMITS.source_skills) {
+      problems.push(`${source}: only ${LIMITS.source_skills} skills count`);
+      break;
+    }
+    // One skill may be there under two names.
+    if (!skill && known.has(real)) continue;
+    known.add(real);
+    visited.push({ folder, depth, skill });
+    if (skill || depth === DEPTH) continue;
+    for (const { name } of entries.filter(isFolder).sort((one, other) => (one.name < other.name ? -1 : 1))) {
+      queue.push({ folder: join(folder, name), depth: depth + 1 });
+    }
   }
-  if (entries.some((entry) => entry.name === FILE)) {
-    yield join(folder, FILE);
-    return;
-  }
-  if (depth === 0) return;
-  for (const { name } of entries.filter(isFolder).sort((one, other) => (one.name < other.name ? -1 : 1))) {
-    yield* skillFiles(join(folder, name), depth - 1, folders);
-  }
+  const [first, ...others] = unreadable;
+  const more = others.length === 0 ? "" : `, nor can ${others.length} others below ${source}`;
+  if (first !== undefined) problems.push(`${first}: cannot be looked into${more}`);
+  return visited;
 }
 
+/** `ENOENT` and the like. */
+export function codeOf(error: unknown): string {
+  return (error as NodeJS.ErrnoException).code ?? "unknown";
+}
+
+/** There is no folder: not any more, or it is a link to something else. */
+const NOTHING: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ELOOP"]);
+
 function isFolder(entry: Dirent): boolean {
-  if (entry.name.startsWith(".") || entry.name === "node_modules") return false;
-  return entry.isDirectory() || entry.isSymbolicLink();
+  return !isHidden(entry.name) && (entry.isDirectory() || entry.isSymbolicLink());
+}
+
+/** Folders in which nothing is looked for. */
+export function isHidden(name: string): boolean {
+  return name.startsWith(".") || name === "node_modules";
 }

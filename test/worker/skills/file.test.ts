@@ -38,7 +38,9 @@ describe("the front matter", () => {
       `metadata: '${json}'`,
       `metadata: ${json.replace('"openclaw"', "openclaw")}`,
       `metadata:\n  ${json}`,
-      `metadata: ${json.replaceAll(", ", ",\n  ")}`,
+      `metadata:\n  ${json.replaceAll(", ", ",\n  ")}`,
+      `metadata: ${json.replace('{ "os"', '{ "emoji": "}", "os"')}`,
+      "metadata:\n  openclaw:\n    os: darwin\n    requires: {bins: ' ffmpeg,', anyBins: 'a, b', env: [' KEY '], config: browser.enabled}",
     ]) {
       expect([metadata, read(`description: x\n${metadata}`)]).toEqual([metadata, expect.objectContaining(wanted)]);
     }
@@ -46,14 +48,57 @@ describe("the front matter", () => {
     expect(read(`description: x\n${old}`)).toMatchObject({ always: true, key: "other", primary_env: "TOKEN" });
   });
 
-  test("of flow YAML with bare words on the line of `metadata:` nothing counts, as OpenClaw drops it", () => {
-    expect(read("description: x\nmetadata: { openclaw: { requires: { bins: [ffmpeg] } } }").bins).toEqual([]);
+  test("of what is no JSON5 on the line of `metadata:` nothing counts, as OpenClaw drops it", () => {
+    for (const metadata of [
+      "{ openclaw: { requires: { bins: [ffmpeg] } } }",
+      '{ "openclaw":\n  { "requires": { "bins": ["ffmpeg"] } } }',
+      '{ "openclaw": { "requires": { "bins": ["ffmpeg"] } } } # a comment',
+    ]) {
+      expect([metadata, read(`description: x\nmetadata: ${metadata}`).bins]).toEqual([metadata, []]);
+    }
+  });
+
+  test("holds texts, whatever YAML makes of them, and a description need not be YAML", () => {
+    for (const [front, description, name] of [
+      ["description: Use when: the user asks", "Use when: the user asks", "folder"],
+      ["summary: a: b\ndescription: *all* of it\nname: 7", "*all* of it", "7"],
+      ["description: 'Use when': x # y\nname: ' a '", "'Use when': x # y", "a"],
+      ["name: 0x10\ndescription: [x", "[x", "16"],
+      ["description:such as: this\nname: null", "such as: this", "null"],
+      ["description: true", "true", "folder"],
+      ["description: [x]", '["x"]', "folder"],
+      ["description: {a: b}", "{a: b}", "folder"],
+      ["description: | x", "| x", "folder"],
+    ] as const) {
+      expect([front, read(front)]).toEqual([front, expect.objectContaining({ description, name })]);
+    }
   });
 
   test("may name other skills under claw's own key, and nowhere else", () => {
-    const front =
-      "description: x\nrequires: [nothing]\nmetadata:\n  claw:\n    requires:\n      skills: [web, Not A Name]";
-    expect(read(front).skills).toEqual(["web"]);
+    const front = "description: x\nrequires: [nothing]\nmetadata:\n  claw:\n    requires:\n      skills: [web, 2fa]";
+    expect(read(front).skills).toEqual(["web", "2fa"]);
+    const by = (skills: string): unknown =>
+      problem(`---\ndescription: x\nmetadata:\n  claw:\n    requires:\n      skills: ${skills}\n---\n`);
+    expect(by("web, 2fa")).toMatchObject({ skills: ["web", "2fa"] });
+    expect(by("[Weather, good]")).toEqual({ problem: "needs a skill 'Weather', which is no skill's name" });
+    expect(by("{web: 1}")).toEqual({ problem: "has something else than a list as the skills that it needs" });
+  });
+
+  test("may not name more than is kept: a smaller requirement would be met too early", () => {
+    const list = (length: number): string => Array.from({ length }, (_, at) => `n${at}`).join(", ");
+    const by = (kind: string, names: string): unknown =>
+      problem(
+        kind === "skills"
+          ? `---\ndescription: x\nmetadata:\n  claw: {requires: {skills: [${names}]}}\n---\n`
+          : `---\ndescription: x\nmetadata:\n  openclaw: {os: [${kind === "os" ? names : ""}], requires: {${kind}: [${names}]}}\n---\n`,
+      );
+    for (const kind of ["os", "bins", "anyBins", "env", "config", "skills"]) {
+      expect(by(kind, list(LIMITS.skill_requirements))).not.toHaveProperty("problem");
+      expect(by(kind, list(LIMITS.skill_requirements + 1))).toEqual({
+        problem: expect.stringMatching(/^names 17 .* that it needs, at most 16$/),
+      });
+      expect(by(kind, "n".repeat(LIMITS.skill_text_chars + 1))).toHaveProperty("problem");
+    }
   });
 
   test("that is none, has no description, or is no YAML, makes no skill, and says why", () => {
@@ -61,15 +106,19 @@ describe("the front matter", () => {
       ["# only a body", "no front matter"],
       ["---\nname: x\n---\n", "no description"],
       ["---\ndescription: ''\n---\n", "no description"],
-      ["---\ndescription: [x]\n---\n", "no description"],
+      ["---\ndescription:\n---\n", "no description"],
+      ["---\n---\n", "no description"],
+      ["---\ndescription: x\n", "without an end"],
+      ["---\ndescription: x\nname: 1.50\n---\n", "which is none"],
+      ["---\ndescription: *gone\nb: [\n---\n", "no YAML"],
       ["---\ndescription: x\nname: '../x'\n---\n", "which is none"],
       ["---\na: b: c\n---\n", "no YAML"],
-      ["---\n- list\n---\n", "no description"],
+      ["---\n- list\n---\n", "no YAML: it is no mapping"],
       ["", "no front matter"],
     ] as const) {
       expect([text, problem(text)]).toEqual([text, { problem: expect.stringContaining(why) }]);
     }
-    const bomb = `---\na: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b,*b,*b,*b,*b,*b]\ndescription: x\n---\n`;
+    const bomb = `---\na: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ndescription: x\n---\n`;
     expect(problem(bomb)).toEqual({ problem: expect.stringContaining("no YAML") });
   });
 });
@@ -107,10 +156,16 @@ describe("eligible", () => {
     expect(lacks({ env: ["A"] }, { settings: own })).toEqual([]);
     expect(lacks({ env: ["B"], primary_env: "B" }, { settings: own })).toEqual([]);
     expect(lacks({ env: ["C"], primary_env: "B" }, { settings: own })).toEqual(["env C"]);
+    const blank = { skills: { entries: { s: { env: { A: " " }, apiKey: "\t" } } } };
+    expect(lacks({ env: ["A"], primary_env: "A" }, { env: { A: " " }, settings: blank })).toEqual(["env A"]);
+    const elsewhere = { skills: { entries: { s: { apiKey: { source: "env", provider: "default", id: "X" } } } } };
+    expect(lacks({ env: ["A"], primary_env: "A" }, { settings: elsewhere })).toEqual([]);
   });
 
   test("where settings are true, or would be unless somebody said otherwise", () => {
-    expect(lacks({ config: ["browser.enabled"] })).toEqual([]);
+    expect(lacks({ config: ["browser.enabled", "browser.evaluateEnabled"] })).toEqual([]);
+    expect(lacks({ config: ["browser.enabled"] }, { settings: { browser: { enabled: null } } }).length).toBe(1);
+    expect(lacks({ config: ["constructor"] })).toEqual(["config constructor"]);
     expect(lacks({ config: ["browser.enabled"] }, { settings: { browser: { enabled: false } } })).toEqual([
       "config browser.enabled",
     ]);
@@ -129,6 +184,11 @@ describe("eligible", () => {
     const settings = { skills: { allowBundled: ["other"] } };
     expect(lacks({}, { settings }, "openclaw-bundled")).toEqual(["a place in skills.allowBundled"]);
     expect(lacks({}, { settings })).toEqual([]);
+    const list = (...allowBundled: unknown[]): Partial<Machine> => ({ settings: { skills: { allowBundled } } });
+    expect(lacks({}, list(), "openclaw-bundled")).toEqual([]);
+    expect(lacks({}, list("", " "), "openclaw-bundled")).toEqual([]);
+    expect(lacks({ key: "other-key" }, list(" s "), "openclaw-bundled")).toEqual([]);
+    expect(lacks({ key: "other-key" }, list("other-key"), "openclaw-bundled")).toEqual([]);
   });
 
   test("never where the agent that runs turns there may not use it", () => {
