@@ -56,9 +56,9 @@ export class Desk {
     });
   }
 
-  /** As `node.list` answers; throws `not_leading`. */
+  /** Every one, as `node.list` tells of it; throws `not_leading`. */
   nodes(): NodeView[] {
-    return this.#answers.nodes({}).nodes;
+    return this.#answers.everyNode();
   }
 
   /** Answers, now or later. */

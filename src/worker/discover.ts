@@ -77,7 +77,9 @@ export async function discoverNode(
   gpusOf: () => Promise<string[]> = findGpus,
 ): Promise<NodeInfo> {
   const gpus = overrides.gpus === 0 ? [] : await gpusOf();
-  const [model] = gpus;
+  const { attributes = {} } = overrides;
+  // What people say of it comes first.
+  const model = Object.keys(attributes).length < LIMITS.label_count ? gpus[0] : undefined;
   return {
     name: overrides.name ?? (os.hostname().slice(0, 128) || "unnamed"),
     machine: machineHash(),
@@ -95,7 +97,7 @@ export async function discoverNode(
     tags: overrides.tags ?? [],
     attributes: {
       ...(model === undefined ? {} : { gpu: model.slice(0, LIMITS.label_chars) }),
-      ...overrides.attributes,
+      ...attributes,
     },
     executors: overrides.executors ?? [...EXECUTORS],
   };

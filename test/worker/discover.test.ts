@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
+import { LIMITS } from "../../src/common/limits.ts";
 import { machineHash } from "../../src/common/machine.ts";
 import { NodeInfo } from "../../src/common/models.ts";
 import { cpuLimitMillis, discoverNode, findGpus, memoryLimitMib } from "../../src/worker/discover.ts";
@@ -70,6 +71,9 @@ test("gpus are counted by nvidia-smi, and are none where it fails", async () => 
   expect([capacity.gpus, attributes]).toEqual([2, { gpu: "NVIDIA A100-SXM4", rack: "4" }]);
   const own = await discoverNode({ gpus: 1, attributes: { gpu: "mine" } }, () => findGpus(two));
   expect([own.capacity.gpus, own.attributes]).toEqual([1, { gpu: "mine" }]);
+  const many = Object.fromEntries(Array.from({ length: LIMITS.label_count }, (_, at) => [`a${at}`, "x"]));
+  const full = await discoverNode({ attributes: many }, () => findGpus(two));
+  expect(NodeInfo.parse(full).attributes).toEqual(many);
   expect((await discoverNode({ gpus: 0 }, () => findGpus(two))).attributes).toEqual({});
   rmSync(folder, { recursive: true });
 });
