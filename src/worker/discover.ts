@@ -5,6 +5,7 @@ import { LIMITS } from "../common/limits.ts";
 import { machineHash, type ReadText, readText } from "../common/machine.ts";
 import { EXECUTORS, type ExecutorKind, type NodeInfo } from "../common/models.ts";
 import { VERSION } from "../common/version.ts";
+import { groupFolders } from "./cgroup.ts";
 
 /** From the worker's configuration; what is absent is measured. */
 export interface NodeOverrides {
@@ -27,20 +28,29 @@ function positive(text: string | undefined): number | undefined {
   return Number.isFinite(value) && value > 0 ? value : undefined;
 }
 
-/** A container's limit where it is lower than the machine's memory (cgroup v2, then v1, which says "none" as 2^63). */
-export function memoryLimitMib(total_bytes: number, read: ReadText = readText): number {
+/**
+ * The lowest limit of the worker's own group and of those above it (cgroup v2: a container's, a systemd unit's), then v1's,
+ * which says "none" as 2^63; the machine's memory where none is lower.
+ */
+export function memoryLimitMib(total_bytes: number, read: ReadText = readText, groups = groupFolders()): number {
   const limit =
-    positive(read("/sys/fs/cgroup/memory.max")) ?? positive(read("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
+    lowest(groups.map((folder) => positive(read(`${folder}/memory.max`)))) ??
+    positive(read("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
   return Math.floor(Math.min(total_bytes, limit ?? total_bytes) / MIB);
 }
 
-/** Processors in thousandths, a container's quota respected. */
-export function cpuLimitMillis(cpus: number, read: ReadText = readText): number {
-  const [quota, period] = (read("/sys/fs/cgroup/cpu.max") ?? "").split(" ");
+/** Processors in thousandths, quotas respected in the same way. */
+export function cpuLimitMillis(cpus: number, read: ReadText = readText, groups = groupFolders()): number {
+  const quotas = groups.map((folder) => (read(`${folder}/cpu.max`) ?? "").split(" "));
   const share =
-    quotient(quota, period) ??
+    lowest(quotas.map(([quota, period]) => quotient(quota, period))) ??
     quotient(read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), read("/sys/fs/cgroup/cpu/cpu.cfs_period_us"));
   return Math.max(1, Math.floor(Math.min(cpus, share ?? cpus) * 1000));
+}
+
+function lowest(limits: readonly (number | undefined)[]): number | undefined {
+  const there = limits.filter((limit) => limit !== undefined);
+  return there.length === 0 ? undefined : Math.min(...there);
 }
 
 function quotient(quota: string | undefined, period: string | undefined): number | undefined {

@@ -1,10 +1,11 @@
 import { expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { LIMITS } from "../../src/common/limits.ts";
 import { machineHash } from "../../src/common/machine.ts";
 import { NodeInfo } from "../../src/common/models.ts";
+import { groupFolders } from "../../src/worker/cgroup.ts";
 import { cpuLimitMillis, discoverNode, findGpus, memoryLimitMib } from "../../src/worker/discover.ts";
 import { LoadMeter } from "../../src/worker/metrics.ts";
 
@@ -40,14 +41,49 @@ test("the configuration overrides what was measured", async () => {
 });
 
 test("a container's limits count, of either cgroup version", () => {
-  const max = "/sys/fs/cgroup/memory.max";
-  expect(memoryLimitMib(8 * GIB, files({ [max]: String(2 * GIB) }))).toBe(2048);
-  expect(memoryLimitMib(8 * GIB, files({ [max]: "max" }))).toBe(8192);
+  const groups = ["/g/system.slice/claw.service", "/g/system.slice", "/g"];
+  const memory = (content: Record<string, string>) => memoryLimitMib(8 * GIB, files(content), groups);
+  const max = "/g/memory.max";
+  expect(memory({ [max]: String(2 * GIB) })).toBe(2048);
+  expect(memory({ [max]: "max" })).toBe(8192);
   const v1 = "/sys/fs/cgroup/memory/memory.limit_in_bytes";
-  expect(memoryLimitMib(8 * GIB, files({ [v1]: "9223372036854771712" }))).toBe(8192);
-  expect(cpuLimitMillis(8, files({ "/sys/fs/cgroup/cpu.max": "150000 100000" }))).toBe(1500);
-  expect(cpuLimitMillis(8, files({ "/sys/fs/cgroup/cpu.max": "max 100000" }))).toBe(8000);
-  expect(cpuLimitMillis(2, files({}))).toBe(2000);
+  expect(memory({ [v1]: "9223372036854771712" })).toBe(8192);
+  expect(memory({ [v1]: String(GIB) })).toBe(1024);
+  const cpus = (of: number, content: Record<string, string>) => cpuLimitMillis(of, files(content), groups);
+  expect(cpus(8, { "/g/cpu.max": "150000 100000" })).toBe(1500);
+  expect(cpus(8, { "/g/cpu.max": "max 100000" })).toBe(8000);
+  expect(cpus(2, {})).toBe(2000);
+});
+
+test("a unit's limits count, and those of what it is in: the lowest of them", () => {
+  const root = mkdtempSync(join(tmpdir(), "claw-limits-"));
+  const slice = join(root, "system.slice");
+  const unit = join(slice, "claw-worker.service");
+  mkdirSync(join(unit, "claw-worker"), { recursive: true });
+  const write = (folder: string, content: Record<string, string>): void => {
+    for (const [name, text] of Object.entries(content)) writeFileSync(join(folder, name), `${text}\n`);
+  };
+  // Where the worker went when it divided its group, nothing is limited.
+  write(root, { self: "0::/system.slice/claw-worker.service/claw-worker" });
+  write(root, { mounts: `30 23 0:26 / ${root} rw - cgroup2 cgroup2 rw` });
+  const groups = groupFolders({ cgroup: join(root, "self"), mountinfo: join(root, "mounts") });
+  expect(groups).toEqual([unit, slice, root]);
+  const found = (): [number, number] => [
+    memoryLimitMib(8 * GIB, undefined, groups),
+    cpuLimitMillis(8, undefined, groups),
+  ];
+  expect(found()).toEqual([8192, 8000]);
+  write(unit, { "memory.max": String(2 * GIB), "cpu.max": "max 100000" });
+  write(slice, { "memory.max": "max", "cpu.max": "400000 100000" });
+  expect(found()).toEqual([2048, 4000]);
+  write(slice, { "memory.max": String(GIB) });
+  write(unit, { "cpu.max": "150000 100000" });
+  expect(found()).toEqual([1024, 1500]);
+  for (const self of ["4:memory:/x", "0::/../elsewhere"]) {
+    write(root, { self });
+    expect(groupFolders({ cgroup: join(root, "self"), mountinfo: join(root, "mounts") })).toEqual(["/sys/fs/cgroup"]);
+  }
+  rmSync(root, { recursive: true });
 });
 
 test("the machine's hash depends on its id and hides it", () => {
