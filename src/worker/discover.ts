@@ -6,6 +6,7 @@ import { machineHash, type ReadText, readText } from "../common/machine.ts";
 import { EXECUTORS, type ExecutorKind, type NodeInfo } from "../common/models.ts";
 import { VERSION } from "../common/version.ts";
 import { groupFolders } from "./cgroup.ts";
+import type { Gpus } from "./gpus.ts";
 
 /** From the worker's configuration; what is absent is measured. */
 export interface NodeOverrides {
@@ -21,7 +22,6 @@ export interface NodeOverrides {
 }
 
 const MIB = 1024 * 1024;
-const GPU_DEADLINE_MS = 2000;
 
 function positive(text: string | undefined): number | undefined {
   const value = Number(text);
@@ -58,39 +58,28 @@ function quotient(quota: string | undefined, period: string | undefined): number
   return above === undefined || below === undefined ? undefined : above / below;
 }
 
-/** What nvidia-smi lists, by their models; nothing where it is not on the PATH, fails, or is silent for two seconds. */
-async function nvidiaGpus(program: string | null): Promise<string[]> {
-  if (program === null) return [];
-  const child = Bun.spawn([program, "--list-gpus"], {
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "ignore",
-    timeout: GPU_DEADLINE_MS,
-    killSignal: "SIGKILL",
-  });
-  const text = await child.stdout.text();
-  if ((await child.exited) !== 0) return [];
-  return [...text.matchAll(/^GPU \d+: *(.*?)(?: \(UUID:.*)?$/gm)].map(([, model = ""]) => model);
+/** A node, and what its tasks are told of its graphics processors; empty: their numbers. */
+export interface Discovered {
+  info: NodeInfo;
+  devices: string[];
 }
 
-/** The models of this machine's graphics processors. One from Apple is part of the processor. */
-export async function findGpus(
-  program: string | null = Bun.which("nvidia-smi"),
-  system: string = `${process.platform} ${process.arch}`,
-): Promise<string[]> {
-  const found = await nvidiaGpus(program);
-  return found.length === 0 && system === "darwin arm64" ? ["Apple"] : found;
-}
-
+/** `warn` is told what could not be found out, and what to do about it. */
 export async function discoverNode(
-  overrides: NodeOverrides = {},
-  gpusOf: () => Promise<string[]> = findGpus,
-): Promise<NodeInfo> {
-  const gpus = overrides.gpus === 0 ? [] : await gpusOf();
+  overrides: NodeOverrides,
+  warn: (message: string) => void,
+  gpusOf: () => Promise<Gpus>,
+): Promise<Discovered> {
+  const gpus = overrides.gpus === 0 ? { count: 0, devices: [] } : await gpusOf();
   const { attributes = {} } = overrides;
   // What people say of it comes first.
-  const model = Object.keys(attributes).length < LIMITS.label_count ? gpus[0] : undefined;
-  return {
+  const model = Object.keys(attributes).length < LIMITS.label_count ? gpus.model : undefined;
+  const count = overrides.gpus ?? gpus.count;
+  if (overrides.gpus === undefined && gpus.trouble !== undefined) {
+    const say = "resources.gpus in worker.yaml, or `claw nodes set NODE --gpu N`, says how many there are";
+    warn(`${gpus.trouble}: the node offers no gpus; ${say}`);
+  }
+  const info: NodeInfo = {
     name: overrides.name ?? (os.hostname().slice(0, 128) || "unnamed"),
     machine: machineHash(),
     os: process.platform,
@@ -101,7 +90,7 @@ export async function discoverNode(
       cpu_millis:
         overrides.cpus === undefined ? cpuLimitMillis(os.availableParallelism()) : Math.round(overrides.cpus * 1000),
       memory_mib: overrides.memory_mib ?? memoryLimitMib(os.totalmem()),
-      gpus: overrides.gpus ?? gpus.length,
+      gpus: count,
       resources: overrides.named ?? {},
     },
     tags: overrides.tags ?? [],
@@ -111,4 +100,5 @@ export async function discoverNode(
     },
     executors: overrides.executors ?? [...EXECUTORS],
   };
+  return { info, devices: gpus.devices.length < count ? [] : gpus.devices };
 }
