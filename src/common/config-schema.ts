@@ -5,6 +5,7 @@ import { z } from "zod";
 import { ClawError } from "./errors.ts";
 import { EXECUTORS, STRATEGIES } from "./models.ts";
 import { parseNatsUrls } from "./nats-url.ts";
+import { few } from "./records.ts";
 import { formatDuration, formatSize, parseDuration, parseSize } from "./units.ts";
 
 const MIB = 1024 * 1024;
@@ -130,11 +131,11 @@ const WorkerFile = z.strictObject({
       cpus: z.number().min(0.001).max(10_000).optional(),
       memory: size(MIB).optional(),
       gpus: z.int().min(0).max(1024).optional(),
-      named: z.record(z.string().min(1).max(64), z.int().min(0)).prefault({}),
+      named: few(z.string().min(1).max(64), z.int().min(0)).prefault({}),
     })
     .prefault({}),
   tags: z.array(z.string().min(1).max(256)).max(32).prefault([]),
-  attributes: z.record(z.string().min(1).max(256), z.string().max(256)).prefault({}),
+  attributes: few(z.string().min(1).max(256), z.string().max(256)).prefault({}),
   executors: z
     .array(z.enum(EXECUTORS))
     .min(1)

@@ -3,6 +3,7 @@
 
 import { z } from "zod";
 import { LIMITS } from "./limits.ts";
+import { few } from "./records.ts";
 import type { NodeSettings, PlacementChange } from "./settings.ts";
 import { skillName } from "./skills.ts";
 
@@ -246,7 +247,7 @@ export const Capacity = z.strictObject({
   cpu_millis: count,
   memory_mib: count,
   gpus: count,
-  resources: z.record(z.string().min(1).max(64), count),
+  resources: few(z.string().min(1).max(64), count),
 });
 export type Capacity = z.infer<typeof Capacity>;
 
@@ -261,7 +262,7 @@ export const NodeInfo = z.strictObject({
   pid: count,
   capacity: Capacity,
   tags: z.array(label).max(LIMITS.label_count),
-  attributes: z.record(label, z.string().max(LIMITS.label_chars)),
+  attributes: few(label, z.string().max(LIMITS.label_chars)),
   executors: z.array(z.enum(EXECUTORS)),
   /** What it holds tasks to, and why not to the rest; absent: said by none. */
   limits: z

@@ -4,6 +4,7 @@
 import { z } from "zod";
 import { LIMITS } from "./limits.ts";
 import { STRATEGIES } from "./models.ts";
+import { few } from "./records.ts";
 
 const count = z.int().min(0);
 const label = z.string().min(1).max(LIMITS.label_chars);
@@ -21,11 +22,11 @@ export const NodeSettings = z.strictObject({
   memory_mib: count.max(2 ** 31).optional(),
   gpus: count.max(1024).optional(),
   /** By name; the others stay as they are. */
-  resources: z.record(z.string().min(1).max(64), count.max(2 ** 31)).optional(),
+  resources: few(z.string().min(1).max(64), count.max(2 ** 31)).optional(),
   tags_added: tags.optional(),
   tags_removed: tags.optional(),
   /** By name; null: it has none. */
-  attributes: z.record(label, z.string().max(LIMITS.label_chars).nullable()).optional(),
+  attributes: few(label, z.string().max(LIMITS.label_chars).nullable()).optional(),
 });
 export type NodeSettings = z.infer<typeof NodeSettings>;
 

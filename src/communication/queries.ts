@@ -64,8 +64,13 @@ export const QUERIES = {
   }),
   /** Where such a task would go now: nothing is submitted. */
   "task.plan": z.strictObject({ seen, specification: Specification }),
-  /** With `node`, an id, that one alone, with what it refused. */
-  "node.list": z.strictObject({ seen, node: z.string().max(64).optional() }),
+  /** In the order of their ids, behind `after`; with `node`, an id, that one alone, with what it refused. */
+  "node.list": z.strictObject({
+    seen,
+    node: z.string().max(64).optional(),
+    after: z.string().max(64).optional(),
+    limit: integer.min(1).max(LIMITS.list_rows).optional(),
+  }),
   /** Skills by their names, behind `after`; or the one that is named. */
   "skill.list": z.strictObject({
     seen,
@@ -136,8 +141,8 @@ export interface QueryAnswers {
     finished: boolean;
   };
   "task.plan": { plan: PlanView };
-  "node.list": { nodes: NodeView[] };
   /** `more`: there are others behind the last one. */
+  "node.list": { nodes: NodeView[]; more: boolean };
   "skill.list": { skills: SkillView[]; more: boolean };
   "cluster.status": { status: ClusterState };
   "event.list": {

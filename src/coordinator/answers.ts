@@ -160,28 +160,43 @@ export class Answers {
     };
   }
 
-  plan({ specification }: QueryRequest<"task.plan">): QueryAnswers["task.plan"] {
+  #leading(): Leader {
     const leader = this.#leader();
     if (leader === undefined) throw new ClawError("not_leading", "this coordinator is not leading");
-    return { plan: planFor(leader, specification) };
+    return leader;
+  }
+
+  plan({ specification }: QueryRequest<"task.plan">): QueryAnswers["task.plan"] {
+    return { plan: planFor(this.#leading(), specification) };
   }
 
   skills(request: QueryRequest<"skill.list">): QueryAnswers["skill.list"] {
-    const leader = this.#leader();
-    if (leader === undefined) throw new ClawError("not_leading", "this coordinator is not leading");
-    return listSkills(leader.state, request);
+    return listSkills(this.#leading().state, request);
   }
 
   nodes(request: QueryRequest<"node.list">): QueryAnswers["node.list"] {
-    const leader = this.#leader();
-    if (leader === undefined) throw new ClawError("not_leading", "this coordinator is not leading");
-    const all = [...leader.state.nodes.values()];
-    if (request.node === undefined) return { nodes: all.map((node) => this.#node(leader, node.id)) };
-    return {
-      nodes: all
-        .filter(({ id }) => id === request.node)
-        .map(({ id }) => ({ ...this.#node(leader, id), refused: this.#refused(leader, id) })),
-    };
+    const leader = this.#leading();
+    const { node: only, after = "", limit = LIMITS.list_rows } = request;
+    if (only !== undefined) {
+      const there = leader.state.nodes.has(only);
+      const nodes = there ? [{ ...this.#node(leader, only), refused: this.#refused(leader, only) }] : [];
+      return { nodes, more: false };
+    }
+    const nodes: NodeView[] = [];
+    let bytes = 0;
+    for (const id of [...leader.state.nodes.keys()].sort()) {
+      if (id <= after) continue;
+      const node = this.#node(leader, id);
+      bytes += sizeOf(node);
+      if (nodes.length === limit || (nodes.length > 0 && bytes > LIMITS.answer_bytes)) return { nodes, more: true };
+      nodes.push(node);
+    }
+    return { nodes, more: false };
+  }
+
+  everyNode(): NodeView[] {
+    const leader = this.#leading();
+    return [...leader.state.nodes.keys()].map((id) => this.#node(leader, id));
   }
 
   /** What was forgotten since has no id any more. */

@@ -60,9 +60,9 @@ export class Desk {
     this.#feed = new EventFeed(log, names, runtime);
   }
 
-  /** As `node.list` answers; throws `not_leading`. */
+  /** Every one, as `node.list` tells of it; throws `not_leading`. */
   nodes(): NodeView[] {
-    return this.#answers.nodes({}).nodes;
+    return this.#answers.everyNode();
   }
 
   /** Answers, now or later. */

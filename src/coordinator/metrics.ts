@@ -4,6 +4,7 @@ import { NODE_STATUSES, type NodeView, TASK_STATUSES } from "../common/models.ts
 import { family, Histogram, type Sample } from "../common/prometheus.ts";
 import { VERSION } from "../common/version.ts";
 import type { Event } from "../core/event.ts";
+import { readyAt } from "../core/ready.ts";
 import type { State } from "../core/state.ts";
 
 const SECOND_MS = 1_000;
@@ -44,8 +45,7 @@ export class Metrics {
           this.#count("assigned", to - from);
           const submission = state.submissions.get(number);
           if (attempt > 1 || submission === undefined) continue;
-          const ready = Math.max(submission.at, submission.start_at ?? 0);
-          this.#wait.observe(Math.max(0, event.at - ready) / SECOND_MS, to - from);
+          this.#wait.observe(Math.max(0, event.at - readyAt(submission)) / SECOND_MS, to - from);
         }
         break;
       case "succeeded":
@@ -94,12 +94,7 @@ export class Metrics {
 
 function clusterParts(state: State, { wall_ms }: Reading): string[] {
   let oldest = wall_ms;
-  // In the order of their submission: the first that waits is the oldest.
-  for (const submission of state.submissions.values()) {
-    if (submission.ready === 0) continue;
-    oldest = Math.max(submission.at, submission.start_at ?? 0);
-    break;
-  }
+  for (const { first } of state.ready.lanes()) if (first !== undefined) oldest = Math.min(oldest, readyAt(first));
   const tasks = TASK_STATUSES.map((status): Sample => ({ labels: { status }, value: state.totals[status] }));
   const age = Math.max(0, wall_ms - oldest) / SECOND_MS;
   return [

@@ -18,7 +18,7 @@ import {
   type Waiting,
   type WaitingLane,
 } from "../core/place.ts";
-import type { Lane } from "../core/ready.ts";
+import { type Lane, readyAt } from "../core/ready.ts";
 import { addUse, emptyUsed, type Node, type State, type Submission } from "../core/state.ts";
 import { type Emptied, Emptying } from "./emptying.ts";
 
@@ -156,7 +156,7 @@ export class Scheduler {
     }
     const taken_of = new Map<Lane, EventRun[]>();
     for (const [lane, total] of totals) {
-      taken_of.set(lane, takeWaiting(this.#submissions(lane), total));
+      taken_of.set(lane, takeWaiting(lane, total));
       this.#emptying.served(lane.group);
     }
     const runs_of = new Map<string, EventRun[]>();
@@ -179,19 +179,20 @@ export class Scheduler {
     const needs = this.#state.groups.get(lane.group);
     if (needs === undefined) throw new Error("a lane without a group");
     const kind = this.#kinds.get(lane.group);
-    const [oldest] = this.#submissions(lane);
+    const { first } = lane;
     return {
       needs,
       waiting: lane.waiting,
       queue: this.#queue(lane),
-      since: Math.max(oldest === undefined ? 0 : readyAt(oldest), this.#served.get(keyOf(lane)) ?? 0),
+      since: Math.max(first === undefined ? 0 : readyAt(first), this.#served.get(keyOf(lane)) ?? 0),
       mean_ms: kind?.mean_ms,
       warm: kind?.warm,
     };
   }
 
+  /** In the lane's order, which `takeWaiting` follows too: of one priority, it is the turn's. */
   *#queue(lane: Lane): Iterable<Waiting> {
-    for (const submission of this.#submissions(lane)) {
+    for (const submission of lane) {
       const turn = this.turnOf(submission);
       yield { turn, number: submission.number, count: submission.ready };
     }
@@ -200,22 +201,10 @@ export class Scheduler {
   turnOf(submission: Submission): number {
     return turnOf(readyAt(submission), submission.priority, this.settings.aging_ms);
   }
-
-  *#submissions(lane: Lane): Iterable<Submission> {
-    for (let at = lane.head; at < lane.numbers.length; at++) {
-      const submission = this.#state.submissions.get(lane.numbers[at] ?? 0);
-      if (submission !== undefined) yield submission;
-    }
-  }
 }
 
 function keyOf({ group, priority }: Lane): string {
   return `${priority} ${group}`;
-}
-
-/** When its wait for a node began. */
-function readyAt({ at, start_at }: Submission): number {
-  return start_at ?? at;
 }
 
 function lastingOf(state: State): Map<string, Lasting> {

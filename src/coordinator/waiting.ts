@@ -7,6 +7,7 @@ import { isoTime } from "../common/runtime.ts";
 import { freeOf, type NodeLoad, obstacle, roomOf, suits } from "../core/fit.ts";
 import { formatTaskId } from "../core/ids.ts";
 import { turnOf } from "../core/place.ts";
+import { readyAt } from "../core/ready.ts";
 import { apartFrom, memberId, type Node, type Submission } from "../core/state.ts";
 import { explain, needsText } from "../core/why.ts";
 import type { Leader } from "./leader.ts";
@@ -95,22 +96,26 @@ function aheadOf(
   own: { turn: number; number: number },
 ): WaitingView["ahead"] {
   let tasks = 0;
-  let first: { turn: number; submission: Submission } | undefined;
+  let first: { turn: number; number: number; submission: Submission } | undefined;
   for (const lane of state.ready.lanes()) {
     const needs = state.groups.get(lane.group);
     if (needs === undefined || !suited.some((load) => suits(needs, load))) continue;
-    for (let at = lane.head; at < lane.numbers.length && tasks < LIMITS.ahead_counted; at++) {
-      const submission = state.submissions.get(lane.numbers[at] ?? 0);
-      if (submission === undefined || submission.number === own.number) continue;
-      const turn = scheduler.turnOf(submission);
-      if (turn > own.turn || (turn === own.turn && submission.number > own.number)) break;
+    for (const submission of lane) {
+      if (tasks >= LIMITS.ahead_counted) break;
+      const one = { turn: scheduler.turnOf(submission), number: submission.number, submission };
+      if (one.number === own.number) continue;
+      if (!before(one, own)) break;
       tasks += submission.ready;
-      if (first === undefined || turn < first.turn) first = { turn, submission };
+      if (first === undefined || before(one, first)) first = one;
     }
   }
   if (first === undefined) return undefined;
   const { id } = memberId(first.submission, 0);
   return { tasks: Math.min(tasks, LIMITS.ahead_counted), first: formatTaskId(id) };
+}
+
+function before(one: { turn: number; number: number }, other: { turn: number; number: number }): boolean {
+  return one.turn < other.turn || (one.turn === other.turn && one.number < other.number);
 }
 
 /** Everything that waits for a node, by what it needs, whose turn is next first. */
@@ -123,16 +128,16 @@ export function waitingGroups(leader: Leader): WaitingGroup[] {
     .slice(0, LIMITS.waiting_groups)
     .flatMap((lane) => {
       const needs = state.groups.get(lane.group);
-      const oldest = state.submissions.get(lane.numbers[lane.head] ?? 0);
-      if (needs === undefined || oldest === undefined) return [];
+      const { first } = lane;
+      if (needs === undefined || first === undefined) return [];
       const emptied = reserved === undefined ? undefined : { node: reserved.node, own: reserved.group === lane.group };
       return [
         {
           needs: needsText(needs),
           priority: lane.priority,
           tasks: lane.waiting,
-          oldest: formatTaskId(memberId(oldest, 0).id),
-          since: oldest.start_at ?? oldest.at,
+          oldest: formatTaskId(memberId(first, 0).id),
+          since: readyAt(first),
           why: explain(needs, loads, emptied).summary,
         },
       ];

@@ -223,7 +223,7 @@ function grow(state: State, submission: Submission, count: number, at: number): 
   }
   if (early.not_before !== undefined) return;
   submission.ready += count;
-  state.ready.add(submission.group, submission.priority, submission.number, count);
+  state.ready.add(submission, count);
 }
 
 function applyRegistered(state: State, event: EventOf<"registered">): void {
@@ -421,10 +421,10 @@ function move(
     return next;
   });
   if (moved !== to - from) throw new Error(`submission ${number} has no members ${from} to ${to}`);
-  const { counts, group, priority } = submission;
+  const { counts } = submission;
   submission.ready += added - taken;
-  if (added > 0) state.ready.add(group, priority, number, added);
-  if (taken > 0) state.ready.take(group, priority, number, taken, submission.ready === 0);
+  if (added > 0) state.ready.add(submission, added);
+  if (taken > 0) state.ready.take(submission, taken);
   if (counts.scheduled + counts.running > 0) state.active.add(number);
   else state.active.delete(number);
   touched.submissions.add(number);

@@ -2,7 +2,7 @@
 // nobody anything. A run is [submission, from, to, attempt], `to` excluded; times are wall milliseconds.
 
 import { z } from "zod";
-import { END_REASONS, NODE_STATUSES, NodeInfo, Outcome, Specification } from "../common/models.ts";
+import { Capacity, END_REASONS, NODE_STATUSES, NodeInfo, Outcome, Specification } from "../common/models.ts";
 import { NodeSettings, PlacementChange } from "../common/settings.ts";
 import { Skill } from "../common/skills.ts";
 import { Fold } from "./fold.ts";
@@ -17,9 +17,14 @@ const span = z.tuple([integer, integer, integer]);
 const STOP_REASONS = ["cancel", "deadline", "drain"] as const;
 export type StopReason = (typeof STOP_REASONS)[number];
 
-/** What a log holds is read whatever the caps on it are by now. */
-const KeptSettings = NodeSettings.extend({
-  resources: z.record(z.string(), integer).optional(),
+/** Whatever was taken once has to be read for ever: how many names there may be was not bounded from the beginning. */
+const amounts = z.record(z.string(), integer);
+const info = NodeInfo.extend({
+  capacity: Capacity.extend({ resources: amounts }),
+  attributes: z.record(z.string(), z.string()),
+});
+const settings = NodeSettings.extend({
+  resources: amounts.optional(),
   tags_added: z.array(z.string()).optional(),
   tags_removed: z.array(z.string()).optional(),
   attributes: z.record(z.string(), z.string().nullable()).optional(),
@@ -57,7 +62,7 @@ export const Event = z.discriminatedUnion("t", [
     t: z.literal("registered"),
     node: z.string(),
     incarnation: z.string(),
-    info: NodeInfo,
+    info,
     at: integer,
   }),
   z.strictObject({
@@ -84,7 +89,7 @@ export const Event = z.discriminatedUnion("t", [
   z.strictObject({ t: z.literal("skills"), node: z.string(), hash: z.string(), skills: z.array(Skill), at: integer }),
   z.strictObject({ t: z.literal("resumed"), node: z.string(), at: integer }),
   /** What people set over what its worker says of it: all of it, in place of what was set before. */
-  z.strictObject({ t: z.literal("configured"), node: z.string(), settings: KeptSettings, by: z.string(), at: integer }),
+  z.strictObject({ t: z.literal("configured"), node: z.string(), settings, by: z.string(), at: integer }),
   /** What people set over the coordinator's file, in place of what was set before. */
   z.strictObject({ t: z.literal("placement"), placement: PlacementChange, by: z.string(), at: integer }),
   z.strictObject({ t: z.literal("removed"), node: z.string(), at: integer }),

@@ -88,9 +88,8 @@ function restoreSubmission(state: State, row: Row): void {
     row_hash: 0,
   };
   for (const segment of submission.segments) if (isReady(segment)) submission.ready += segment.to - segment.from;
-  const { ready, group, priority } = submission;
   state.submissions.set(row.number, submission);
-  if (ready > 0) state.ready.add(group, priority, row.number, ready);
+  if (submission.ready > 0) state.ready.add(submission, submission.ready);
   for (const segment of submission.segments) {
     if (segment.node === undefined) continue;
     state.active.add(row.number);

@@ -100,15 +100,30 @@ function limitsOf(needs: Needs, kinds: readonly LimitKind[]): Record<string, str
 }
 
 /** The folder of the group that this process is in. */
-function ownFolder({ cgroup, mountinfo }: CgroupPaths): string | undefined {
+function ownFolder(paths: CgroupPaths): string | undefined {
+  return placeOf(paths)?.folder;
+}
+
+/** Those of the group that this process is in and of all above it, its own first: each one's limits hold for it. */
+export function groupFolders(paths: CgroupPaths = SYSTEM): string[] {
+  const place = placeOf(paths);
+  // Where it cannot be told, the root is what a container sees of its own group.
+  if (place === undefined) return ["/sys/fs/cgroup"];
+  const folders = [place.folder];
+  for (let folder = place.folder; folder.length > place.mount.length; folders.push(folder)) folder = dirname(folder);
+  return folders;
+}
+
+/** The group that this process is in, and where the tree that it is part of is mounted. */
+function placeOf({ cgroup, mountinfo }: CgroupPaths): { folder: string; mount: string } | undefined {
   const path = /^0::(\/.*)$/m.exec(read(cgroup) ?? "")?.[1];
   // 36 35 0:30 / /sys/fs/cgroup rw,… - cgroup2 cgroup2 rw: the root that is mounted, and where.
   const mount = /^\S+ \S+ \S+ (\S+) (\S+) .* - cgroup2 /m.exec(read(mountinfo) ?? "");
-  if (path === undefined || mount === null) return undefined;
+  if (path === undefined || mount === null || path.startsWith("/..")) return undefined;
   const [, root = "/", at = ""] = mount;
   if (root !== "/" && path !== root && !path.startsWith(`${root}/`)) return undefined;
   const folder = join(at, root === "/" ? path : path.slice(root.length));
-  return basename(folder) === OWN ? dirname(folder) : folder;
+  return { folder: basename(folder) === OWN ? dirname(folder) : folder, mount: at };
 }
 
 /** Moves this process and its children out of the way, and hands the controllers down. */

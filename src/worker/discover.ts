@@ -5,6 +5,8 @@ import { LIMITS } from "../common/limits.ts";
 import { machineHash, type ReadText, readText } from "../common/machine.ts";
 import { EXECUTORS, type ExecutorKind, type NodeInfo } from "../common/models.ts";
 import { VERSION } from "../common/version.ts";
+import { groupFolders } from "./cgroup.ts";
+import type { Gpus } from "./gpus.ts";
 
 /** From the worker's configuration; what is absent is measured. */
 export interface NodeOverrides {
@@ -20,27 +22,35 @@ export interface NodeOverrides {
 }
 
 const MIB = 1024 * 1024;
-const GPU_DEADLINE_MS = 2000;
 
 function positive(text: string | undefined): number | undefined {
   const value = Number(text);
   return Number.isFinite(value) && value > 0 ? value : undefined;
 }
 
-/** A container's limit where it is lower than the machine's memory (cgroup v2, then v1, which says "none" as 2^63). */
-export function memoryLimitMib(total_bytes: number, read: ReadText = readText): number {
+/**
+ * The lowest limit of the worker's own group and of those above it (cgroup v2: a container's, a systemd unit's), then v1's,
+ * which says "none" as 2^63; the machine's memory where none is lower.
+ */
+export function memoryLimitMib(total_bytes: number, read: ReadText = readText, groups = groupFolders()): number {
   const limit =
-    positive(read("/sys/fs/cgroup/memory.max")) ?? positive(read("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
+    lowest(groups.map((folder) => positive(read(`${folder}/memory.max`)))) ??
+    positive(read("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
   return Math.floor(Math.min(total_bytes, limit ?? total_bytes) / MIB);
 }
 
-/** Processors in thousandths, a container's quota respected. */
-export function cpuLimitMillis(cpus: number, read: ReadText = readText): number {
-  const [quota, period] = (read("/sys/fs/cgroup/cpu.max") ?? "").split(" ");
+/** Processors in thousandths, quotas respected in the same way. */
+export function cpuLimitMillis(cpus: number, read: ReadText = readText, groups = groupFolders()): number {
+  const quotas = groups.map((folder) => (read(`${folder}/cpu.max`) ?? "").split(" "));
   const share =
-    quotient(quota, period) ??
+    lowest(quotas.map(([quota, period]) => quotient(quota, period))) ??
     quotient(read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), read("/sys/fs/cgroup/cpu/cpu.cfs_period_us"));
   return Math.max(1, Math.floor(Math.min(cpus, share ?? cpus) * 1000));
+}
+
+function lowest(limits: readonly (number | undefined)[]): number | undefined {
+  const there = limits.filter((limit) => limit !== undefined);
+  return there.length === 0 ? undefined : Math.min(...there);
 }
 
 function quotient(quota: string | undefined, period: string | undefined): number | undefined {
@@ -48,37 +58,28 @@ function quotient(quota: string | undefined, period: string | undefined): number
   return above === undefined || below === undefined ? undefined : above / below;
 }
 
-/** What nvidia-smi lists, by their models; nothing where it is not on the PATH, fails, or is silent for two seconds. */
-async function nvidiaGpus(program: string | null): Promise<string[]> {
-  if (program === null) return [];
-  const child = Bun.spawn([program, "--list-gpus"], {
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "ignore",
-    timeout: GPU_DEADLINE_MS,
-    killSignal: "SIGKILL",
-  });
-  const text = await child.stdout.text();
-  if ((await child.exited) !== 0) return [];
-  return [...text.matchAll(/^GPU \d+: *(.*?)(?: \(UUID:.*)?$/gm)].map(([, model = ""]) => model);
+/** A node, and what its tasks are told of its graphics processors; empty: their numbers. */
+export interface Discovered {
+  info: NodeInfo;
+  devices: string[];
 }
 
-/** The models of this machine's graphics processors. One from Apple is part of the processor. */
-export async function findGpus(
-  program: string | null = Bun.which("nvidia-smi"),
-  system: string = `${process.platform} ${process.arch}`,
-): Promise<string[]> {
-  const found = await nvidiaGpus(program);
-  return found.length === 0 && system === "darwin arm64" ? ["Apple"] : found;
-}
-
+/** `warn` is told what could not be found out, and what to do about it. */
 export async function discoverNode(
-  overrides: NodeOverrides = {},
-  gpusOf: () => Promise<string[]> = findGpus,
-): Promise<NodeInfo> {
-  const gpus = overrides.gpus === 0 ? [] : await gpusOf();
-  const [model] = gpus;
-  return {
+  overrides: NodeOverrides,
+  warn: (message: string) => void,
+  gpusOf: () => Promise<Gpus>,
+): Promise<Discovered> {
+  const gpus = overrides.gpus === 0 ? { count: 0, devices: [] } : await gpusOf();
+  const { attributes = {} } = overrides;
+  // What people say of it comes first.
+  const model = Object.keys(attributes).length < LIMITS.label_count ? gpus.model : undefined;
+  const count = overrides.gpus ?? gpus.count;
+  if (overrides.gpus === undefined && gpus.trouble !== undefined) {
+    const say = "resources.gpus in worker.yaml, or `claw nodes set NODE --gpu N`, says how many there are";
+    warn(`${gpus.trouble}: the node offers no gpus; ${say}`);
+  }
+  const info: NodeInfo = {
     name: overrides.name ?? (os.hostname().slice(0, 128) || "unnamed"),
     machine: machineHash(),
     os: process.platform,
@@ -89,14 +90,15 @@ export async function discoverNode(
       cpu_millis:
         overrides.cpus === undefined ? cpuLimitMillis(os.availableParallelism()) : Math.round(overrides.cpus * 1000),
       memory_mib: overrides.memory_mib ?? memoryLimitMib(os.totalmem()),
-      gpus: overrides.gpus ?? gpus.length,
+      gpus: count,
       resources: overrides.named ?? {},
     },
     tags: overrides.tags ?? [],
     attributes: {
       ...(model === undefined ? {} : { gpu: model.slice(0, LIMITS.label_chars) }),
-      ...overrides.attributes,
+      ...attributes,
     },
     executors: overrides.executors ?? [...EXECUTORS],
   };
+  return { info, devices: gpus.devices.length < count ? [] : gpus.devices };
 }

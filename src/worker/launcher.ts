@@ -26,6 +26,8 @@ export interface LauncherOptions {
   incarnation: string;
   default_grace_ms: number;
   task_bytes: number;
+  /** What tasks are told of the node's graphics processors; empty: their numbers. */
+  devices: readonly string[];
   /** Absent where the node has none. */
   cgroups?: Cgroups | undefined;
   folders: TaskFolderPool;
@@ -47,12 +49,13 @@ interface Running {
 export class Launcher {
   readonly #options: LauncherOptions;
   readonly #caps: OutputCaps;
-  readonly #devices = new Devices();
+  readonly #devices: Devices;
   readonly #executors: Record<ExecutorKind, Executor>;
   readonly #running = new Map<string, Running>();
 
   constructor(options: LauncherOptions) {
     this.#options = options;
+    this.#devices = new Devices(options.devices);
     this.#caps = { ...DEFAULT_OUTPUT_CAPS, task_bytes: options.task_bytes };
     this.#executors = {
       command: commandExecutor,
@@ -112,7 +115,7 @@ export class Launcher {
     job: Job,
     { folder, tmp }: TaskFolders,
     group: TaskGroup | undefined,
-    devices: readonly number[],
+    devices: readonly string[],
   ): RunningAttempt {
     const { runtime, node_id, node_name, incarnation, default_grace_ms, output, logger } = this.#options;
     const { number, index, attempt, task_id, place, specification, input } = job;

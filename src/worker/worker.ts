@@ -22,6 +22,7 @@ import { Cgroups, limitsInfo } from "./cgroup.ts";
 import { checkWorker } from "./checks.ts";
 import { discoverNode, type NodeOverrides } from "./discover.ts";
 import { TaskFolderPool } from "./folders.ts";
+import { findGpus } from "./gpus.ts";
 import { Launcher } from "./launcher.ts";
 import { noteLife, placeOf } from "./lives.ts";
 import { type Load, LoadMeter } from "./metrics.ts";
@@ -121,7 +122,12 @@ export class Worker implements Service {
     const earlier = noteLife(this.#outbox, placeOf(file), incarnation);
     await this.#sweep((life) => earlier.includes(life));
     const limits = config.limits ? Cgroups.open() : { reason: "worker.yaml says limits: false" };
-    const info = { ...(await discoverNode(overridesOf(config))), limits: limitsInfo(limits) };
+    const { info: found, devices } = await discoverNode(
+      overridesOf(config),
+      (message) => logger.warn(message),
+      () => findGpus({ runtime }),
+    );
+    const info = { ...found, limits: limitsInfo(limits) };
     if ("reason" in limits) logger.debug("tasks run without limits", { why: limits.reason });
     const late = runtime.after(WAITING_MS, () => logger.warn("NATS is not there yet; trying until it is"));
     this.#connection = await openConnection({
@@ -143,6 +149,7 @@ export class Worker implements Service {
       incarnation,
       default_grace_ms: config.stop.grace_ms,
       task_bytes: config.output.task_bytes,
+      devices,
       ...(limits instanceof Cgroups ? { cgroups: limits } : {}),
       folders: new TaskFolderPool(join(folder, "tasks"), info.machine, (path, why) => {
         logger.warn("a task's folder cannot be removed, and stays", { path, why });

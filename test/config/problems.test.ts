@@ -8,6 +8,17 @@ import { problemsOf } from "./check.ts";
 const check = (text: string, role: "coordinator" | "worker" = "coordinator"): string[] =>
   problemsOf(role, text).map(problemText);
 
+test.each([
+  ["resources.named", "resources: {named: {", ": 1", "}}"],
+  ["attributes", "attributes: {", ": x", "}"],
+])("more names than a node may have are refused: %s", (name, before, value, after) => {
+  const text = (count: number): string => {
+    return `${before}${Array.from({ length: count }, (_, at) => `a${at}${value}`).join(", ")}${after}\n`;
+  };
+  expect(check(text(LIMITS.label_count), "worker")).toEqual([]);
+  expect(check(text(LIMITS.label_count + 1), "worker").join()).toContain(`${name}: has more than 32 names`);
+});
+
 describe("what is refused", () => {
   const cases: [string, string, string[]][] = [
     ["an unknown setting", "lisen: 0.0.0.0\n", ["c.yaml:1:1: there is no setting lisen (did you mean listen?)"]],

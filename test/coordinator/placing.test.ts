@@ -107,6 +107,24 @@ test("the urgent go first, and of the equally urgent the oldest", async () => {
   expect(notes.lines).toEqual(["first", "critical", "high", "normal 1", "normal 2", "low"]);
 });
 
+test("of the equally urgent the one that was ready first goes first, and who waits is told so", async () => {
+  const cluster = await open({ worker: { "resources.cpus": 1 } });
+  const notes = new Notes(cluster, "ready");
+  const needs = { cpu_millis: 1000 };
+  const first = await cluster.submit(notes.held("first", { needs }));
+  await notes.written(1);
+  const late = await cluster.submit(notes.task("note late", { needs, start_after_ms: 400 }));
+  const early = await cluster.submit(notes.task("note early", { needs }));
+  const ahead = async (number: number) => (await cluster.show(number)).waiting?.ahead;
+  const id = (await cluster.show(early.number)).id;
+  await until(() => ahead(late.number), "the late one to wait for a node");
+  expect(await ahead(late.number)).toEqual({ tasks: 1, first: id });
+  expect(await ahead(early.number)).toBeUndefined();
+  await notes.release("first");
+  for (const { number } of [first, late, early]) await cluster.finished(number);
+  expect(notes.lines).toEqual(["first", "early", "late"]);
+});
+
 describe("a task that cannot run says why, node by node", () => {
   test("what is missing, on which node", async () => {
     const cluster = await open({ workers: 0 });

@@ -169,8 +169,7 @@ export class History {
     const lane = this.#pick(this.state.ready.lanes());
     const node = this.#pick(this.state.nodes.keys());
     if (lane === undefined || node === undefined) return;
-    const numbers = lane.numbers.slice(lane.head).filter(() => !this.#chance.once(3));
-    const submissions = numbers.map((number) => this.state.submissions.get(number)!);
+    const submissions = [...lane].filter(() => !this.#chance.once(3));
     const runs = takeWaiting(submissions, this.#chance.between(1, 12));
     if (runs.length > 0) this.#add({ t: "assigned", node, runs, at: this.#now });
   }

@@ -147,10 +147,9 @@ export class OneByOne {
   }
 
   #grow({ event, tasks }: Book, count: number, now: number): void {
-    const { start_after_ms = 0, start_at = 0 } = event.spec;
-    const begin = Math.max(event.at + start_after_ms, start_at);
+    const begin = beginOf(event);
     for (let added = 0; added < count; added++) {
-      const not_before = begin > event.at && begin > now ? begin : undefined;
+      const not_before = begin > now ? begin : undefined;
       const nobody = { node: undefined, since: undefined, stopping: undefined };
       tasks.push({ status: "pending", attempt: 0, ...nobody, not_before, failures: 0, lost: 0 });
     }
@@ -267,19 +266,26 @@ export class OneByOne {
 
   #compareLanes(state: State): void {
     const lanes = new Map<string, [numbers: number[], waiting: number]>();
-    for (const [number, { event, tasks }] of this.books) {
+    for (const [number, { event, tasks }] of [...this.books].sort(
+      ([, a], [, b]) => beginOf(a.event) - beginOf(b.event),
+    )) {
       const waiting = tasks.filter(isWaiting).length;
       if (waiting === 0) continue;
       const name = `${event.spec.priority} ${JSON.stringify(event.spec.needs)}`;
       const [numbers, others] = lanes.get(name) ?? [[], 0];
       lanes.set(name, [[...numbers, number], others + waiting]);
     }
-    const theirs = state.ready.lanes().map(({ priority, group, numbers, head, waiting }) => {
-      const needs = JSON.stringify(state.groups.get(group));
-      return [`${priority} ${needs}`, [numbers.slice(head), waiting]] as const;
+    const theirs = state.ready.lanes().map((lane) => {
+      const needs = JSON.stringify(state.groups.get(lane.group));
+      return [`${lane.priority} ${needs}`, [Array.from(lane, ({ number }) => number), lane.waiting]] as const;
     });
     expect(new Map(theirs) as unknown).toEqual(lanes);
   }
+}
+
+/** From when on it may run. */
+function beginOf({ at, spec: { start_after_ms = 0, start_at = 0 } }: Book["event"]): number {
+  return Math.max(at, at + start_after_ms, start_at);
 }
 
 const isWaiting = ({ status, not_before }: Task): boolean => status === "pending" && not_before === undefined;

@@ -101,8 +101,9 @@ export function projection(state: State): string {
       held: [held.count, held.hash],
     });
   });
-  const lanes = state.ready.lanes().map(({ group, priority, numbers, head, waiting }) => {
-    return { group, priority, waiting, numbers: numbers.slice(head) };
+  const lanes = state.ready.lanes().map((lane) => {
+    const { group, priority, waiting } = lane;
+    return { group, priority, waiting, numbers: Array.from(lane, ({ number }) => number) };
   });
   const meta = { cluster_id, name, epoch, leader, time_ms, created_at, next_number, results, totals };
   const active = [...state.active].sort((a, b) => a - b);

@@ -12,14 +12,21 @@ afterEach(async () => {
 
 test("the lowest numbers that nobody has are given, and again when they come back", () => {
   const devices = new Devices();
-  expect([devices.take(1), devices.take(2), devices.take(0)]).toEqual([[0], [1, 2], []]);
-  devices.release([1]);
-  expect(devices.take(2)).toEqual([1, 3]);
+  expect([devices.take(1), devices.take(2), devices.take(0)]).toEqual([["0"], ["1", "2"], []]);
+  devices.release(["1"]);
+  expect(devices.take(2)).toEqual(["1", "3"]);
+});
+
+test("those that the worker may see are given, and beyond them numbers that are none of them", () => {
+  const devices = new Devices(["2", "GPU-a", "0"]);
+  expect([devices.take(1), devices.take(1)]).toEqual([["2"], ["GPU-a"]]);
+  devices.release(["2"]);
+  expect(devices.take(4)).toEqual(["2", "0", "1", "3"]);
 });
 
 test("who has none is told nothing, and a task's own word counts", () => {
   expect(deviceVariables([])).toEqual({});
-  expect(deviceVariables([1, 3])).toEqual({ CUDA_VISIBLE_DEVICES: "1,3", HIP_VISIBLE_DEVICES: "1,3" });
+  expect(deviceVariables(["1", "3"])).toEqual({ CUDA_VISIBLE_DEVICES: "1,3", HIP_VISIBLE_DEVICES: "1,3" });
 });
 
 test("tasks side by side have processors of their own", async () => {
@@ -40,4 +47,20 @@ test("tasks side by side have processors of their own", async () => {
   expect((await notes.written(4)).sort()).toEqual(["0", "1,2", "mine", "none"]);
   await Bun.write(`${cluster.cwd}/go`, "");
   for (const { number } of tasks) await cluster.finished(number);
+});
+
+test("tasks have those that the worker may see", async () => {
+  process.env["CUDA_VISIBLE_DEVICES"] = "3,GPU-5a";
+  try {
+    const cluster = await openCluster({ worker: { "resources.gpus": 2 } });
+    clusters.push(cluster);
+    const notes = new Notes(cluster, "seen");
+    const task = notes.task('note "$CUDA_VISIBLE_DEVICES $HIP_VISIBLE_DEVICES"', {
+      needs: { cpu_millis: 100, gpus: 2 },
+    });
+    await cluster.finished((await cluster.submit(task)).number);
+    expect(notes.lines).toEqual(["3,GPU-5a 3,GPU-5a"]);
+  } finally {
+    delete process.env["CUDA_VISIBLE_DEVICES"];
+  }
 });

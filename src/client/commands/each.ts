@@ -8,6 +8,7 @@ import { ClawError, messageOf } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import type { TaskCounts } from "../../common/models.ts";
 import { sleep } from "../../common/runtime.ts";
+import { allNodes } from "../../communication/all-nodes.ts";
 import { FileStore } from "../../communication/files.ts";
 import type { ResultRow } from "../../communication/queries.ts";
 import type { RequestClient } from "../../communication/request.ts";
@@ -277,7 +278,7 @@ class Each {
   /** What people call a node; its id where two workers on one machine have one name. */
   async #nameOf(node: string): Promise<string> {
     if (node !== "" && !this.#names.has(node)) {
-      const { nodes } = await this.#client.query("node.list", {});
+      const nodes = await allNodes(this.#client);
       for (const { id, name } of nodes) {
         const twice = nodes.some((other) => other.name === name && other.id !== id);
         this.#names.set(id, twice ? id : name);

@@ -7,6 +7,7 @@ import type { NodeHealth, NodeView, TaskView } from "../../common/models.ts";
 import { isoTime } from "../../common/runtime.ts";
 import type { NodeSettings } from "../../common/settings.ts";
 import { formatDuration, formatSize, plural } from "../../common/units.ts";
+import { allNodes } from "../../communication/all-nodes.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
 import { type Column, modeOf, printable, printRows, statusColor } from "../output.ts";
@@ -51,7 +52,7 @@ export async function nodesCommand(
   client: RequestClient,
   options: { json?: boolean; quiet?: boolean; color?: string },
 ): Promise<number> {
-  const { nodes } = await client.query("node.list", {});
+  const nodes = (await allNodes(client)).sort(byName);
   const mode = modeOf(options);
   const columns = nodes.some(({ capacity }) => capacity.gpus > 0) ? COLUMNS.toSpliced(6, 0, GPUS) : COLUMNS;
   await printRows(io, mode, nodes, columns, {
@@ -68,6 +69,10 @@ export async function nodesCommand(
   return 0;
 }
 
+function byName(one: NodeView, other: NodeView): number {
+  return one.name < other.name ? -1 : Number(one.name > other.name);
+}
+
 function outOfService({ name, status, reason, cordon }: NodeView): string {
   if (cordon?.shutdown !== true) return `${name} is out of service: ${cordon?.reason}; claw nodes resume ${name}`;
   if (status === "offline") return `${name} is offline, ${reason}; start its worker to have it back`;
@@ -75,7 +80,7 @@ function outOfService({ name, status, reason, cordon }: NodeView): string {
 }
 
 export async function nodesNamed(client: RequestClient, words: readonly string[]): Promise<NodeView[]> {
-  return findNodes((await client.query("node.list", {})).nodes, words);
+  return findNodes(await allNodes(client), words);
 }
 
 export async function showNodesCommand(

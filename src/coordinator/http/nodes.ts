@@ -124,12 +124,10 @@ async function nodeNamed(source: HttpSource, word: string): Promise<NodeView> {
 
 export function nodeRoutes(app: OpenAPIHono, source: HttpSource): void {
   app.openapi(listRoute, async (context) => {
-    const { limit = ROWS, cursor = "" } = context.req.valid("query");
-    const all = (await source.query("node.list", {})).nodes.sort((one, other) => (one.id < other.id ? -1 : 1));
-    const rest = all.filter(({ id }) => id > cursor);
-    const page = rest.slice(0, limit);
-    const next = rest.length > limit ? page.at(-1)?.id : undefined;
-    return context.json({ nodes: page.map(nodeDocument), ...(next === undefined ? {} : { cursor: next }) }, 200);
+    const { limit = ROWS, cursor: after } = context.req.valid("query");
+    const { nodes, more } = await source.query("node.list", { limit, after });
+    const cursor = more ? nodes.at(-1)?.id : undefined;
+    return context.json({ nodes: nodes.map(nodeDocument), ...(cursor === undefined ? {} : { cursor }) }, 200);
   });
   app.openapi(showRoute, async (context) => {
     return context.json(nodeDocument(await nodeNamed(source, context.req.valid("param").node)), 200);

@@ -3,6 +3,7 @@
 import { ClawError } from "../../common/errors.ts";
 import { findNodes } from "../../common/find-nodes.ts";
 import type { NodeView } from "../../common/models.ts";
+import { allNodes } from "../../communication/all-nodes.ts";
 import type { ResolvedRef } from "../../communication/queries.ts";
 import { TASK_REF } from "../../core/ids.ts";
 import { type HttpSource, z } from "./api.ts";
@@ -26,8 +27,7 @@ export async function resolveTask(source: HttpSource, text: string, parameter = 
 
 /** As the list has it. Throws `not_found`, `ambiguous`, by the name of the parameter. */
 export async function resolveNode(source: HttpSource, word: string): Promise<NodeView> {
-  const { nodes } = await source.query("node.list", {});
-  const [node] = await Promise.try(findNodes, nodes, [word]).catch(inParameter("node", word));
+  const [node] = await Promise.try(findNodes, await allNodes(source), [word]).catch(inParameter("node", word));
   if (node === undefined) throw new Error("one word was found to be no node");
   return node;
 }

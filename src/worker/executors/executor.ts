@@ -24,8 +24,8 @@ export interface AttemptContext {
   folder: string;
   tmp: string;
   default_grace_ms: number;
-  /** The numbers of the graphics processors that are its own. */
-  devices?: readonly number[];
+  /** The graphics processors that are its own, as CUDA and its like call them. */
+  devices?: readonly string[];
   /** What the kernel holds it to, where the node can have that. */
   group?: TaskGroup;
   output_caps?: OutputCaps;

@@ -247,6 +247,10 @@ test("what a node counts as, and how tasks are placed, is set while it runs; a p
   await ok<object>(send("/api/v1/nodes/worker-1", { reset: true }, "PATCH"));
   const waits = await ok<{ waiting: { summary: string } }>(send("/api/v1/plan", plan));
   expect(PlanDocument.parse(waits).waiting?.summary).toContain("needs");
+  const names = Object.fromEntries(Array.from({ length: LIMITS.label_count + 1 }, (_, at) => [`a${at}`, "x"]));
+  expect(await refused(send("/api/v1/nodes/worker-1", { set: { attributes: names } }, "PATCH"))).toMatchObject({
+    ...{ status: 400, field: "set.attributes" },
+  });
   // As it is told, so it is set; what was not named stays.
   const placement = { strategy: "pack", weights: { tasks: 0.625 } };
   const cluster_now = await ok<object>(send("/api/v1/cluster", { placement }, "PATCH"));

@@ -28,6 +28,11 @@ interface Endpoint {
   bugs: unknown[];
 }
 
+function nodesBehind({ after = "", limit = 9 }: QueryRequest<"node.list">): object {
+  const nodes = [1, 2, 3].map((at) => ({ id: `node_${at}`, registered_at: 0 })).filter(({ id }) => id > after);
+  return { nodes: nodes.slice(0, limit), more: nodes.length > limit };
+}
+
 function endpoint(source: Partial<HttpSource> = {}, host = "127.0.0.1"): Endpoint {
   const asked: Endpoint["asked"] = [];
   const bugs: unknown[] = [];
@@ -38,7 +43,7 @@ function endpoint(source: Partial<HttpSource> = {}, host = "127.0.0.1"): Endpoin
     query: async (type: QueryType, request: QueryRequest<"task.list">) => {
       await Promise.resolve();
       if (type === "cluster.status") return { status: { cluster: "c", started_at: 0, waiting: [], placement: {} } };
-      if (type === "node.list") return { nodes: [2, 1, 3].map((at) => ({ id: `node_${at}`, registered_at: 0 })) };
+      if (type === "node.list") return nodesBehind(request as unknown as QueryRequest<"node.list">);
       asked.push(request);
       return { tasks: [], cursor: "7.0" };
     },
