@@ -104,6 +104,8 @@ function resultEvents(
     seen.add(key);
     const took_ms = Math.max(0, outcome.ended_at - outcome.started_at);
     scheduler.measured(node, submission, 1, took_ms, outcome.status === "completed");
+    const { folder } = state.needsOf(submission);
+    if (folder !== undefined && outcome.reason === "not_found") scheduler.folders.missed(node, folder);
     const verdict = verdictOf(submission.policy, piece, outcome, chance());
     if (verdict.kind === "over") results.push({ task, outcome: verdict.outcome });
     else if (verdict.kind === "drained") drained.push([number, index, index + 1, attempt]);

@@ -20,6 +20,7 @@ import {
 } from "../core/place.ts";
 import type { Lane } from "../core/ready.ts";
 import type { Node, State, Submission } from "../core/state.ts";
+import { Folders } from "./folders.ts";
 
 /** How quickly the mean running time follows what is measured. */
 const MEAN_WEIGHT = 0.2;
@@ -31,7 +32,11 @@ interface Kind {
   warm: Set<string>;
 }
 
+/** Whoever asks nodes for the folders that these want. */
+type Ask = (wanted: readonly Needs[], nodes: readonly NodeLoad[]) => void;
+
 export class Scheduler {
+  readonly folders = new Folders();
   readonly #state: State;
   readonly #file: PlacementSettings;
   #merged: { set: PlacementChange | undefined; settings: PlacementSettings };
@@ -95,6 +100,7 @@ export class Scheduler {
       id: node.id,
       info: node.info,
       skills: node.skills,
+      folders: this.folders.of(node.id),
       open: (node.status === "online" || sick(node)) && node.cordon === undefined && reachable(node),
       used: node.used,
       held: node.held.count,
@@ -103,14 +109,21 @@ export class Scheduler {
     }));
   }
 
-  /** The assignments that can be made now, an event a node. */
-  assignments(reachable: (node: Node) => boolean, at: number): Event[] {
+  /** The assignments that can be made now, an event a node; first of all `ask` is told what waits for a folder. */
+  assignments(reachable: (node: Node) => boolean, at: number, ask?: Ask): Event[] {
     this.#reserved = undefined;
     const lanes = this.#state.ready.lanes();
     if (lanes.length === 0) return [];
     const loads = this.loads(reachable);
     if (!loads.some((load) => load.open)) return [];
     const waiting = lanes.map((lane) => this.#waitingLane(lane));
+    const wanted = waiting.filter(({ needs }) => needs.folder !== undefined);
+    if (wanted.length > 0) {
+      ask?.(
+        wanted.map(({ needs }) => needs),
+        loads,
+      );
+    }
     const { settings } = this;
     const chosen = ({ needs }: WaitingLane): boolean => (needs.strategy ?? settings.strategy) === "random";
     const seed = waiting.some(chosen) ? Math.floor(this.#chance() * 2 ** 32) : 0;

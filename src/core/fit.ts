@@ -4,6 +4,7 @@
 import { LIMITS } from "../common/limits.ts";
 import type { Capacity, LimitKind, Needs, NodeInfo } from "../common/models.ts";
 import { plural } from "../common/units.ts";
+import { planted } from "./canary.ts";
 import { attributeOf, conditionText, holds } from "./conditions.ts";
 import { type NodeSkills, skillObstacle, usableSkills } from "./skills.ts";
 import { apartKey, type Used } from "./state.ts";
@@ -12,6 +13,8 @@ export interface NodeLoad {
   id: string;
   info: NodeInfo;
   skills?: NodeSkills | undefined;
+  /** Whether tasks can be started in a folder, as far as the node was asked. */
+  folders?: Pick<ReadonlyMap<string, boolean>, "get"> | undefined;
   /** Accepts new work: online and not cordoned. */
   open: boolean;
   /** Why it is not, for people; with `cordoned`, because somebody wants it so. */
@@ -26,8 +29,11 @@ export interface NodeLoad {
   turn?: number;
 }
 
+/** What of a node does not depend on what runs there. */
+type Standing = Pick<NodeLoad, "id" | "info" | "skills" | "folders">;
+
 /** What a node lacks for such a task as it is now, were it idle. */
-export function lacks(needs: Needs, node: Pick<NodeLoad, "id" | "info" | "skills">): string[] {
+export function lacks(needs: Needs, node: Standing): string[] {
   const { info } = node;
   const found: string[] = [];
   if (needs.node !== undefined && needs.node !== node.id && needs.node !== info.name) return [`is not ${needs.node}`];
@@ -53,11 +59,24 @@ export function lacks(needs: Needs, node: Pick<NodeLoad, "id" | "info" | "skills
   const { spread } = needs;
   if (spread !== undefined && placeOf(node, spread.by) === undefined) found.push(`has no ${spread.by} to spread by`);
   found.push(...shortages(needs, info.capacity, "has"));
+  const { folder } = needs;
+  if (folder === undefined) return found;
+  const there = node.folders?.get(folder);
+  if (there === false) found.push(`has no folder ${folder}`);
+  // Who lacks something else is not asked.
+  if (there === undefined && found.length === 0) found.push(`has not said yet whether it has the folder ${folder}`);
   return found;
 }
 
 /** `lacks` without the words: asked for every lane and node in every turn. */
-export function suits(needs: Needs, node: Pick<NodeLoad, "id" | "info" | "skills">): boolean {
+export function suits(needs: Needs, node: Standing): boolean {
+  const { folder } = needs;
+  if (folder !== undefined && node.folders?.get(folder) !== true && !planted("folder_assumed")) return false;
+  return suitsOtherwise(needs, node);
+}
+
+/** Whether it suits if only it has the folder. */
+export function suitsOtherwise(needs: Needs, node: Standing): boolean {
   const { info } = node;
   const { capacity } = info;
   if (needs.cpu_millis > capacity.cpu_millis || needs.memory_mib > capacity.memory_mib) return false;

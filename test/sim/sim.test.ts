@@ -73,6 +73,7 @@ const FOUND: Record<Canary, RegExp> = {
   follower_folds_wrong: /gives another state here/,
   deafness_ignored: /does not finish/,
   error_ignored: /is given work, and is (in error|error)/,
+  folder_assumed: /is given work of \d+ and did not say that it has the folder/,
   rival_welcomed: /is alive as \w+, and \w+ was welcomed/,
 };
 

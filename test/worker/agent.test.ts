@@ -30,6 +30,7 @@ class Bench {
   readonly sent: UpMessage[] = [];
   readonly deaf: number[] = [];
   readonly started: Job[] = [];
+  readonly looked_at: (readonly string[])[] = [];
   readonly rows = new Map<number, string>();
   full = false;
   now_ms = 0;
@@ -63,6 +64,7 @@ class Bench {
       shutdown: () => undefined,
       deaf: (times) => this.deaf.push(times),
       waiting: () => undefined,
+      look: (folders) => this.looked_at.push(folders),
     };
     this.agent = new Agent(world, store, { info: INFO, incarnation: INCARNATION, earlier: [], cluster_id: undefined });
     this.agent.connected(this.now());
