@@ -33,7 +33,7 @@ export interface NodeLoad {
 type Standing = Pick<NodeLoad, "id" | "info" | "skills" | "folders">;
 
 /** What a node lacks for such a task as it is now, were it idle. */
-export function lacks(needs: Needs, node: Standing): string[] {
+function lacks(needs: Needs, node: Standing): string[] {
   const { info } = node;
   const found: string[] = [];
   if (needs.node !== undefined && needs.node !== node.id && needs.node !== info.name) return [`is not ${needs.node}`];
@@ -141,9 +141,9 @@ export function freeOf(capacity: Capacity, used: Used): Capacity {
 }
 
 /** What is in the way just now on a node that suits. */
-export function taken(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[]): string[] {
+function taken(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[]): string[] {
   const found: string[] = [];
-  if (!node.open) found.push(node.closed ?? "takes no new work");
+  if (!node.open) found.push(stateOf(node));
   if (node.used.exclusive > 0) found.push("is taken whole by another task");
   else if (needs.exclusive === true && node.held > 0) {
     found.push(`has to be empty, holds ${node.held} ${node.held === 1 ? "task" : "tasks"}`);
@@ -157,10 +157,33 @@ export function taken(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[]):
   return found;
 }
 
+/** Whether it may have the folder, and did not say so yet: one that takes work is being asked. */
+export function isUnsaid(needs: Needs, node: Standing): boolean {
+  const { folder } = needs;
+  return folder !== undefined && node.folders?.get(folder) === undefined && suitsOtherwise(needs, node);
+}
+
+/** Why it takes nothing. */
+export function stateOf({ closed }: NodeLoad): string {
+  return closed ?? "takes no new work";
+}
+
+/** All that is in the way: what it lacks, or what is so just now where it lacks nothing. */
+export function inTheWay(
+  needs: Needs,
+  node: NodeLoad,
+  nodes: readonly NodeLoad[],
+): { lasting: string[]; now: string[] } {
+  const lasting = lacks(needs, node);
+  if (lasting.length === 0) return { lasting, now: taken(needs, node, nodes) };
+  // Who takes no work is not asked for its folder either.
+  return { lasting, now: !node.open && isUnsaid(needs, node) ? [stateOf(node)] : [] };
+}
+
 /** What keeps a task from this node just now, in words; undefined when it could start. */
 export function obstacle(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[] = [node]): string | undefined {
-  const lasting = lacks(needs, node);
-  const found = lasting.length > 0 ? lasting : taken(needs, node, nodes);
+  const { lasting, now } = inTheWay(needs, node, nodes);
+  const found = [...lasting, ...now];
   return found.length === 0 ? undefined : found.join("; ");
 }
 

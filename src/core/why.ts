@@ -2,7 +2,7 @@
 
 import type { Condition, Needs } from "../common/models.ts";
 import { attributeOf, conditionText, holds } from "./conditions.ts";
-import { distance, lacks, limitsMissing, type NodeLoad, SAY, suitsOtherwise, taken } from "./fit.ts";
+import { distance, inTheWay, isUnsaid, limitsMissing, type NodeLoad, SAY, stateOf, suitsOtherwise } from "./fit.ts";
 import { skillFault, usableSkills } from "./skills.ts";
 import { quoteForShell } from "./template.ts";
 
@@ -130,17 +130,6 @@ function folderOf(needs: Needs, folder: string): Requirement {
   };
 }
 
-/** Whether it may have the folder, and did not say so yet: one that takes work is being asked. */
-function isUnsaid(needs: Needs, node: NodeLoad): boolean {
-  const { folder } = needs;
-  return folder !== undefined && node.folders?.get(folder) === undefined && suitsOtherwise(needs, node);
-}
-
-/** Why it takes nothing. */
-function stateOf({ closed: why }: NodeLoad): string {
-  return why ?? "takes no new work";
-}
-
 /** A skill that nodes have, and cannot use. */
 function unusable(skill: string, nodes: readonly NodeLoad[]): string | undefined {
   const faults = nodes.flatMap(({ info, skills }) => {
@@ -167,10 +156,7 @@ export function explain(needs: Needs, nodes: readonly NodeLoad[], emptied?: { no
     return { summary: "no worker has joined yet", nodes: [], change };
   }
   const rows = nodes.map((load) => {
-    const lasting = lacks(needs, load);
-    // Who takes no work is not asked either.
-    const unasked = !load.open && isUnsaid(needs, load);
-    const now = lasting.length === 0 ? taken(needs, load, nodes) : unasked ? [stateOf(load)] : [];
+    const { lasting, now } = inTheWay(needs, load, nodes);
     const kept = lasting.length === 0 && emptied?.node === load.id ? emptiedText(emptied.own, load) : undefined;
     return { load, lasting, now: [...now, ...(kept === undefined ? [] : [kept])] };
   });

@@ -37,6 +37,8 @@ export interface Outcome {
   submissions: number;
   tasks: number;
   executions: number;
+  /** Of them, those whose folder had gone when they were to be started. */
+  missed: number;
   crashes: number;
   /** Coordinators that began anew with a snapshot because the log was shortened meanwhile. */
   renewals: number;
@@ -70,7 +72,6 @@ export class World {
   crashes = 0;
   renewals = 0;
   executions = 0;
-  /** Tasks whose folder had gone when they were to be started. */
   missed = 0;
   readonly acknowledged = new Map<number, number>();
   /** Attempts that were begun of each task. */
@@ -345,6 +346,7 @@ export class World {
       submissions: this.acknowledged.size,
       tasks: this.#clients.tasks,
       executions: this.executions,
+      missed: this.missed,
       crashes: this.crashes,
       renewals: this.renewals,
       batches: this.log.entries.length,

@@ -217,6 +217,20 @@ describe("a worker whose checks fail", () => {
   });
 });
 
+test("folders that it is asked for are looked at, and told, before its welcome too, and not when it leaves", () => {
+  const bench = new Bench();
+  const folders: [string, boolean][] = [["/x", true]];
+  bench.down({ type: "node.control", incarnation: INCARNATION, action: { kind: "look", folders: ["/x"] } });
+  bench.down({ type: "node.control", incarnation: "f".repeat(16), action: { kind: "look", folders: ["/y"] } });
+  expect(bench.looked_at).toEqual([["/x"]]);
+  bench.agent.connected(bench.now());
+  bench.agent.looked(folders);
+  expect(bench.taken("node.folders")).toEqual([{ type: "node.folders", incarnation: INCARNATION, folders }]);
+  bench.agent.leave();
+  bench.agent.looked(folders);
+  expect(bench.taken("node.folders")).toEqual([]);
+});
+
 const ENDED = { status: "failed", reason: "exit", exit_code: 1, started_at: 1, ended_at: 2 } as const;
 
 test("that it has no skills is told where the cluster knows of some, and only there", () => {
