@@ -7,7 +7,7 @@ import type { State } from "../../src/core/state.ts";
 import { Chance } from "./chance.ts";
 import type { World } from "./world.ts";
 
-export const FOLDERS = ["/data/0", "/data/1", "/data/2"] as const;
+export const FOLDERS = ["/data/0", "/data/1"] as const;
 
 export class FolderTrouble {
   readonly #world: World;
@@ -29,7 +29,7 @@ export class FolderTrouble {
   }
 
   #later(): void {
-    this.#world.clock.after(this.#chance.between(200, 8_000), () => {
+    this.#world.clock.after(this.#chance.between(50, 1_500), () => {
       if (this.#world.peace) return;
       this.#change();
       this.#later();

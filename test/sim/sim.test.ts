@@ -32,9 +32,14 @@ test("seeds with three workers", async () => {
 
 test("seeds with three coordinators and five workers", async () => {
   let renewals = 0;
+  let missed = 0;
   for (let seed = 2001; seed <= 2000 + SEEDS; seed++) {
-    renewals += (await simulate(seed, { workers: 5, coordinators: 3 })).renewals;
+    const found = await simulate(seed, { workers: 5, coordinators: 3 });
+    renewals += found.renewals;
+    missed += found.missed;
   }
+  // Folders went between a node's word and the start of the task, which is the one way for it to fail for that.
+  expect(missed).toBeGreaterThan(0);
   // Followers were cut off until the log was shortened beyond them, and began anew.
   expect(renewals).toBeGreaterThan(0);
 }, 120_000);
