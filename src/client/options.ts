@@ -81,7 +81,7 @@ export function taskOptions(command: Command): Command {
     .option("--enforce", "only on a node that holds it to its --memory, --cpu and --pids (cgroup v2)")
     .option("--node <node>", "only on this node, by name or id")
     .option("--strategy <strategy>", `how the node is chosen: ${STRATEGIES.join(", ")}`)
-    .option("--cwd <folder>", "in this folder; nodes that lack it fail the task")
+    .option("--cwd <folder>", "in this folder, and only on nodes that have it")
     .option("--env <name=value>", "a variable for the task", collect)
     .option("--label <name=value>", "a label, to list by", collect)
     .option("--key <key>", "idempotency key: sent again with the same one, it is the same task")

@@ -78,6 +78,9 @@ export const LIMITS = {
   tree_end_ms: 30_000, // after SIGKILL: then the processes that cannot be ended are named
   tree_candidates: 256, // younger processes that are looked at one by one instead of listing all
   folder_pool: 256, // empty working folders kept for the next task
+  look_folders: 32, // that a node is asked for, or tells of, in one message: with the longest names they fit
+  looks_under_way: 256, // folders that a worker looks at: where a server of files is away it takes for ever
+  node_folders: 1000, // of which the leader remembers what a node said
   // Skills
   skill_file_bytes: 256_000, // as OpenClaw has it
   skill_front_chars: 32 * KiB, // of the front matter: looking for names that stand twice is quadratic

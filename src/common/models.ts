@@ -73,6 +73,9 @@ export const LIMIT_KINDS = ["memory", "cpu", "pids"] as const;
 export type LimitKind = (typeof LIMIT_KINDS)[number];
 
 /** What a task needs of a node. Absent means none; `node` is an id or a name. */
+/** A path that somebody named: it may be anything. */
+export const FolderPath = z.string().min(1).max(4096);
+
 export const Needs = z.strictObject({
   cpu_millis: count.max(10_000_000),
   memory_mib: count.max(2 ** 31),
@@ -96,8 +99,8 @@ export const Needs = z.strictObject({
   enforce: z.boolean().optional(),
   node: z.string().min(1).max(LIMITS.name_chars).optional(),
   executor: z.enum(EXECUTORS),
-  /** A folder that must exist on the node (`--cwd`). */
-  folder: z.string().min(1).max(4096).optional(),
+  /** A folder that the node has to have (`--cwd`): nodes that lack it are passed by. */
+  folder: FolderPath.optional(),
 });
 export type Needs = z.infer<typeof Needs>;
 

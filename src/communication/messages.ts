@@ -4,7 +4,7 @@
 
 import { z } from "zod";
 import { LIMITS } from "../common/limits.ts";
-import { Capacity, NodeInfo, Outcome, Specification, TERMINAL_STATUSES } from "../common/models.ts";
+import { Capacity, FolderPath, NodeInfo, Outcome, Specification, TERMINAL_STATUSES } from "../common/models.ts";
 import { NodeSettings, PlacementChange } from "../common/settings.ts";
 import { Skill } from "../common/skills.ts";
 import type { Manifest } from "../common/snapshot.ts";
@@ -122,6 +122,13 @@ const NodeHeld = z.strictObject({
   held: runs(Run, LIMITS.held_runs_per_message),
 });
 
+/** Answer to `node.control {action: "look"}`: which of these folders a task could be started in, in one part or several. */
+const NodeFolders = z.strictObject({
+  type: z.literal("node.folders"),
+  incarnation,
+  folders: z.array(z.tuple([FolderPath, z.boolean()])).max(LIMITS.look_folders),
+});
+
 const TaskStart = z
   .strictObject({
     type: z.literal("task.start"),
@@ -169,6 +176,7 @@ export const UpMessage = z.discriminatedUnion("type", [
   NodeShutdown,
   SkillUpdate,
   NodeHeld,
+  NodeFolders,
   TaskStart,
   TaskProgress,
   TaskComplete,
@@ -233,6 +241,8 @@ const NodeControl = z.strictObject({
     /** `answer`: a heartbeat at once, and not only when it is time. */
     z.strictObject({ kind: z.literal("ping"), answer: z.boolean().optional() }),
     z.strictObject({ kind: z.literal("list"), list: integer }),
+    /** Something waits for these folders: can they be used? */
+    z.strictObject({ kind: z.literal("look"), folders: z.array(FolderPath).max(LIMITS.look_folders) }),
     /** Somebody wants this worker to end, and it holds nothing. */
     z.strictObject({ kind: z.literal("shutdown"), message: z.string() }),
     /** The leader does not know this life of the node: register again. */

@@ -213,6 +213,7 @@ export class Coordinator implements Service {
         failed: onFailed,
         decided: (event, state) => this.#metrics.decided(event, state),
         appended: (ms) => this.#metrics.appended(ms),
+        looked: () => this.#desk?.looked(),
       },
       {
         ...{ cluster, name },

@@ -7,6 +7,7 @@ import type { Runtime } from "../common/runtime.ts";
 import type { Request } from "../communication/bus.ts";
 import type { FileStore } from "../communication/files.ts";
 import type { QueryAnswers, QueryRequest, QueryType } from "../communication/queries.ts";
+import { requireFolder } from "../core/decide.ts";
 import { Queries } from "../storage/queries.ts";
 import type { View } from "../storage/view.ts";
 import { Answers } from "./answers.ts";
@@ -32,6 +33,10 @@ export interface DeskOptions {
 
 /** What everybody waits for who waits for any event. */
 const ANY = -1;
+/** And who waits for what nodes say of a folder. */
+const FOLDERS = -2;
+/** A node that has not answered by then does not count. */
+const LOOK_MS = 2_000;
 
 export class Desk {
   readonly #options: DeskOptions;
@@ -108,6 +113,9 @@ export class Desk {
       case "task.results":
         this.#waitResults(payload as QueryRequest<"task.results">, request);
         return;
+      case "task.plan":
+        this.#plan(payload as QueryRequest<"task.plan">, request);
+        return;
       case "event.list":
         this.#listEvents(payload as QueryRequest<"event.list">, request, this.#options.runtime.monotonic_ms());
         return;
@@ -118,7 +126,10 @@ export class Desk {
   }
 
   #answer(
-    type: Exclude<QueryType, "task.wait" | "task.results" | "event.list" | "file.chunk" | `snapshot.${string}`>,
+    type: Exclude<
+      QueryType,
+      "task.wait" | "task.results" | "task.plan" | "event.list" | "file.chunk" | `snapshot.${string}`
+    >,
     payload: unknown,
   ): object {
     switch (type) {
@@ -128,8 +139,6 @@ export class Desk {
         return this.#answers.list(payload as QueryRequest<"task.list">);
       case "task.show":
         return this.#answers.show(payload as QueryRequest<"task.show">);
-      case "task.plan":
-        return this.#answers.plan(payload as QueryRequest<"task.plan">);
       case "node.list":
         return this.#answers.nodes(payload as QueryRequest<"node.list">);
       case "skill.list":
@@ -174,6 +183,17 @@ export class Desk {
     });
   }
 
+  /** As soon as the nodes have said whether they have the folder that it wants. */
+  #plan(query: QueryRequest<"task.plan">, request: Request): void {
+    const { runtime, terms } = this.#options;
+    const { needs } = query.specification;
+    requireFolder(needs);
+    this.#attempt(FOLDERS, needs.folder === undefined ? 0 : LOOK_MS, request, (late) => {
+      const now = { wall_ms: runtime.wall_ms(), monotonic_ms: runtime.monotonic_ms() };
+      return !late && terms.leader?.looks(needs, now) === true ? undefined : this.#answers.plan(query);
+    });
+  }
+
   #attempt(number: number, wait_ms: number, request: Request, ask: (late: boolean) => object | undefined): void {
     this.#waiters.wait(number, wait_ms, request.left, (late) => {
       try {
@@ -213,12 +233,21 @@ export class Desk {
     });
   }
 
-  /** Tells those who wait, once for everything of this turn. */
   committed({ changes, sequence, payload }: Committed): void {
     this.#feed.committed({ sequence, payload });
+    this.#tell(changes.submissions.keys(), ANY);
+  }
+
+  /** A node has said which folders it has. */
+  looked(): void {
+    this.#tell([], FOLDERS);
+  }
+
+  /** Tells those who wait, once for everything of this turn. */
+  #tell(submissions: Iterable<number>, what: number): void {
     const idle = this.#changed.size === 0;
-    for (const number of changes.submissions.keys()) if (this.#waiters.has(number)) this.#changed.add(number);
-    if (this.#waiters.has(ANY)) this.#changed.add(ANY);
+    for (const number of submissions) if (this.#waiters.has(number)) this.#changed.add(number);
+    if (this.#waiters.has(what)) this.#changed.add(what);
     if (!idle || this.#changed.size === 0) return;
     this.#options.runtime.soon(() => {
       const changed = this.#changed;

@@ -40,6 +40,8 @@ export interface LeaderOptions {
   placement: PlacementSettings;
   /** Told of each event as it is decided: for figures, nothing rests on it. */
   decided?: (event: Event, state: State) => void;
+  /** A node said which folders it has: plans may wait for that. */
+  looked?: () => void;
   /** From 0 up to 1: spreads retries over time. */
   chance: () => number;
 }

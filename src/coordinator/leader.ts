@@ -3,6 +3,7 @@
 
 import { ClawError, isFault } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
+import type { Needs } from "../common/models.ts";
 import type {
   CommandType,
   TaskCancelCommand,
@@ -30,9 +31,10 @@ import { decideDrains, decideManage, type Manage } from "../core/decide-nodes.ts
 import { decideRetry, type PastView } from "../core/decide-retry.ts";
 import { decideDue } from "../core/due.ts";
 import type { Event, EventRun } from "../core/event.ts";
+import type { NodeLoad } from "../core/fit.ts";
 import { decideGone } from "../core/lost.ts";
 import { piecesOf } from "../core/segments.ts";
-import { isOver, type State } from "../core/state.ts";
+import { isOver, type Node, type State } from "../core/state.ts";
 import { Admission } from "./admission.ts";
 import { Alarms } from "./alarms.ts";
 import { assignMessages, type Material } from "./assign.ts";
@@ -99,6 +101,7 @@ export class Leader {
       (committed) => this.#onCommitted(committed),
       (event) => {
         this.#alarms.noted(state, event);
+        if (event.t === "registered" || event.t === "removed") this.scheduler.folders.forget(event.node);
         options.decided?.(event, state);
       },
     );
@@ -357,11 +360,29 @@ export class Leader {
   #schedule(now: Now): void {
     const at = this.#time(now);
     this.#ring(at);
-    const events = this.scheduler.assignments((node) => this.#liveness.reachable(node, now), at);
+    const reachable = (node: Node): boolean => this.#liveness.reachable(node, now);
+    const events = this.scheduler.assignments(reachable, at, (wanted, nodes) => this.#look(wanted, nodes, now));
     for (const event of events) {
       this.#committer.add(event);
       if (event.t === "assigned") this.#assign(event.node, event.runs);
     }
+  }
+
+  /** Asks for folders; whoever leads next asks again, so nothing of it waits for the log. */
+  #look(wanted: readonly Needs[], nodes: readonly NodeLoad[], now: Now): void {
+    for (const [id, folders] of this.scheduler.folders.ask(wanted, nodes, now.monotonic_ms)) {
+      const incarnation = this.state.nodes.get(id)?.incarnation;
+      if (incarnation === undefined) throw new Error(`an unknown node ${id} is asked for folders`);
+      this.#world.send(id, { type: "node.control", incarnation, action: { kind: "look", folders } });
+    }
+  }
+
+  /** For who asks where such a task would go: asks what is not known of late, and says whether an answer is awaited. */
+  looks(needs: Needs, now: Now): boolean {
+    if (needs.folder === undefined) return false;
+    const nodes = this.scheduler.loads((node) => this.#liveness.reachable(node, now));
+    this.#look([needs], nodes, now);
+    return this.scheduler.folders.awaits(needs, nodes, now.monotonic_ms);
   }
 
   #assign(id: string, runs: readonly EventRun[]): void {
@@ -407,6 +428,10 @@ export class Leader {
         return;
       case "node.held":
         this.#liveness.reconcile(id, message);
+        return;
+      case "node.folders":
+        this.scheduler.folders.said(id, message.folders, now.monotonic_ms);
+        this.#options.looked?.();
         return;
       case "task.progress":
         this.#progressed(id, message);

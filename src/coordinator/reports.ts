@@ -104,6 +104,10 @@ function resultEvents(
     seen.add(key);
     const took_ms = Math.max(0, outcome.ended_at - outcome.started_at);
     scheduler.measured(node, submission, 1, took_ms, outcome.status === "completed");
+    // A program that is not found has an exit code, as a shell has it; here nothing was begun.
+    const unbegun = outcome.reason === "not_found" && outcome.exit_code === undefined;
+    const { folder } = state.needsOf(submission);
+    if (unbegun && folder !== undefined) scheduler.folders.missed(node, folder);
     const verdict = verdictOf(submission.policy, piece, outcome, chance());
     if (verdict.kind === "over") results.push({ task, outcome: verdict.outcome });
     else if (verdict.kind === "drained") drained.push([number, index, index + 1, attempt]);

@@ -21,6 +21,7 @@ import {
 import { type Lane, readyAt } from "../core/ready.ts";
 import { addUse, emptyUsed, type Node, type State, type Submission } from "../core/state.ts";
 import { type Emptied, Emptying } from "./emptying.ts";
+import { Folders } from "./folders.ts";
 
 /** How quickly the mean running time follows what is measured. */
 const MEAN_WEIGHT = 0.2;
@@ -32,7 +33,11 @@ interface Kind {
   warm: Set<string>;
 }
 
+/** Whoever asks nodes for the folders that these want. */
+type Ask = (wanted: readonly Needs[], nodes: readonly NodeLoad[]) => void;
+
 export class Scheduler {
+  readonly folders = new Folders();
   readonly #state: State;
   readonly #file: PlacementSettings;
   #merged: { set: PlacementChange | undefined; settings: PlacementSettings };
@@ -96,6 +101,7 @@ export class Scheduler {
       id: node.id,
       info: node.info,
       skills: node.skills,
+      folders: this.folders.of(node.id),
       open: (node.status === "online" || sick(node)) && node.cordon === undefined && reachable(node),
       used: node.used,
       held: node.held.count,
@@ -113,8 +119,8 @@ export class Scheduler {
     };
   }
 
-  /** The assignments that can be made now, an event a node. */
-  assignments(reachable: (node: Node) => boolean, at: number): Event[] {
+  /** The assignments that can be made now, an event a node; first of all `ask` is told what waits for a folder. */
+  assignments(reachable: (node: Node) => boolean, at: number, ask?: Ask): Event[] {
     const lanes = this.#state.ready.lanes();
     const loads = lanes.length === 0 ? [] : this.loads(reachable);
     if (!loads.some((load) => load.open)) {
@@ -122,6 +128,13 @@ export class Scheduler {
       return [];
     }
     const waiting = lanes.map((lane) => this.#waitingLane(lane));
+    const wanted = waiting.filter(({ needs }) => needs.folder !== undefined);
+    if (wanted.length > 0) {
+      ask?.(
+        wanted.map(({ needs }) => needs),
+        loads,
+      );
+    }
     const { settings } = this;
     const chosen = ({ needs }: WaitingLane): boolean => (needs.strategy ?? settings.strategy) === "random";
     const seed = waiting.some(chosen) ? Math.floor(this.#chance() * 2 ** 32) : 0;

@@ -50,6 +50,8 @@ export interface TermsWorld {
   /** Told of what a leader decides, and of how long each append took, for figures. */
   decided?: LeaderOptions["decided"];
   appended?: (ms: number) => void;
+  /** A node said which folders it has. */
+  looked?: () => void;
   /** What waiting does not cure. */
   failed: (error: unknown) => void;
 }
@@ -232,6 +234,7 @@ export class Terms {
           abandoned_after_ms: ABANDONED_AFTER_MS,
           chance: () => randomUnit(runtime),
           ...(this.#world.decided === undefined ? {} : { decided: this.#world.decided }),
+          ...(this.#world.looked === undefined ? {} : { looked: this.#world.looked }),
         },
         this.#now(),
         this.#anchor,

@@ -19,7 +19,8 @@ export type Canary =
   | "follower_folds_wrong"
   | "rival_welcomed"
   | "error_ignored"
-  | "deafness_ignored";
+  | "deafness_ignored"
+  | "folder_assumed";
 
 export function planted(name: Canary): boolean {
   return typeof CLAW_CANARY === "string" && CLAW_CANARY === name;

@@ -3,7 +3,7 @@
 
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
-import type { Outcome, Specification, TaskStatus } from "../common/models.ts";
+import type { Needs, Outcome, Specification, TaskStatus } from "../common/models.ts";
 import { planted } from "./canary.ts";
 import type { Event, EventRun, StopReason } from "./event.ts";
 import { formatTaskId } from "./ids.ts";
@@ -188,27 +188,35 @@ function checkSpecification(state: State, spec: Specification): void {
     throw new ClawError("bad_request", "no command", { field: "argv" });
   }
   checkSystemTexts(spec);
+  requireFolder(spec.needs);
   checkNames(spec);
   if (spec.needs.skills !== undefined) requirePossible(state.nodes.values(), spec.needs.skills);
 }
 
 /** What a system is to be given: it takes no NUL, and a variable's name ends at its first `=`. */
-function checkSystemTexts({ argv, env = {}, needs, origin }: Specification): void {
+function checkSystemTexts({ argv, env = {}, origin }: Specification): void {
   const texts: [field: string, texts: readonly (string | undefined)[]][] = [
     ["argv", argv],
     ["env", Object.entries(env).flat()],
-    ["needs.folder", [needs.folder]],
     ["origin.folder", [origin?.folder]],
   ];
-  for (const [field, some] of texts) {
-    if (some.some((text) => text?.includes("\0"))) {
-      throw new ClawError("bad_request", `${field}: no program can be given a NUL character`, { field });
-    }
-  }
+  for (const [field, some] of texts) if (some.some((text) => text?.includes("\0"))) throw nulIn(field);
   const strange = Object.keys(env).find((name) => name.includes("="));
   if (strange !== undefined) {
     throw new ClawError("bad_request", `'${strange}' is no name for a variable`, { field: "env" });
   }
+}
+
+function nulIn(field: string): ClawError {
+  return new ClawError("bad_request", `${field}: no program can be given a NUL character`, { field });
+}
+
+/** A folder that no node can have is waited for in vain. */
+export function requireFolder({ folder = "/" }: Needs): void {
+  const field = "needs.folder";
+  if (folder.includes("\0")) throw nulIn(field);
+  if (folder.startsWith("/")) return;
+  throw new ClawError("bad_request", `${field}: '${folder.slice(0, 100)}' is not an absolute path`, { field });
 }
 
 /** What is compared with what others wrote: two names that look the same have to be the same. */

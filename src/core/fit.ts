@@ -4,6 +4,7 @@
 import { LIMITS } from "../common/limits.ts";
 import type { Capacity, LimitKind, Needs, NodeInfo } from "../common/models.ts";
 import { plural } from "../common/units.ts";
+import { planted } from "./canary.ts";
 import { attributeOf, conditionText, holds } from "./conditions.ts";
 import { type NodeSkills, skillObstacle, usableSkills } from "./skills.ts";
 import { apartKey, type Used } from "./state.ts";
@@ -12,6 +13,8 @@ export interface NodeLoad {
   id: string;
   info: NodeInfo;
   skills?: NodeSkills | undefined;
+  /** Whether tasks can be started in a folder, as far as the node was asked. */
+  folders?: Pick<ReadonlyMap<string, boolean>, "get"> | undefined;
   /** Accepts new work: online and not cordoned. */
   open: boolean;
   /** Why it is not, for people; with `cordoned`, because somebody wants it so. */
@@ -39,8 +42,11 @@ export function fitsBeside(needs: Needs, { info }: Pick<NodeLoad, "info">, lasti
   return fits(needs, freeOf(info.capacity, lasting.used)) > 0;
 }
 
+/** What of a node does not depend on what runs there. */
+type Standing = Pick<NodeLoad, "id" | "info" | "skills" | "folders">;
+
 /** What a node lacks for such a task as it is now, were it idle. */
-export function lacks(needs: Needs, node: Pick<NodeLoad, "id" | "info" | "skills">): string[] {
+function lacks(needs: Needs, node: Standing): string[] {
   const { info } = node;
   const found: string[] = [];
   if (needs.node !== undefined && needs.node !== node.id && needs.node !== info.name) return [`is not ${needs.node}`];
@@ -66,11 +72,24 @@ export function lacks(needs: Needs, node: Pick<NodeLoad, "id" | "info" | "skills
   const { spread } = needs;
   if (spread !== undefined && placeOf(node, spread.by) === undefined) found.push(`has no ${spread.by} to spread by`);
   found.push(...shortages(needs, info.capacity, "has"));
+  const { folder } = needs;
+  if (folder === undefined) return found;
+  const there = node.folders?.get(folder);
+  if (there === false) found.push(`has no folder ${folder}`);
+  // Who lacks something else is not asked.
+  if (there === undefined && found.length === 0) found.push(`has not said yet whether it has the folder ${folder}`);
   return found;
 }
 
 /** `lacks` without the words: asked for every lane and node in every turn. */
-export function suits(needs: Needs, node: Pick<NodeLoad, "id" | "info" | "skills">): boolean {
+export function suits(needs: Needs, node: Standing): boolean {
+  const { folder } = needs;
+  if (folder !== undefined && node.folders?.get(folder) !== true && !planted("folder_assumed")) return false;
+  return suitsOtherwise(needs, node);
+}
+
+/** Whether it suits if only it has the folder. */
+export function suitsOtherwise(needs: Needs, node: Standing): boolean {
   const { info } = node;
   const { capacity } = info;
   if (needs.cpu_millis > capacity.cpu_millis || needs.memory_mib > capacity.memory_mib) return false;
@@ -135,9 +154,9 @@ export function freeOf(capacity: Capacity, used: Used): Capacity {
 }
 
 /** What is in the way just now on a node that suits. */
-export function taken(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[]): string[] {
+function taken(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[]): string[] {
   const found: string[] = [];
-  if (!node.open) found.push(node.closed ?? "takes no new work");
+  if (!node.open) found.push(stateOf(node));
   if (node.used.exclusive > 0) found.push("is taken whole by another task");
   else if (needs.exclusive === true && node.held > 0) {
     found.push(`has to be empty, holds ${node.held} ${node.held === 1 ? "task" : "tasks"}`);
@@ -151,10 +170,33 @@ export function taken(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[]):
   return found;
 }
 
+/** Whether it may have the folder, and did not say so yet: one that takes work is being asked. */
+export function isUnsaid(needs: Needs, node: Standing): boolean {
+  const { folder } = needs;
+  return folder !== undefined && node.folders?.get(folder) === undefined && suitsOtherwise(needs, node);
+}
+
+/** Why it takes nothing. */
+export function stateOf({ closed }: NodeLoad): string {
+  return closed ?? "takes no new work";
+}
+
+/** All that is in the way: what it lacks, or what is so just now where it lacks nothing. */
+export function inTheWay(
+  needs: Needs,
+  node: NodeLoad,
+  nodes: readonly NodeLoad[],
+): { lasting: string[]; now: string[] } {
+  const lasting = lacks(needs, node);
+  if (lasting.length === 0) return { lasting, now: taken(needs, node, nodes) };
+  // Who takes no work is not asked for its folder either.
+  return { lasting, now: !node.open && isUnsaid(needs, node) ? [stateOf(node)] : [] };
+}
+
 /** What keeps a task from this node just now, in words; undefined when it could start. */
 export function obstacle(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[] = [node]): string | undefined {
-  const lasting = lacks(needs, node);
-  const found = lasting.length > 0 ? lasting : taken(needs, node, nodes);
+  const { lasting, now } = inTheWay(needs, node, nodes);
+  const found = [...lasting, ...now];
   return found.length === 0 ? undefined : found.join("; ");
 }
 

@@ -2,7 +2,7 @@
 
 import type { Condition, Needs } from "../common/models.ts";
 import { attributeOf, conditionText, holds } from "./conditions.ts";
-import { distance, lacks, limitsMissing, type NodeLoad, SAY, taken } from "./fit.ts";
+import { distance, inTheWay, isUnsaid, limitsMissing, type NodeLoad, SAY, stateOf, suitsOtherwise } from "./fit.ts";
 import { skillFault, usableSkills } from "./skills.ts";
 import { quoteForShell } from "./template.ts";
 
@@ -39,7 +39,7 @@ const SET = "claw nodes set NODE";
 const NO_SUCH_NODE = (): string => "and there is none";
 
 function requirementsOf(needs: Needs): Requirement[] {
-  const { node, executor, tags = [], where = [], spread, resources = {} } = needs;
+  const { node, executor, tags = [], where = [], folder, spread, resources = {} } = needs;
   const found: Requirement[] = [];
   const amount = (need: number, of: Amount): void => {
     const remedy = of.more?.(need) ?? `a node with ${of.say(need)}`;
@@ -63,6 +63,7 @@ function requirementsOf(needs: Needs): Requirement[] {
     const remedy = `a node of which ${conditionText(condition)} is true: ${settingOf(condition)}, or attributes in a worker.yaml`;
     found.push({ text: conditionText(condition), has: ({ info }) => holds(info, condition), remedy });
   }
+  if (folder !== undefined) found.push(folderOf(needs, folder));
   if (spread !== undefined && spread.by !== "node") {
     const has = ({ info }: NodeLoad): boolean => attributeOf(info, spread.by) !== undefined;
     const remedy = `${SET} --attribute ${spread.by}=…, or attributes: {${spread.by}: …} in a worker.yaml`;
@@ -114,6 +115,21 @@ function settingOf({ attribute, op, values }: Condition): string {
   return `${SET} --attribute ${quoteForShell(attribute)}=${op === "exists" ? "…" : quoteForShell(values[0] ?? "")}`;
 }
 
+function folderOf(needs: Needs, folder: string): Requirement {
+  return {
+    text: `the folder ${folder}`,
+    // Who lacks something else was not asked, and may have it.
+    has: (node) => node.folders?.get(folder) ?? !suitsOtherwise(needs, node),
+    missed: (nodes) => {
+      const rows = nodes
+        .filter((node) => isUnsaid(needs, node))
+        .map((node) => ({ node: node.info.name, reason: node.open ? "has not said yet" : stateOf(node) }));
+      return rows.length === 0 ? undefined : `which no node is known to have: ${several(rows)}`;
+    },
+    remedy: `that folder on a node that suits otherwise: mkdir -p ${quoteForShell(folder)}`,
+  };
+}
+
 /** A skill that nodes have, and cannot use. */
 function unusable(skill: string, nodes: readonly NodeLoad[]): string | undefined {
   const faults = nodes.flatMap(({ info, skills }) => {
@@ -140,8 +156,7 @@ export function explain(needs: Needs, nodes: readonly NodeLoad[], emptied?: { no
     return { summary: "no worker has joined yet", nodes: [], change };
   }
   const rows = nodes.map((load) => {
-    const lasting = lacks(needs, load);
-    const now = lasting.length > 0 ? [] : taken(needs, load, nodes);
+    const { lasting, now } = inTheWay(needs, load, nodes);
     const kept = lasting.length === 0 && emptied?.node === load.id ? emptiedText(emptied.own, load) : undefined;
     return { load, lasting, now: [...now, ...(kept === undefined ? [] : [kept])] };
   });
@@ -200,11 +215,10 @@ function unsuited(needs: Needs, nodes: readonly NodeLoad[], told: Why["nodes"]):
 
 /** Those that would do take nothing: what sets them apart from the others is named. */
 function closed(needs: Needs, suited: readonly NodeLoad[], nodes: readonly NodeLoad[]): Short {
-  const state = (load: NodeLoad): string => load.closed ?? "takes no new work";
   const change = suited.slice(0, SHOWN).map(({ cordoned, info: { name } }) => {
     return cordoned === true ? `claw nodes resume ${name}` : `the worker on ${name} has to be there again`;
   });
-  const rows = suited.map((load) => ({ node: load.info.name, reason: state(load) }));
+  const rows = suited.map((load) => ({ node: load.info.name, reason: stateOf(load) }));
   const apart = needs.node === undefined ? requirementsOf(needs).filter(({ has }) => !nodes.every(has)) : [];
   const [only] = suited;
   if (apart.length === 0) {
@@ -213,7 +227,7 @@ function closed(needs: Needs, suited: readonly NodeLoad[], nodes: readonly NodeL
   const what = apart.map(({ text }) => text).join(" and ");
   const summary =
     suited.length === 1 && only !== undefined
-      ? `needs ${what}, which ${only.info.name} has, but it ${state(only)}`
+      ? `needs ${what}, which ${only.info.name} has, but it ${stateOf(only)}`
       : `needs ${what}, and of those that have it none takes new work: ${several(rows)}`;
   return { summary, change };
 }

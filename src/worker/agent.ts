@@ -28,6 +28,8 @@ export interface AgentWorld {
   deaf(times: number): void;
   /** Another process is this node, and it is not known yet whether it is dead. */
   waiting(message: string): void;
+  /** Looks whether tasks could be started in these folders; what it finds comes back by `looked`, in one part or several. */
+  look(folders: readonly string[]): void;
 }
 
 export interface AgentOptions {
@@ -237,6 +239,9 @@ export class Agent {
       case "list":
         this.#list(action.list);
         return;
+      case "look":
+        this.#world.look(action.folders);
+        return;
     }
   }
 
@@ -373,6 +378,12 @@ export class Agent {
   found(skills: NodeSkills, now: AgentNow): void {
     this.#skills.found(skills, now.monotonic_ms);
     if (this.#mode === "welcome") this.#skills.tell(now.monotonic_ms);
+  }
+
+  /** Whether these folders can be used; a leader may ask before its welcome is in the log. */
+  looked(folders: [path: string, usable: boolean][]): void {
+    if (this.#mode === "refused" || this.#mode === "leaving") return;
+    this.#world.send({ type: "node.folders", incarnation: this.#options.incarnation, folders });
   }
 
   /** Several times a second while something runs or waits; returns the time until it wants to be called again. */

@@ -2,12 +2,13 @@
 // task left empty is handed to the next one; a pair with anything in it is removed. Names are slots, not attempts: they
 // say nothing that must be true later, and everything found at start is of an earlier life and goes.
 
-import { chmodSync, lstatSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
-import { rm } from "node:fs/promises";
+import { accessSync, chmodSync, constants, lstatSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
+import { rm, stat } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import type { Specification } from "../common/models.ts";
+import type { Runtime } from "../common/runtime.ts";
 
 /** One attempt's folders; `release` only when its whole tree is gone. */
 export interface TaskFolders {
@@ -29,12 +30,61 @@ const SLOT = /^slot-\d+$/;
 
 /** What keeps a path that somebody named from being used as a folder: it may be anything. */
 function folderProblem(path: string): string | undefined {
+  if (!isAbsolute(path)) return "is not an absolute path";
   try {
     const found = statSync(path, { throwIfNoEntry: false });
-    return found?.isDirectory() === true ? undefined : "does not exist on this node";
+    if (found?.isDirectory() !== true) return "does not exist on this node";
+    accessSync(path, constants.X_OK);
+    return undefined;
   } catch (error) {
     // Not ours to look into, too long, links in a circle, no name at all.
     return `cannot be used on this node: ${messageOf(error)}`;
+  }
+}
+
+/** Whether a task could be started in it. Where a server of files is away even to look may take for ever. */
+async function isUsable(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+  } catch {
+    return false;
+  }
+  return folderProblem(path) === undefined;
+}
+
+/** Told what was found, as much as a message takes; of what there is no looking at it never hears. */
+type Found = (folders: [path: string, usable: boolean][]) => void;
+
+/** Looks at folders that tasks ask for, and nothing of the worker waits meanwhile. */
+export class FolderLooks {
+  readonly #runtime: Runtime;
+  readonly #found: Found;
+  readonly #isUsable: (path: string) => Promise<boolean>;
+  readonly #under_way = new Set<string>();
+  #answers: Parameters<Found>[0] = [];
+
+  constructor(runtime: Runtime, found: Found, usable: (path: string) => Promise<boolean> = isUsable) {
+    this.#runtime = runtime;
+    this.#found = found;
+    this.#isUsable = usable;
+  }
+
+  look(paths: readonly string[]): void {
+    for (const path of paths) {
+      if (this.#under_way.has(path) || this.#under_way.size >= LIMITS.looks_under_way) continue;
+      this.#under_way.add(path);
+      void this.#isUsable(path).then((usable) => this.#answer(path, usable));
+    }
+  }
+
+  #answer(path: string, usable: boolean): void {
+    this.#under_way.delete(path);
+    this.#answers.push([path, usable]);
+    if (this.#answers.length > 1) return;
+    this.#runtime.soon(() => {
+      const most = LIMITS.look_folders;
+      while (this.#answers.length > 0) this.#found(this.#answers.splice(0, most));
+    });
   }
 }
 
@@ -117,14 +167,12 @@ export class TaskFolderPool {
   #givenFolder({ needs, origin }: Specification): string | undefined {
     if (needs.executor === "script") return undefined;
     if (needs.folder !== undefined) {
-      if (!isAbsolute(needs.folder)) throw folderMissing(needs.folder, "is not an absolute path");
       const problem = folderProblem(needs.folder);
       if (problem !== undefined) throw folderMissing(needs.folder, problem);
       return needs.folder;
     }
-    if (origin?.machine === this.#machine && isAbsolute(origin.folder) && folderProblem(origin.folder) === undefined)
-      return origin.folder;
-    return undefined;
+    const own = origin?.machine === this.#machine && folderProblem(origin.folder) === undefined;
+    return own ? origin.folder : undefined;
   }
 
   #make(): Slot {

@@ -21,7 +21,7 @@ import { Agent, type AgentNow, type AgentWorld } from "./agent.ts";
 import { Cgroups, limitsInfo } from "./cgroup.ts";
 import { checkWorker } from "./checks.ts";
 import { discoverNode, type NodeOverrides } from "./discover.ts";
-import { TaskFolderPool } from "./folders.ts";
+import { FolderLooks, TaskFolderPool } from "./folders.ts";
 import { findGpus } from "./gpus.ts";
 import { Launcher } from "./launcher.ts";
 import { noteLife, placeOf } from "./lives.ts";
@@ -176,7 +176,8 @@ export class Worker implements Service {
   }
 
   #agentWorld(bus: WorkerBus, launcher: Launcher, connection: NatsConnection): AgentWorld {
-    const { logger } = this.#options;
+    const { logger, runtime } = this.#options;
+    const looks = new FolderLooks(runtime, (folders) => this.#guard(() => this.#agent?.looked(folders)));
     return {
       send: (message) => bus.send(message),
       start: (job) => {
@@ -200,6 +201,7 @@ export class Worker implements Service {
         if (!this.#told) logger.warn(message);
         this.#told = true;
       },
+      look: (folders) => looks.look(folders),
     };
   }
 

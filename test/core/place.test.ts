@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { LIMITS } from "../../src/common/limits.ts";
 import type { Needs, Strategy } from "../../src/common/models.ts";
-import { fits, type NodeLoad, obstacle } from "../../src/core/fit.ts";
+import { fits, type NodeLoad, obstacle, suits, suitsOtherwise } from "../../src/core/fit.ts";
 import { type Placement, place as placeAll, type WaitingLane } from "../../src/core/place.ts";
 import { addUse, emptyUsed } from "../../src/core/state.ts";
 import type { Chance } from "../sim/chance.ts";
@@ -300,6 +300,30 @@ describe("what is in the way", () => {
     expect(obstacle(needsOf({ exclusive: true }), busy)).toBe("has to be empty, holds 1 task");
     const whole = nodeOf("a", {}, { held: 1, used: { ...emptyUsed(), exclusive: 1 } });
     expect(obstacle(needsOf({ cpu_millis: 0 }), whole)).toBe("is taken whole by another task");
+  });
+
+  test("a folder that it lacks, or has not said to have; nobody is placed there", () => {
+    const node = (usable?: boolean, more = {}): NodeLoad => {
+      return nodeOf("a", {}, { ...more, folders: new Map(usable === undefined ? [] : [["/data/x", usable]]) });
+    };
+    const needs = needsOf({ folder: "/data/x" });
+    expect(obstacle(needs, node(true))).toBeUndefined();
+    expect(obstacle(needs, node(false))).toBe("has no folder /data/x");
+    const unsaid = "has not said yet whether it has the folder /data/x";
+    for (const one of [node(), nodeOf("a")]) expect(obstacle(needs, one)).toBe(unsaid);
+    expect(obstacle(needs, node(undefined, { open: false }))).toBe(`${unsaid}; takes no new work`);
+    // Who lacks something else is not asked.
+    expect(obstacle(needsOf({ folder: "/data/x", gpus: 1 }), node())).toBe("needs 1 gpu, has 0");
+    expect(obstacle(needsOf({ folder: "/data/x", gpus: 1 }), node(false))).toBe(
+      "needs 1 gpu, has 0; has no folder /data/x",
+    );
+    const some = [node(), { ...node(false), id: "b" }, { ...node(true), id: "c" }];
+    expect(some.map((one) => [suits(needs, one), suitsOtherwise(needs, one)])).toEqual([
+      [false, true],
+      [false, true],
+      [true, true],
+    ]);
+    expect(place([{ needs, waiting: 2 }], some)).toEqual([{ lane: 0, node: "c", count: 2 }]);
   });
 
   test("limits that the task demands and the node does not hold it to", () => {

@@ -121,6 +121,48 @@ test("a skill that nodes have and cannot use is told from one that none has", ()
   expect(explain(needsOf({ skills: ["video"] }), [eu, big]).summary).toBe("needs the skill video, which no node has");
 });
 
+describe("a folder", () => {
+  const needs = needsOf({ folder: "/data/x y" });
+  const says = (node: NodeLoad, usable: boolean): NodeLoad => ({
+    ...node,
+    folders: new Map([["/data/x y", usable]]),
+  });
+
+  test("that no node has, or that some have not said yet to have", () => {
+    expect(explain(needs, [says(eu, false), says(big, false)])).toEqual({
+      summary: "needs the folder /data/x y, which no node has",
+      nodes: ["name-a", "name-b"].map((node) => ({ node, reason: "has no folder /data/x y" })),
+      change: ["that folder on a node that suits otherwise: mkdir -p '/data/x y'"],
+    });
+    const why = explain(needs, [says(eu, false), big, gone(nodeOf("c"))]);
+    expect(why.summary).toBe(
+      "needs the folder /data/x y, which no node is known to have: name-b has not said yet; name-c is offline since 12:04",
+    );
+    expect(why.nodes.slice(1)).toEqual([
+      { node: "name-b", reason: "has not said yet whether it has the folder /data/x y" },
+      {
+        node: "name-c",
+        reason: "has not said yet whether it has the folder /data/x y; is offline since 12:04",
+      },
+    ]);
+  });
+
+  test("and what else is missing: who lacks that was not asked", () => {
+    const tagged = needsOf({ ...needs, tags: ["ssd"] });
+    expect(explain(tagged, [says(eu, false), big]).summary).toBe(
+      "no node has all of it: name-a has no folder /data/x y; name-b lacks the tag ssd",
+    );
+    expect(explain(needsOf({ ...needs, gpus: 3 }), [eu, big]).summary).toBe("needs 3 gpus, which no node has");
+  });
+
+  test("that one has which takes nothing", () => {
+    expect(explain(needs, [says(eu, false), drained(says(big, true))])).toMatchObject({
+      summary: "needs the folder /data/x y, which name-b has, but it is out of service since 12:04: drained",
+      change: ["claw nodes resume name-b"],
+    });
+  });
+});
+
 describe("those that would do take nothing", () => {
   test("what sets them apart is named, and how they come back", () => {
     const why = explain(needsOf({ tags: ["gpu"] }), [eu, drained(big)]);
@@ -179,9 +221,10 @@ test("what a task asks for, in a line", () => {
     where: [{ attribute: "zone", op: "in", values: ["eu", "us"] }],
     spread: { by: "node" },
     exclusive: true,
+    folder: "/data",
   });
   expect(needsText(needs)).toBe(
-    "the node a, the tag ssd, zone in eu,us, 0.5 cpu, 2G of memory, 1 gpu, 2 license, " +
+    "the node a, the tag ssd, zone in eu,us, the folder /data, 0.5 cpu, 2G of memory, 1 gpu, 2 license, " +
       "a node for itself, a node without its like",
   );
   expect(needsText(needsOf({ cpu_millis: 0 }))).toBe("nothing");

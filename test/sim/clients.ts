@@ -2,15 +2,18 @@
 // what they look at meanwhile.
 
 import { type Needs, type Specification, STRATEGIES } from "../../src/common/models.ts";
+import { FOLDERS } from "./folders.ts";
 import type { World } from "./world.ts";
 
-/** Every eighth submission wants its nodes for itself, every eighth keeps apart, and many have a strategy of their own. */
-function placed(id: number): Partial<Needs> {
+/** Every eighth submission wants its nodes for itself, every eighth keeps apart, many have a strategy of their own, or a folder. */
+function placed(id: number, folders: boolean): Partial<Needs> {
+  const folder = FOLDERS[(id >>> 20) % (FOLDERS.length * 2)];
   const strategy = STRATEGIES[(id >>> 8) % (STRATEGIES.length * 2)];
   return {
     ...(id % 8 === 0 ? { exclusive: true } : {}),
     ...(id % 8 === 1 ? { spread: { by: "node" } } : {}),
     ...(strategy === undefined ? {} : { strategy }),
+    ...(folders && folder !== undefined ? { folder } : {}),
   };
 }
 
@@ -39,7 +42,7 @@ export class Clients {
         cpu_millis: chance.once(3) ? 1_000 : 250,
         memory_mib: 0,
         gpus: 0,
-        ...placed(id),
+        ...placed(id, this.#world.folders),
       },
       argv: ["true"],
       ...(chance.once(3) ? { retry: { limit: chance.between(1, 3), backoff_ms: 200, backoff_max_ms: 5_000 } } : {}),

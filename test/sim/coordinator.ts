@@ -16,6 +16,7 @@ import { Queries } from "../../src/storage/queries.ts";
 import { removeDatabase } from "../../src/storage/snapshot.ts";
 import type { View } from "../../src/storage/view.ts";
 import { DEFAULT_PLACEMENT } from "../core/placing-model.ts";
+import { Said } from "./folders.ts";
 import { Heard } from "./nodes.ts";
 import { Crash, SimProcess } from "./process.ts";
 import { watchRows } from "./rows.ts";
@@ -46,6 +47,7 @@ export class SimCoordinator {
   /** Whether it wants to be asked. */
   #leads = false;
   #heard = new Heard();
+  #said = new Said();
 
   constructor(world: World, id: string, path: string) {
     this.#world = world;
@@ -173,8 +175,10 @@ export class SimCoordinator {
           this.#leads = leads;
           // What a term took for true may not have got into the log.
           this.#heard = new Heard();
+          this.#said = new Said();
           world.tell(`${this.id}: ${leads ? "opens a term" : "its term is over"}`);
         },
+        decided: (event, state) => this.#said.decided(event, state, world.clock.now_ms),
         failed: (error) => this.#failed(error),
       },
       {
@@ -222,6 +226,7 @@ export class SimCoordinator {
       if (message.type === "node.heartbeat" && incarnation?.startsWith(message.i) === true) {
         this.#heard.heartbeat(node, incarnation, this.#world.clock.now_ms);
       }
+      if (message.type === "node.folders") this.#said.heard(message, this.#world.clock.now_ms);
       this.#terms?.up(node, message, JSON.stringify(message).length);
     });
   }
@@ -262,6 +267,7 @@ export class SimCoordinator {
   #end(): void {
     this.process.die();
     this.#heard = new Heard();
+    this.#said = new Said();
     this.#leads = false;
     this.#terms = undefined;
     this.#election = undefined;

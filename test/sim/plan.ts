@@ -23,6 +23,7 @@ export const FAULTS = [
   "power", // a worker's machine loses what its disk had not synced
   "full", // a worker's disk takes nothing for a while
   "maintain", // nodes are cordoned, drained, removed
+  "folders", // what tasks ask for comes and goes on machines
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 
@@ -35,6 +36,8 @@ export interface Plan {
   faults_ms: number;
   /** What is over is forgotten so soon, in some seeds. */
   retention: Retention;
+  /** Some tasks ask for folders that not every machine has. */
+  folders: boolean;
   off: readonly Fault[];
 }
 
@@ -42,7 +45,9 @@ export interface Plan {
 export function planOf(seed: number): Plan {
   const workers = [1, 2, 3, 5][seed % 4] ?? 1;
   const retention = seed % 3 === 0 ? { age_ms: 15_000, tasks: 120 } : { age_ms: 7 * 86_400_000, tasks: 1_000_000 };
-  return { coordinators: seed % 5 === 0 ? 1 : 3, workers, submissions: 12, faults_ms: 60_000, retention, off: [] };
+  const folders = seed % 5 === 0 || seed % 5 > 2;
+  const size = { coordinators: seed % 5 === 0 ? 1 : 3, workers, submissions: 12, faults_ms: 60_000 };
+  return { ...size, retention, folders, off: [] };
 }
 
 /** Plans that are a little smaller in one way each. */

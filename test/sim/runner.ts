@@ -244,6 +244,7 @@ async function main(argv: string[]): Promise<number> {
       submissions: whole("submissions", options.submissions, own.submissions),
       faults_ms: whole("faults-ms", options["faults-ms"], own.faults_ms),
       retention: own.retention,
+      folders: own.folders,
       off: faultsOf(options.off),
     };
     return await runOne(seed, plan, options.trace === true);

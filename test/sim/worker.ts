@@ -11,6 +11,7 @@ import { noteLife } from "../../src/worker/lives.ts";
 import type { Job } from "../../src/worker/queue.ts";
 import { Chance } from "./chance.ts";
 import { SimDisk } from "./disk.ts";
+import { FOLDERS } from "./folders.ts";
 import { Crash } from "./process.ts";
 import type { World } from "./world.ts";
 
@@ -113,6 +114,9 @@ export class SimWorker {
   /** Its machine's: they outlive its lives, and change now and then. */
   #skills: NodeSkills | undefined;
   #ticks = 0;
+  /** Its machine's, that tasks may ask for. */
+  readonly folders: Set<string>;
+  readonly #looks: Chance;
   /** What is sent to it is lost, until it does something about it. */
   #deaf = false;
 
@@ -122,6 +126,8 @@ export class SimWorker {
     this.#path = path;
     this.#disk = new SimDisk(path);
     this.#power = new Chance(Bun.hash.crc32(`${world.seed} ${path.slice(-20)}`));
+    this.#looks = new Chance(Bun.hash.crc32(`folders ${world.seed} ${path.slice(-20)}`));
+    this.folders = new Set(FOLDERS.filter(() => this.#looks.once(2)));
   }
 
   get incarnation(): string | undefined {
@@ -162,6 +168,7 @@ export class SimWorker {
         if (times % 2 === 0 || this.#world.chance.once(2)) this.#deaf = false;
       },
       waiting: () => undefined,
+      look: (folders: readonly string[]) => this.#look(life, folders),
     };
     this.#guard(() => {
       // Without room a worker does not even start: its supervisor tries again.
@@ -180,6 +187,13 @@ export class SimWorker {
     this.#tick(life);
   }
 
+  #look(life: number, folders: readonly string[]): void {
+    this.#world.clock.after(this.#looks.between(0, 100), () => {
+      if (life !== this.#life) return;
+      this.#guard(() => this.#agent?.looked(folders.map((folder) => [folder, this.folders.has(folder)])));
+    });
+  }
+
   #run(life: number, job: Job): void {
     const { chance, clock } = this.#world;
     const key = keyOf(job);
@@ -189,7 +203,10 @@ export class SimWorker {
     this.#alone = exclusive;
     if (this.#used > INFO.capacity.cpu_millis) throw new Error(`${this.id} is over its capacity with ${key}`);
     this.#world.executed(job);
-    const ran_ms = chance.once(10) ? chance.between(500, 8_000) : chance.between(1, 60);
+    const { folder } = job.specification.needs;
+    const missed = folder !== undefined && !this.folders.has(folder);
+    if (missed) this.#world.missed += 1;
+    const ran_ms = missed ? 0 : chance.once(10) ? chance.between(500, 8_000) : chance.between(1, 60);
     const started_at = this.#world.now().wall_ms;
     clock.after(0, () => {
       if (life === this.#life) this.#guard(() => this.#agent?.started(job, started_at));
@@ -200,9 +217,11 @@ export class SimWorker {
       const times = { started_at, ended_at: this.#world.now().wall_ms };
       const outcome: Outcome = this.#stopping.has(key)
         ? { status: "cancelled", reason: "cancelled", ...times }
-        : chance.once(8)
-          ? { status: "failed", reason: "exit", exit_code: 1, ...times }
-          : { status: "completed", reason: "exit", exit_code: 0, ...times };
+        : missed
+          ? { status: "failed", reason: "not_found", ...times }
+          : chance.once(8)
+            ? { status: "failed", reason: "exit", exit_code: 1, ...times }
+            : { status: "completed", reason: "exit", exit_code: 0, ...times };
       this.#guard(() => this.#agent?.ended(job, outcome, this.#world.now()));
     };
     this.#ends.set(key, end);

@@ -18,6 +18,7 @@ import { Chance } from "./chance.ts";
 import { Clients } from "./clients.ts";
 import { Clock } from "./clock.ts";
 import { SimCoordinator } from "./coordinator.ts";
+import { FolderTrouble } from "./folders.ts";
 import { Found, Stall } from "./found.ts";
 import { SimLease } from "./lease.ts";
 import { SimLog } from "./log.ts";
@@ -36,6 +37,8 @@ export interface Outcome {
   submissions: number;
   tasks: number;
   executions: number;
+  /** Of them, those whose folder had gone when they were to be started. */
+  missed: number;
   crashes: number;
   /** Coordinators that began anew with a snapshot because the log was shortened meanwhile. */
   renewals: number;
@@ -69,11 +72,13 @@ export class World {
   crashes = 0;
   renewals = 0;
   executions = 0;
+  missed = 0;
   readonly acknowledged = new Map<number, number>();
   /** Attempts that were begun of each task. */
   readonly #began = new Map<string, Set<number>>();
   readonly #plan: Plan;
   readonly #nodes: NodeTrouble;
+  readonly #folder_trouble: FolderTrouble;
   readonly #clients: Clients;
   readonly #folder: string;
   /** What of the workers' and of the leader's messages gets lost, in a run that is directed. */
@@ -105,6 +110,7 @@ export class World {
     });
     this.#clients = new Clients(this, plan.retention.tasks < 1_000_000);
     this.#nodes = new NodeTrouble(this, this.#folder, seed);
+    this.#folder_trouble = new FolderTrouble(this, seed);
   }
 
   /** Whether the faults are over. */
@@ -114,6 +120,11 @@ export class World {
 
   get retention(): Plan["retention"] {
     return this.#plan.retention;
+  }
+
+  /** Whether some tasks ask for folders. */
+  get folders(): boolean {
+    return this.#plan.folders;
   }
 
   /** Who leads, and knows it. */
@@ -294,6 +305,7 @@ export class World {
     }
     this.clock.after(2_000, () => this.#trouble());
     this.#nodes.start();
+    if (this.folders) this.#folder_trouble.start();
     while (await this.step(faults_ms)) {
       // faults
     }
@@ -321,6 +333,7 @@ export class World {
   async settle(seed: number): Promise<Outcome> {
     this.#peace = true;
     this.#nodes.end();
+    this.#folder_trouble.end();
     this.log.faulty = false;
     this.lease.faulty = false;
     const end_ms = this.clock.now_ms + PEACE_MS;
@@ -333,6 +346,7 @@ export class World {
       submissions: this.acknowledged.size,
       tasks: this.#clients.tasks,
       executions: this.executions,
+      missed: this.missed,
       crashes: this.crashes,
       renewals: this.renewals,
       batches: this.log.entries.length,

@@ -30,6 +30,7 @@ class Bench {
   readonly sent: UpMessage[] = [];
   readonly deaf: number[] = [];
   readonly started: Job[] = [];
+  readonly looked_at: (readonly string[])[] = [];
   readonly rows = new Map<number, string>();
   full = false;
   now_ms = 0;
@@ -63,6 +64,7 @@ class Bench {
       shutdown: () => undefined,
       deaf: (times) => this.deaf.push(times),
       waiting: () => undefined,
+      look: (folders) => this.looked_at.push(folders),
     };
     this.agent = new Agent(world, store, { info: INFO, incarnation: INCARNATION, earlier: [], cluster_id: undefined });
     this.agent.connected(this.now());
@@ -213,6 +215,20 @@ describe("a worker whose checks fail", () => {
     bench.tick(1_000);
     expect(bench.rows.size).toBe(0);
   });
+});
+
+test("folders that it is asked for are looked at, and told, before its welcome too, and not when it leaves", () => {
+  const bench = new Bench();
+  const folders: [string, boolean][] = [["/x", true]];
+  bench.down({ type: "node.control", incarnation: INCARNATION, action: { kind: "look", folders: ["/x"] } });
+  bench.down({ type: "node.control", incarnation: "f".repeat(16), action: { kind: "look", folders: ["/y"] } });
+  expect(bench.looked_at).toEqual([["/x"]]);
+  bench.agent.connected(bench.now());
+  bench.agent.looked(folders);
+  expect(bench.taken("node.folders")).toEqual([{ type: "node.folders", incarnation: INCARNATION, folders }]);
+  bench.agent.leave();
+  bench.agent.looked(folders);
+  expect(bench.taken("node.folders")).toEqual([]);
 });
 
 const ENDED = { status: "failed", reason: "exit", exit_code: 1, started_at: 1, ended_at: 2 } as const;

@@ -12,7 +12,9 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { ClawError } from "../../src/common/errors.ts";
-import { TaskFolderPool } from "../../src/worker/folders.ts";
+import { LIMITS } from "../../src/common/limits.ts";
+import { systemRuntime } from "../../src/common/runtime.ts";
+import { FolderLooks, TaskFolderPool } from "../../src/worker/folders.ts";
 import { until } from "../until.ts";
 import { specification } from "./attempt.ts";
 
@@ -76,6 +78,61 @@ describe("where a task runs", () => {
     expect(() => pool.acquire(demands("relative"))).toThrow(/absolute/);
     const script = { ...from("here", root), needs: { ...plain.needs, executor: "script" as const, folder: root } };
     expect(pool.acquire(script).folder).toStartWith(tasks);
+  });
+});
+
+describe("looking whether folders can be used", () => {
+  test("says of each what a task would find", async () => {
+    const found = new Map<string, boolean>();
+    const looks = new FolderLooks(systemRuntime, (folders) => {
+      for (const [path, usable] of folders) found.set(path, usable);
+    });
+    const [file, link, circle] = [join(root, "file"), join(root, "link"), join(root, "circle")];
+    writeFileSync(file, "");
+    symlinkSync(root, link);
+    symlinkSync(circle, circle);
+    const bad = [file, circle, join(root, "gone"), "relative", "/tmp\0x", `/${"x".repeat(300)}`];
+    looks.look([root, link, ...bad]);
+    await until(() => found.size === bad.length + 2, "all that was asked for");
+    expect(
+      [...found]
+        .filter(([, usable]) => usable)
+        .map(([path]) => path)
+        .sort(),
+    ).toEqual([root, link].sort());
+  });
+
+  test.skipIf(process.getuid?.() === 0)("may not be entered", async () => {
+    const locked = join(root, "locked");
+    mkdirSync(locked, { mode: 0o600 });
+    const { promise, resolve } = Promise.withResolvers<[string, boolean][]>();
+    new FolderLooks(systemRuntime, resolve).look([locked]);
+    expect(await promise).toEqual([[locked, false]]);
+    const needs = { ...plain.needs, folder: locked };
+    expect(() => poolOf().acquire({ ...plain, needs })).toThrow(/cannot be used on this node/);
+  });
+
+  test("what never answers holds nothing up, is looked at once, and as many as that are all", async () => {
+    const found: (readonly [string, boolean])[] = [];
+    const parts: number[] = [];
+    const begun: string[] = [];
+    const told = (folders: [string, boolean][]): void => {
+      found.push(...folders);
+      parts.push(folders.length);
+    };
+    const looks = new FolderLooks(systemRuntime, told, (path) => {
+      begun.push(path);
+      return path.startsWith("/net/") ? new Promise(() => undefined) : Promise.resolve(true);
+    });
+    const here = Array.from({ length: LIMITS.look_folders + 1 }, (_, at) => `/here/${at}`);
+    looks.look(["/net/away", "/net/away", ...here]);
+    await until(() => found.length === here.length, "the others");
+    expect(parts).toEqual([LIMITS.look_folders, 1]);
+    expect(begun.filter((path) => path.startsWith("/net/"))).toEqual(["/net/away"]);
+    looks.look(Array.from({ length: LIMITS.looks_under_way + 5 }, (_, at) => `/net/${at}`));
+    expect(begun.filter((path) => path.startsWith("/net/"))).toHaveLength(LIMITS.looks_under_way);
+    looks.look(["/here/0"]);
+    expect(begun.filter((path) => path === "/here/0")).toHaveLength(1);
   });
 });
 

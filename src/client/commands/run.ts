@@ -109,12 +109,15 @@ async function follow(
   }
   const { outcome } = ended;
   if (outcome.status !== "completed" && outcome.reason !== "exit") io.err(`claw: ${task.id}: ${endOf(outcome)}\n`);
-  if (outcome.reason === "not_found") io.err(hintFor(begun.specification, io.cwd));
+  if (outcome.reason === "not_found") io.err(hintFor(begun.specification, outcome, io.cwd));
   return exitCodeOf(outcome);
 }
 
-/** What a program that is not found may have been meant to be. */
-function hintFor({ argv: [program = ""], needs }: Specification, folder: string): string {
+/** What a program that is not found may have been meant to be; without an exit code it was the folder that had gone. */
+function hintFor({ argv: [program = ""], needs }: Specification, { exit_code }: Outcome, folder: string): string {
+  if (needs.folder !== undefined && exit_code === undefined) {
+    return `  its node had it when it was asked; which ones have it now: claw plan --cwd ${quoteForShell(needs.folder)} -- true\n`;
+  }
   if (needs.executor !== "command") return "";
   if (/\s/.test(program)) {
     const line = quoteForShell(program);

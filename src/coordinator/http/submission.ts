@@ -36,7 +36,8 @@ const fields = {
   priority: z.enum(PRIORITIES).optional(),
   ...needs,
   cwd: Needs.shape.folder.meta({
-    description: "a folder that has to exist on the node; else the task gets one of its own",
+    description:
+      "an absolute path: the task goes to a node that has this folder, and runs in it; without it it gets one of its own",
   }),
   env: own.env,
   labels: own.labels,
@@ -90,6 +91,7 @@ export function specificationOf(given: ToSubmit, place = ""): Specification {
   if (kinds.length !== 1) wrong("command", "give one of command, shell and noop");
   if (given.inputs !== undefined && given.shell === undefined) wrong("inputs", "they go with shell, as its {}");
   if (given.inputs !== undefined && given.array !== undefined) wrong("array", "inputs say how many members there are");
+  if (given.cwd !== undefined && !given.cwd.startsWith("/")) wrong("cwd", "it has to be an absolute path");
   const reserved = Object.keys(given.env ?? {}).find(isReserved);
   if (reserved !== undefined) wrong(`env.${reserved}`, "it may not be set: it changes which code runs on the node");
   const start_at = given.start_at === undefined ? undefined : Math.max(0, parseIsoTime(given.start_at));
