@@ -8,28 +8,33 @@ import { freeOf, type NodeLoad, obstacle, roomOf, suits } from "../core/fit.ts";
 import { formatTaskId } from "../core/ids.ts";
 import { turnOf } from "../core/place.ts";
 import { readyAt } from "../core/ready.ts";
+import { needsText } from "../core/requirements.ts";
+import { requirePossible } from "../core/skills.ts";
 import { apartFrom, memberId, type Node, type Submission } from "../core/state.ts";
-import { explain, needsText } from "../core/why.ts";
+import { explain } from "../core/why.ts";
 import type { Leader } from "./leader.ts";
 
 /** The nodes as placing sees them, with words for those that take nothing. */
 function loadsOf({ state, scheduler }: Leader): NodeLoad[] {
+  const lasting = scheduler.lasting();
   return scheduler
     .loads((node) => node.status === "online")
     .slice(0, LIMITS.list_rows)
     .map((load) => {
       const node = state.nodes.get(load.id);
-      return load.open || node === undefined ? load : { ...load, ...closedBy(node) };
+      return { ...load, lasting: lasting(load.id), ...(load.open || node === undefined ? {} : closedBy(node)) };
     });
 }
 
-function closedBy({ status, reason, cordon, offline_at }: Node): Pick<NodeLoad, "closed" | "cordoned"> {
+function closedBy({ status, reason, cordon, offline_at }: Node): Pick<NodeLoad, "closed" | "cordoned" | "absent"> {
   const why = reason === "" ? "" : `: ${reason}`;
-  if (status === "offline" && offline_at !== undefined) {
-    return { closed: `is offline since ${isoTime(offline_at)}${why}` };
-  }
-  if (cordon === undefined) return { closed: status === "online" ? "is not heard" : `is in ${status}${why}` };
-  return { closed: `is out of service since ${isoTime(cordon.at)}: ${cordon.reason}`, cordoned: true };
+  const out = cordon === undefined ? undefined : `out of service since ${isoTime(cordon.at)}: ${cordon.reason}`;
+  // Who is started again after a shutdown is in service again.
+  const cordoned = cordon !== undefined && (cordon.shutdown !== true || status !== "offline");
+  if (status === "online") return { closed: out === undefined ? "is not heard" : `is ${out}`, cordoned };
+  const gone = status === "offline" && offline_at !== undefined;
+  const state = gone ? `is offline since ${isoTime(offline_at)}${why}` : `is in ${status}${why}`;
+  return { closed: out === undefined ? state : `${state}, and ${out}`, cordoned, absent: gone ? "offline" : "error" };
 }
 
 /** A live submission's waiting members. */
@@ -67,6 +72,8 @@ function aheadText({ tasks, first }: NonNullable<WaitingView["ahead"]>): string 
 export function planFor(leader: Leader, { name, needs: asked, priority }: Specification): PlanView {
   const { state, scheduler } = leader;
   const needs = apartFrom(asked, name ?? "");
+  // Refused as it would be when it is submitted.
+  if (needs.skills !== undefined) requirePossible(state.nodes.values(), needs.skills);
   const group = JSON.stringify(needs);
   const chosen = scheduler.nodeFor({ group, priority }, needs);
   const turn = turnOf(state.time_ms, priority, scheduler.settings.aging_ms);

@@ -18,6 +18,11 @@ export function attributeOf(info: NodeInfo, name: string): string | undefined {
   }
 }
 
+/** What a node is by itself. */
+export function isInherent(attribute: string): boolean {
+  return attribute === "os" || attribute === "arch" || attribute === "name" || attribute === "version";
+}
+
 /** A node without the attribute is different from every value. */
 export function holds(info: NodeInfo, { attribute, op, values }: Condition): boolean {
   const value = attributeOf(info, attribute);

@@ -19,6 +19,10 @@ export interface NodeLoad {
   open: boolean;
   /** Why it is not, for people; with `cordoned`, because somebody wants it so. */
   closed?: string;
+  /** Because its worker is gone, or is not well. */
+  absent?: "offline" | "error";
+  /** What on it ends only when somebody ends it; told where words are made of it. */
+  lasting?: Lasting | undefined;
   cordoned?: boolean;
   used: Used;
   /** Attempts it holds, running or prefetched. */
@@ -157,6 +161,7 @@ export function freeOf(capacity: Capacity, used: Used): Capacity {
 function taken(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[]): string[] {
   const found: string[] = [];
   if (!node.open) found.push(stateOf(node));
+  if (node.held >= LIMITS.node_processes) found.push(`holds ${node.held} tasks, as many as a node may`);
   if (node.used.exclusive > 0) found.push("is taken whole by another task");
   else if (needs.exclusive === true && node.held > 0) {
     found.push(`has to be empty, holds ${node.held} ${node.held === 1 ? "task" : "tasks"}`);
@@ -201,7 +206,7 @@ export function obstacle(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[
 }
 
 /** Where a node stands for tasks that keep apart. */
-function placeOf({ id, info }: Pick<NodeLoad, "id" | "info">, by: string): string | undefined {
+export function placeOf({ id, info }: Pick<NodeLoad, "id" | "info">, by: string): string | undefined {
   return by === "node" ? id : attributeOf(info, by);
 }
 

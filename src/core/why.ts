@@ -1,152 +1,14 @@
 // Why a task waits: what is in the way on each node, the same in one line, and what would change it. Pure, as placing is.
 
-import type { Condition, Needs } from "../common/models.ts";
-import { attributeOf, conditionText, holds } from "./conditions.ts";
-import { distance, inTheWay, isUnsaid, limitsMissing, type NodeLoad, SAY, stateOf, suitsOtherwise } from "./fit.ts";
-import { skillFault, usableSkills } from "./skills.ts";
-import { quoteForShell } from "./template.ts";
+import type { Needs } from "../common/models.ts";
+import { distance, fitsBeside, inTheWay, type NodeLoad, neighbours, placeOf, stateOf } from "./fit.ts";
+import { type Requirement, requirementsOf, SHOWN, several } from "./requirements.ts";
 
 export interface Why {
   summary: string;
   nodes: { node: string; reason: string }[];
   /** What would change it, a sentence each. */
   change: string[];
-}
-
-interface Amount {
-  of: (node: NodeLoad) => number;
-  say: (amount: number) => string;
-  /** How a task asks for so much. */
-  ask: (amount: number) => string;
-  /** How a node comes to have more of it; absent: only by being another one. */
-  more?: (amount: number) => string;
-}
-
-/** One thing that a task asks for, as people say it, and which nodes have it. */
-interface Requirement {
-  text: string;
-  has: (node: NodeLoad) => boolean;
-  /** For an amount: how much a node has of it at all. */
-  amount?: Amount;
-  /** Where no node has it: what they have instead. "which no node has", unless there is more to say. */
-  missed?: (nodes: readonly NodeLoad[]) => string | undefined;
-  /** How a node comes to have it. */
-  remedy: string;
-}
-
-/** What is said of a node by hand, from now on. */
-const SET = "claw nodes set NODE";
-const NO_SUCH_NODE = (): string => "and there is none";
-
-function requirementsOf(needs: Needs): Requirement[] {
-  const { node, executor, tags = [], where = [], folder, spread, resources = {} } = needs;
-  const found: Requirement[] = [];
-  const amount = (need: number, of: Amount): void => {
-    const remedy = of.more?.(need) ?? `a node with ${of.say(need)}`;
-    if (need > 0) found.push({ text: of.say(need), has: (one) => of.of(one) >= need, amount: of, remedy });
-  };
-  if (node !== undefined) {
-    const has = ({ id, info }: NodeLoad): boolean => id === node || info.name === node;
-    const remedy = `a worker of that name: claw --role worker --name ${quoteForShell(node)}`;
-    found.push({ text: `the node ${node}`, has, missed: () => "which has not joined", remedy });
-  }
-  for (const tag of tags) {
-    const remedy = `${SET} --tag ${quoteForShell(tag)}, or tags: [${tag}] in a worker.yaml`;
-    found.push({ text: `the tag ${tag}`, has: ({ info }) => info.tags.includes(tag), remedy });
-  }
-  for (const skill of needs.skills ?? []) {
-    const remedy = `a node on which the skill ${skill} can be used: claw skills show ${skill}`;
-    const has = ({ skills }: NodeLoad): boolean => usableSkills(skills).has(skill);
-    found.push({ text: `the skill ${skill}`, has, missed: (nodes) => unusable(skill, nodes), remedy });
-  }
-  for (const condition of where) {
-    const remedy = `a node of which ${conditionText(condition)} is true: ${settingOf(condition)}, or attributes in a worker.yaml`;
-    found.push({ text: conditionText(condition), has: ({ info }) => holds(info, condition), remedy });
-  }
-  if (folder !== undefined) found.push(folderOf(needs, folder));
-  if (spread !== undefined && spread.by !== "node") {
-    const has = ({ info }: NodeLoad): boolean => attributeOf(info, spread.by) !== undefined;
-    const remedy = `${SET} --attribute ${spread.by}=…, or attributes: {${spread.by}: …} in a worker.yaml`;
-    found.push({ text: `an attribute ${spread.by} to spread by`, has, remedy });
-  }
-  if (needs.enforce === true) {
-    found.push({
-      text: "a node that holds it to its limits",
-      has: ({ info }) => limitsMissing(needs, info).length === 0,
-      missed: NO_SUCH_NODE,
-      remedy: "a worker that may divide its cgroup (systemd: Delegate=yes), or to go without --enforce",
-    });
-  }
-  found.push({
-    text: `a node that runs ${executor} tasks`,
-    has: ({ info }) => info.executors.includes(executor),
-    missed: NO_SUCH_NODE,
-    remedy: `a worker with ${executor} among its executors`,
-  });
-  amount(needs.cpu_millis, {
-    of: ({ info }) => info.capacity.cpu_millis,
-    say: SAY.cpu,
-    ask: (millis) => `--cpu ${millis / 1000}`,
-  });
-  amount(needs.memory_mib, {
-    of: ({ info }) => info.capacity.memory_mib,
-    say: SAY.memory,
-    ask: (mib) => `--memory ${mib}M`,
-  });
-  amount(needs.gpus, {
-    of: ({ info }) => info.capacity.gpus,
-    say: SAY.gpus,
-    ask: (gpus) => `--gpu ${gpus}`,
-  });
-  for (const [name, need] of Object.entries(resources)) {
-    amount(need, {
-      of: ({ info }) => info.capacity.resources[name] ?? 0,
-      say: (some) => `${some} ${name}`,
-      ask: (some) => `--resource ${quoteForShell(name)}=${some}`,
-      more: (some) => `${SET} --resource ${quoteForShell(name)}=${some}`,
-    });
-  }
-  return found;
-}
-
-/** How a condition becomes true of a node. */
-function settingOf({ attribute, op, values }: Condition): string {
-  if (op === "!=") return `${SET} --without-attribute ${quoteForShell(attribute)}`;
-  return `${SET} --attribute ${quoteForShell(attribute)}=${op === "exists" ? "…" : quoteForShell(values[0] ?? "")}`;
-}
-
-function folderOf(needs: Needs, folder: string): Requirement {
-  return {
-    text: `the folder ${folder}`,
-    // Who lacks something else was not asked, and may have it.
-    has: (node) => node.folders?.get(folder) ?? !suitsOtherwise(needs, node),
-    missed: (nodes) => {
-      const rows = nodes
-        .filter((node) => isUnsaid(needs, node))
-        .map((node) => ({ node: node.info.name, reason: node.open ? "has not said yet" : stateOf(node) }));
-      return rows.length === 0 ? undefined : `which no node is known to have: ${several(rows)}`;
-    },
-    remedy: `that folder on a node that suits otherwise: mkdir -p ${quoteForShell(folder)}`,
-  };
-}
-
-/** A skill that nodes have, and cannot use. */
-function unusable(skill: string, nodes: readonly NodeLoad[]): string | undefined {
-  const faults = nodes.flatMap(({ info, skills }) => {
-    const fault = skillFault(skills, skill);
-    return fault === undefined ? [] : [{ node: `on ${info.name}`, reason: `it ${fault}` }];
-  });
-  return faults.length === 0 ? undefined : `which no node can use: ${several(faults)}`;
-}
-
-/** What a task asks for, in one line. */
-export function needsText(needs: Needs): string {
-  const asked = requirementsOf(needs).filter(({ text }) => !text.startsWith("a node that runs"));
-  const more = [
-    ...(needs.exclusive === true ? ["a node for itself"] : []),
-    ...(needs.spread?.by === "node" ? ["a node without its like"] : []),
-  ];
-  return [...asked.map(({ text }) => text), ...more].join(", ") || "nothing";
 }
 
 /** `emptied`: the node that is kept, and whether it is for this task. */
@@ -175,7 +37,7 @@ export function explain(needs: Needs, nodes: readonly NodeLoad[], emptied?: { no
             suited.map(({ load }) => load),
             nodes,
           )
-        : crowded(needs, open, told);
+        : crowded(needs, open, nodes, emptied?.own === true ? emptied.node : undefined);
   return { ...short, nodes: told };
 }
 
@@ -188,36 +50,57 @@ type Short = Omit<Why, "nodes">;
 
 /** No node will ever do, as they are. */
 function unsuited(needs: Needs, nodes: readonly NodeLoad[], told: Why["nodes"]): Short {
-  const missing = requirementsOf(needs).filter(({ has }) => !nodes.some(has));
-  if (missing.length === 0) {
-    return {
-      summary: `no node has all of it: ${several(told)}`,
-      change: ["a worker that has all of it, or to ask for less"],
-    };
-  }
+  const all = requirementsOf(needs);
+  const missing = all.filter(({ has }) => !nodes.some(has));
+  if (missing.length === 0) return { summary: `no node has all of it: ${several(told)}`, change: [nearly(all, nodes)] };
+  const [only, other] = nodes;
+  const name = only !== undefined && other === undefined ? only.info.name : "NODE";
   const texts: string[] = [];
   const change: string[] = [];
-  for (const { text, amount, missed, remedy } of missing) {
+  for (const { text, amount, missed, remedy, alike } of missing) {
+    const near = alike?.(nodes);
+    if (near !== undefined) change.push(near);
     if (amount === undefined) {
       texts.push(`needs ${text}, ${missed?.(nodes) ?? "which no node has"}`);
-      change.push(remedy);
+      change.push(remedy(name));
       continue;
     }
     const most = nodes.reduce((best, node) => (amount.of(node) > amount.of(best) ? node : best));
     const there = amount.of(most);
     const best = `the most that a node has is ${amount.say(there)} (${most.info.name})`;
     texts.push(`needs ${text}, ${there > 0 ? best : "which no node has"}`);
-    const larger = amount.more === undefined ? "a larger node" : remedy;
-    change.push(there > 0 ? `${larger}, or at most ${amount.ask(there)}` : remedy);
+    const larger = amount.more === undefined ? "a larger node" : remedy(most.info.name);
+    change.push(there > 0 ? `${larger}, or at most ${amount.ask(there)}` : remedy(name));
   }
   return { summary: texts.join("; "), change };
 }
 
+/** What the node lacks that lacks least. */
+function nearly(all: readonly Requirement[], nodes: readonly NodeLoad[]): string {
+  const lacking = nodes.map((node) => ({ node, lacks: all.filter(({ has }) => !has(node)) }));
+  const [first] = lacking.sort((one, other) => one.lacks.length - other.lacks.length);
+  if (first === undefined || first.lacks.length === 0) return "a worker that has all of it, or to ask for less";
+  const { name } = first.node.info;
+  const changes = first.lacks.map(({ amount, remedy }) => {
+    return amount === undefined ? remedy(name) : `at most ${amount.ask(amount.of(first.node))}`;
+  });
+  return `on ${name}: ${changes.join("; ")}`;
+}
+
+/** How a node comes to take work again. */
+function backText({ absent, cordoned, info: { name } }: NodeLoad): string {
+  const back = {
+    offline: `the worker on ${name} has to be there again`,
+    error: `what is wrong on ${name} has to be put right (claw nodes show ${name})`,
+  };
+  const resume = `claw nodes resume ${name}`;
+  if (absent === undefined) return cordoned === true ? resume : back.offline;
+  return cordoned === true ? `${back[absent]}, and then ${resume}` : back[absent];
+}
+
 /** Those that would do take nothing: what sets them apart from the others is named. */
 function closed(needs: Needs, suited: readonly NodeLoad[], nodes: readonly NodeLoad[]): Short {
-  const change = suited.slice(0, SHOWN).map(({ cordoned, info: { name } }) => {
-    return cordoned === true ? `claw nodes resume ${name}` : `the worker on ${name} has to be there again`;
-  });
+  const change = suited.slice(0, SHOWN).map(backText);
   const rows = suited.map((load) => ({ node: load.info.name, reason: stateOf(load) }));
   const apart = needs.node === undefined ? requirementsOf(needs).filter(({ has }) => !nodes.every(has)) : [];
   const [only] = suited;
@@ -232,35 +115,53 @@ function closed(needs: Needs, suited: readonly NodeLoad[], nodes: readonly NodeL
   return { summary, change };
 }
 
-/** What is named of many. */
-const SHOWN = 3;
-
-function more(count: number): string {
-  return count > SHOWN ? `; and ${count - SHOWN} more` : "";
+interface Row {
+  load: NodeLoad;
+  now: string[];
 }
 
-function several(told: Why["nodes"]): string {
-  return `${told
-    .slice(0, SHOWN)
-    .map(({ node, reason }) => `${node} ${reason}`)
-    .join("; ")}${more(told.length)}`;
-}
-
-/** It could run, and others are there: the node that is nearest to having room is named. */
-function crowded(needs: Needs, open: readonly { load: NodeLoad; now: string[] }[], told: Why["nodes"]): Short {
+/** It could run, and others are there: the node that is nearest to having room is named, or the one that is emptied for it. */
+function crowded(needs: Needs, open: readonly Row[], nodes: readonly NodeLoad[], own: string | undefined): Short {
   const free = open.find(({ now }) => now.length === 0);
   if (free !== undefined) return { summary: "it is about to be placed", change: [] };
-  const [nearest] = [...open].sort((a, b) => distance(needs, a.load) - distance(needs, b.load));
+  const ranked = open.map((row) => ({ ...row, rank: rankOf(needs, row.load, nodes, own) }));
+  const [nearest] = ranked.sort((a, b) => before(a.rank, b.rank));
   if (nearest === undefined) throw new Error("no node is open");
-  const { name } = nearest.load.info;
-  const text = `${name} ${nearest.now.join("; ")}`;
+  const { load, now } = nearest;
+  const text = `${load.info.name} ${now.join("; ")}`;
   const others = open.length - 1;
   const rest =
     others === 0
       ? ""
       : `, and ${others === 1 ? "the other node that suits is" : `the ${others} others that suit are`} no nearer to it`;
   return {
-    summary: told.length === 1 ? text : `waits for room: ${text}${rest}`,
-    change: [`something that runs on ${name} ends`],
+    summary: nodes.length === 1 ? text : `no room yet: ${text}${rest}`,
+    change: [makesRoom(needs, load, nodes)],
   };
+}
+
+/** The lower the nearer to having room. */
+function rankOf(needs: Needs, load: NodeLoad, nodes: readonly NodeLoad[], own: string | undefined): number[] {
+  return [
+    load.id === own ? 0 : 1,
+    fitsBeside(needs, load, load.lasting) ? 0 : 1,
+    neighbours(needs, load, nodes),
+    distance(needs, load),
+  ];
+}
+
+function before(one: readonly number[], other: readonly number[]): number {
+  for (const [at, value] of one.entries()) {
+    const more = value - (other[at] ?? 0);
+    if (more !== 0) return more;
+  }
+  return 0;
+}
+
+function makesRoom(needs: Needs, load: NodeLoad, nodes: readonly NodeLoad[]): string {
+  const { name } = load.info;
+  if (!fitsBeside(needs, load, load.lasting)) return `a daemon on ${name} ends (daemons do not end by themselves)`;
+  if (neighbours(needs, load, nodes) === 0) return `something that runs on ${name} ends`;
+  const { by = "node" } = needs.spread ?? {};
+  return by === "node" ? `its like on ${name} ends, or on another node` : `its like in ${by}=${placeOf(load, by)} ends`;
 }

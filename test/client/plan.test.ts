@@ -73,7 +73,7 @@ describe("what waits", () => {
     const { waiting } = await cluster.show(second.number);
     const id = (await cluster.show(first.number)).id;
     expect(waiting).toEqual({
-      summary: `waits for room: worker-2 needs 2 cpu, has free 0; behind 5 waiting tasks, ${id} the first of them`,
+      summary: `no room yet: worker-2 needs 2 cpu, has free 0; behind 5 waiting tasks, ${id} the first of them`,
       nodes: [
         { node: "worker-1", reason: "needs 2 cpu, has 1" },
         { node: "worker-2", reason: "needs 2 cpu, has free 0" },
@@ -86,10 +86,10 @@ describe("what waits", () => {
     const status = await json<ClusterState>("status", "--json");
     expect(status.waiting).toMatchObject([
       { needs: "4 cpu", priority: "normal", tasks: 5, oldest: id },
-      { needs: "2 cpu", priority: "normal", tasks: 1, why: "waits for room: worker-2 needs 2 cpu, has free 0" },
+      { needs: "2 cpu", priority: "normal", tasks: 1, why: "no room yet: worker-2 needs 2 cpu, has free 0" },
     ]);
     const { stdout } = await cluster.runCli(["status"]);
-    expect(stdout).toMatch(new RegExp(`waiting +5 normal for \\d+s \\(${id} first\\), each: 4 cpu; waits for room`));
+    expect(stdout).toMatch(new RegExp(`waiting +5 normal for \\d+s \\(${id} first\\), each: 4 cpu; no room yet`));
     expect((await plan("--cpu", "2")).waiting?.ahead).toEqual({ tasks: 6, first: id });
     expect((await plan()).node_name).toBe("worker-1");
     await notes.release("busy");
