@@ -55,9 +55,9 @@ export class Answers {
     if (first === undefined) {
       const pruned = this.#queries.prunedBetween(ref.low, ref.high);
       if (pruned === undefined) throw new ClawError("not_found", `there is no task ${text}`, { field: text });
-      throw new ClawError("not_found", `${text} was over for long and is forgotten since ${isoTime(pruned)}`, {
+      throw new ClawError("not_found", `${text} was over and is forgotten since ${isoTime(pruned)}`, {
         field: text,
-        hint: "coordinator.yaml says how long finished tasks are kept: retention.age and retention.tasks",
+        hint: "coordinator.yaml says how long finished tasks are kept: retention.age, keep and tasks",
       });
     }
     if (found.length > 1) {

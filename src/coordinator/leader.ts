@@ -84,7 +84,7 @@ export class Leader {
     this.#clock = new LogClock(anchor);
     this.#view = view;
     this.#known = new Known(view);
-    this.#pruner = new Pruner(state, view.prunable, this.#known, options.retention);
+    this.#pruner = new Pruner(state, view, this.#known, options.retention);
     this.#world = world;
     this.#options = options;
     this.#started_ms = now.monotonic_ms;

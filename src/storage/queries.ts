@@ -120,6 +120,21 @@ export class Queries {
     return this.#guarded(() => query.all(before, limit));
   }
 
+  /** Rows of results of everything that is over: those of what was pruned go bit by bit, and are none any more. */
+  finishedResults(): number {
+    const query = this.#database.query<{ rows: number }, []>(
+      "SELECT count(*) AS rows FROM results WHERE number IN (SELECT number FROM submissions WHERE over_at IS NOT NULL)",
+    );
+    return this.#guarded(() => query.get()?.rows ?? 0);
+  }
+
+  resultsOf(number: number): number {
+    const query = this.#database.query<{ rows: number }, [number]>(
+      "SELECT count(*) AS rows FROM results WHERE number = ?",
+    );
+    return this.#guarded(() => query.get(number)?.rows ?? 0);
+  }
+
   /** Which members of a submission the retries of it stand for (core/members.ts) that were made behind another one. */
   retries(root: number, after: number): string[] {
     const query = this.#database.query<{ members: string }, [number, number]>(
