@@ -134,8 +134,10 @@ export function taskDocument(task: TaskView): TaskDocument {
   };
 }
 
-function attemptDocument({ outcome, at, ...rest }: AttemptView): z.infer<typeof AttemptDocument> {
-  return { ...rest, at: isoTime(at), ...(outcome === undefined ? {} : outcomeDocument(outcome)) };
+function attemptDocument({ outcome, at, started_at, ...rest }: AttemptView): z.infer<typeof AttemptDocument> {
+  const began =
+    started_at === undefined ? {} : { started_at: isoTime(started_at), duration_ms: Math.max(0, at - started_at) };
+  return { ...rest, at: isoTime(at), ...began, ...(outcome === undefined ? {} : outcomeDocument(outcome)) };
 }
 
 export const NodeDocument = z.strictObject({

@@ -342,6 +342,8 @@ export interface AttemptView {
   node_name?: string;
   reason: EndReason;
   at: number;
+  /** Where there is no outcome: when it began, as far as that is known. */
+  started_at?: number;
   outcome?: Outcome;
 }
 

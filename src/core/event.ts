@@ -116,11 +116,12 @@ export const Event = z.discriminatedUnion("t", [
   }),
   /** Members whose time has come: they wait for a node now. */
   z.strictObject({ t: z.literal("due"), runs: z.array(span), at: integer }),
-  /** Attempts that gave no result: their tasks wait again. */
+  /** Attempts that gave no result: their tasks wait again. `started`: when each began, 0 for one that is not known to have. */
   z.strictObject({
     t: z.literal("requeued"),
     node: z.string(),
     runs: z.array(run),
+    started: z.array(integer).optional(), // logs up to format 6 have none
     reason: z.enum(END_REASONS),
     at: integer,
   }),

@@ -309,16 +309,25 @@ export class Queries {
 
   attempts(number: number, index: number): AttemptView[] {
     const query = this.#database.query<
-      { attempt: number; node: string; reason: EndReason; at: number; outcome: string | null },
+      {
+        attempt: number;
+        node: string;
+        reason: EndReason;
+        at: number;
+        started_at: number | null;
+        outcome: string | null;
+      },
       [number, number, number]
     >(
-      `SELECT attempt, node, reason, at, outcome FROM attempts WHERE number = ? AND first <= ? AND past > ?
+      `SELECT attempt, node, reason, at, started_at, outcome FROM attempts WHERE number = ? AND first <= ? AND past > ?
        ORDER BY attempt`,
     );
     const rows = this.#guarded(() => query.all(number, index, index));
-    return rows.map(({ outcome, ...row }) =>
-      outcome === null ? row : { ...row, outcome: JSON.parse(outcome) as Outcome },
-    );
+    return rows.map(({ outcome, started_at, ...row }) => ({
+      ...row,
+      ...(started_at === null ? {} : { started_at }),
+      ...(outcome === null ? {} : { outcome: JSON.parse(outcome) as Outcome }),
+    }));
   }
 }
 

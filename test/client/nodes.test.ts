@@ -94,9 +94,9 @@ describe("a node out of service", () => {
     await until(async () => (await show("worker-1"))["held"] === 0, "an empty node");
     expect((await cluster.runCli(["wait", id])).code).toBe(0);
     const drained = [await task(id), await task(elsewhere)].flatMap(
-      (one) => (one["attempts"] ?? []) as { reason: string }[],
+      (one) => (one["attempts"] ?? []) as { reason: string; duration_ms?: number }[],
     );
-    expect(drained.map(({ reason }) => reason)).toEqual(["drained"]);
+    expect(drained).toMatchObject([{ reason: "drained", duration_ms: expect.any(Number) }]);
     await cluster.runCli(["cancel", elsewhere]);
     await nodes("resume", "worker-1");
   });

@@ -214,11 +214,11 @@ describe("results", () => {
     commit(assigned(1, 0, 3));
     commit({ t: "requeued", node: "n1", runs: [[1, 0, 2, 1]], reason: "lost", at: AT });
     commit(assigned(1, 0, 1, 2, "n2"));
-    commit({ t: "requeued", node: "n2", runs: [[1, 0, 1, 2]], reason: "lost", at: AT + 9 });
+    commit({ t: "requeued", node: "n2", runs: [[1, 0, 1, 2]], started: [AT + 2], reason: "lost", at: AT + 9 });
     commit({ t: "requeued", node: "n1", runs: [[1, 2, 3, 1]], reason: "released", at: AT });
     expect(queries.attempts(1, 0)).toEqual([
       { attempt: 1, node: "n1", reason: "lost", at: AT },
-      { attempt: 2, node: "n2", reason: "lost", at: AT + 9 },
+      { attempt: 2, node: "n2", reason: "lost", at: AT + 9, started_at: AT + 2 },
     ]);
     expect(queries.attempts(1, 1)).toHaveLength(1);
     expect(queries.attempts(1, 2)).toEqual([]);
