@@ -63,10 +63,45 @@ export function countsText({ counts, status }: TaskView): string {
   return parts.map(([name, count]) => `${count} ${name}`).join(", ") || status;
 }
 
+function statusText({ status, open, started_at, stopping, ...task }: TaskView, now: number): string {
+  if (open === true) return `${status} (open: more inputs may come)`;
+  const since = status === "running" && started_at !== undefined ? started_at : undefined;
+  const runs = since === undefined ? "" : ` since ${isoTime(since)} (for ${ageOf(since, now)})`;
+  if (stopping === undefined) return `${status}${runs}`;
+  const told = task.stopping_since ?? (stopping === "deadline" ? task.deadline_at : undefined);
+  return `${status}${runs}, being stopped${told === undefined ? "" : ` since ${isoTime(told)}`} (${stopping})`;
+}
+
+/** What is wrong with the node that holds it, and what comes of that. */
+function nodeTrouble(task: TaskView): string | undefined {
+  const { node_status, node_reason, node_offline_since, node_silent_ms, lost_at } = task;
+  const why = node_reason === undefined ? "" : `: ${node_reason}`;
+  if (node_status === "offline" && node_offline_since !== undefined) {
+    const then = lost_at === undefined ? "" : `; if it stays so until ${isoTime(lost_at)}, the task ${afterLoss(task)}`;
+    return `offline since ${isoTime(node_offline_since)}${why}${then}`;
+  }
+  if (node_status === "error") return `in error${why}`;
+  return node_silent_ms === undefined ? undefined : `not heard for ${formatDuration(node_silent_ms)}`;
+}
+
+function afterLoss({ stopping, specification }: TaskView): string {
+  if (stopping === "cancel") return "is cancelled";
+  if (stopping === "deadline") return "counts as ended by its deadline";
+  return specification.on_lost === "fail"
+    ? "is given up and fails, as it must not run twice"
+    : "is given up and runs elsewhere";
+}
+
+/** The node in a table: one that is not there says so. */
+export function nodeText({ node, node_name, node_status }: TaskView): string {
+  const name = node_name ?? node ?? "-";
+  return node_status === "offline" || node_status === "error" ? `${name} (${node_status})` : name;
+}
+
 export function taskText(task: TaskView, now: number): string {
   const lines: [string, string][] = [
     ["task", task.id],
-    ["status", task.open === true ? `${task.status} (open: more inputs may come)` : task.status],
+    ["status", statusText(task, now)],
     ...specificationLines(task.specification),
     ["submitted", `${isoTime(task.submitted_at)} (${ageOf(task.submitted_at, now)} ago) by ${task.submitted_by}`],
   ];
@@ -74,6 +109,8 @@ export function taskText(task: TaskView, now: number): string {
   if (task.input !== undefined) lines.push(["input", task.input]);
   if (task.retry_of !== undefined) lines.push(["retry of", task.retry_of]);
   if (task.node !== undefined) lines.push(["node", `${task.node_name ?? ""} ${task.node}`.trim()]);
+  const trouble = nodeTrouble(task);
+  if (trouble !== undefined) lines.push(["which is", trouble]);
   if (task.attempt !== undefined) lines.push(["attempt", String(task.attempt)]);
   if (counts !== undefined) lines.push(["members", `${counts.total}: ${countsText(task)}`]);
   if (task.progress !== undefined) {

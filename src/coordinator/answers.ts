@@ -5,6 +5,7 @@ import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import {
   type AttemptView,
+  type HeldView,
   isTerminal,
   type NodeView,
   type RefusalView,
@@ -18,7 +19,7 @@ import { healthOf } from "../core/health.ts";
 import { formatTaskId, parseTaskRef } from "../core/ids.ts";
 import { Members, type Range } from "../core/members.ts";
 import { isReady, piecesOf, type Segment } from "../core/segments.ts";
-import { memberId } from "../core/state.ts";
+import { memberId, statusShown } from "../core/state.ts";
 import {
   memberOf,
   overallStatus,
@@ -27,6 +28,7 @@ import {
   type SubmissionRecord,
   type Wanted,
 } from "../storage/queries.ts";
+import { heldView, stoppingOf } from "./holder.ts";
 import type { Leader } from "./leader.ts";
 import { listSkills } from "./registry.ts";
 import { planFor, waitingOf } from "./waiting.ts";
@@ -202,7 +204,7 @@ export class Answers {
     return {
       ...node.info,
       id,
-      status: node.status === "online" && node.cordon !== undefined ? "maintenance" : node.status,
+      status: statusShown(node),
       ...(node.reason === "" ? {} : { reason: node.reason }),
       ...(node.cordon === undefined ? {} : { cordon: node.cordon }),
       ...(node.settings === undefined ? {} : { settings: node.settings }),
@@ -259,6 +261,7 @@ export class Answers {
         open,
         status: overallStatus(record),
         counts,
+        ...stoppingOf(record),
         ...(waiting === undefined ? {} : { waiting }),
       };
     }
@@ -278,6 +281,7 @@ export class Answers {
       status: statusOf(segment, result),
       ...(attempt > 0 ? { attempt } : {}),
       ...this.#holder(node),
+      ...this.#held(record, segment),
       ...(result === undefined
         ? {}
         : { started_at: result.outcome.started_at, finished_at: result.outcome.ended_at, outcome: result.outcome }),
@@ -312,6 +316,11 @@ export class Answers {
     if (node === undefined || node === "") return {};
     const name = this.#leader()?.state.nodes.get(node)?.info.name;
     return { node, ...(name === undefined ? {} : { node_name: name }) };
+  }
+
+  #held(record: SubmissionRecord, segment: Segment): HeldView {
+    const leader = this.#leader();
+    return leader === undefined ? {} : heldView(leader, record, segment, this.#monotonic_ms());
   }
 
   /** Why it waits, a line a node. */

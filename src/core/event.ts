@@ -2,7 +2,7 @@
 // nobody anything. A run is [submission, from, to, attempt], `to` excluded; times are wall milliseconds.
 
 import { z } from "zod";
-import { END_REASONS, NODE_STATUSES, NodeInfo, Outcome, Specification } from "../common/models.ts";
+import { END_REASONS, NODE_STATUSES, NodeInfo, Outcome, Specification, STOP_REASONS } from "../common/models.ts";
 import { NodeSettings, PlacementChange } from "../common/settings.ts";
 import { Skill } from "../common/skills.ts";
 import { Fold } from "./fold.ts";
@@ -12,10 +12,6 @@ const run = z.tuple([integer, integer, integer, integer]);
 export type EventRun = z.infer<typeof run>;
 /** [submission, from, to], `to` excluded. */
 const span = z.tuple([integer, integer, integer]);
-
-/** Why a node was told to stop an attempt: somebody cancelled it, its time is over, or the node is being emptied. */
-const STOP_REASONS = ["cancel", "deadline", "drain"] as const;
-export type StopReason = (typeof STOP_REASONS)[number];
 
 export const Event = z.discriminatedUnion("t", [
   z.strictObject({ t: z.literal("cluster"), cluster_id: z.string(), name: z.string(), at: integer }),

@@ -22,7 +22,7 @@ import { labelled } from "../labelled.ts";
 import { type Column, modeOf, printRows, statusColor } from "../output.ts";
 import { refs } from "../refs.ts";
 import { confirmed, type SelectOptions, select, selects, statusesOf } from "../select.ts";
-import { ageOf, commandOf, countsText, taskText } from "../show.ts";
+import { ageOf, commandOf, countsText, nodeText, taskText } from "../show.ts";
 import { duration, number, oneOf, pairs } from "../values.ts";
 
 interface Mode {
@@ -33,7 +33,7 @@ interface Mode {
 const COLUMNS = (now: number): Column<TaskView>[] => [
   { title: "TASK", value: (task) => task.id },
   { title: "STATUS", value: (task) => task.status, color: (task) => statusColor(task.status) },
-  { title: "NODE", value: (task) => task.node_name ?? task.node ?? "-" },
+  { title: "NODE", value: nodeText },
   { title: "AGE", value: (task) => ageOf(task.submitted_at, now), right: true },
   {
     title: "MEMBERS",
