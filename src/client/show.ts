@@ -108,6 +108,7 @@ export function taskText(task: TaskView, now: number): string {
   const { counts, outcome, waiting, attempts } = task;
   if (task.input !== undefined) lines.push(["input", task.input]);
   if (task.retry_of !== undefined) lines.push(["retry of", task.retry_of]);
+  if (task.retried_as !== undefined) lines.push(["retried as", task.retried_as]);
   if (task.node !== undefined) lines.push(["node", `${task.node_name ?? ""} ${task.node}`.trim()]);
   const trouble = nodeTrouble(task);
   if (trouble !== undefined) lines.push(["which is", trouble]);

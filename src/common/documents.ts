@@ -84,6 +84,7 @@ export const TaskDocument = z.strictObject({
   array: z.boolean(),
   open: z.boolean().optional().describe("an array to which more inputs may come"),
   retry_of: z.string().optional(),
+  retried_as: z.string().optional().describe("of one task: the newest retry of it"),
   status: z.enum(TASK_STATUSES),
   specification: Specification,
   input: z.string().optional(),

@@ -384,6 +384,8 @@ export interface TaskView extends HeldView {
   open?: boolean;
   /** The task, or the array, that this one does again. */
   retry_of?: string;
+  /** Where one task is asked for: the newest that does this one again. */
+  retried_as?: string;
   status: TaskStatus;
   specification: Specification;
   input?: string;

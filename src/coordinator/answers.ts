@@ -5,6 +5,7 @@ import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import {
   type AttemptView,
+  finishedCount,
   type HeldView,
   isTerminal,
   type NodeView,
@@ -31,6 +32,7 @@ import {
 import { heldView, stoppingOf } from "./holder.ts";
 import type { Leader } from "./leader.ts";
 import { listSkills } from "./registry.ts";
+import { retriedAs } from "./retried.ts";
 import { planFor, waitingOf } from "./waiting.ts";
 
 export class Answers {
@@ -242,6 +244,7 @@ export class Answers {
   #view(record: SubmissionRecord, index: number | undefined, whole: boolean): TaskView {
     const { number, array, specification, by, at, counts, open } = record;
     const { name } = specification;
+    const retried_as = whole && finishedCount(counts) > 0 ? retriedAs(this.#queries, record, index) : undefined;
     const base = {
       number,
       array,
@@ -250,6 +253,7 @@ export class Answers {
       submitted_at: at,
       ...(name === undefined ? {} : { name }),
       ...this.#retryOf(record, index),
+      ...(retried_as === undefined ? {} : { retried_as }),
       ...(specification.deadline_ms === undefined ? {} : { deadline_at: at + specification.deadline_ms }),
     };
     if (index === undefined) {

@@ -144,6 +144,20 @@ export class Queries {
     return this.#guarded(() => query.all(root, after).map(({ members }) => members));
   }
 
+  /** Retries that stand on a submission and were made behind another one, the newest first. */
+  newestRetries(root: number, after: number, limit: number): { ids: number[]; array: boolean; members: string }[] {
+    const query = this.#database.query<{ ids: string; is_array: number; members: string }, [number, number, number]>(
+      `SELECT ids, is_array, source ->> '$.members' AS members FROM submissions
+       WHERE source IS NOT NULL AND source ->> '$.number' = ? AND number > ? ORDER BY number DESC LIMIT ?`,
+    );
+    const rows = this.#guarded(() => query.all(root, after, limit));
+    return rows.map(({ ids, is_array, members }) => ({
+      ids: JSON.parse(ids) as number[],
+      array: is_array === 1,
+      members,
+    }));
+  }
+
   /** Whether a submission that is kept runs this script. */
   needsScript(sha256: string): boolean {
     const query = this.#database.query<{ number: number }, [string]>(
