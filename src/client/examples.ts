@@ -62,6 +62,7 @@ export const EXAMPLES: Record<string, string> = {
   claw nodes --json
   claw nodes show gpu-1
   claw nodes drain gpu-1 --deadline 10m --reason 'new disk'
+  claw nodes drain gpu-1 --deadline 10m --wait && sudo reboot
   claw nodes resume gpu-1
   claw nodes shutdown gpu-1 --deadline 10m       it ends by itself; start its worker to have it back
 `),
