@@ -123,7 +123,12 @@ const CoordinatorFile = z.strictObject({
 });
 
 const WorkerFile = z.strictObject({
-  name: z.string().min(1).max(128).optional(),
+  name: z
+    .string()
+    .min(1)
+    .max(128)
+    .regex(/^[^\s\p{Cc}\p{Cf}]*$/u, "must be without blanks and control characters")
+    .optional(),
   cluster: ClusterName.default("default"),
   nats: z.strictObject({ url: natsUrl.optional(), creds: text.optional(), domain: text.optional() }).prefault({}),
   resources: z

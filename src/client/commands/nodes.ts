@@ -1,7 +1,7 @@
 // `nodes`: list them, look at one, take them out of service and back.
 
 import { nodeDocument } from "../../common/documents.ts";
-import { findNodes } from "../../common/find-nodes.ts";
+import { findNodes, sharedNames, sharedNameText } from "../../common/find-nodes.ts";
 import { LIMITS } from "../../common/limits.ts";
 import type { NodeHealth, NodeView, TaskView } from "../../common/models.ts";
 import { isoTime } from "../../common/runtime.ts";
@@ -59,6 +59,8 @@ export async function nodesCommand(
     color: options.color,
   });
   if (mode !== "table") return 0;
+  const named = nodes.map((node) => ({ id: node.id, status: node.status, info: node }));
+  for (const [name, ids] of sharedNames(named)) io.err(`${sharedNameText(name, ids)}\n`);
   for (const node of nodes) {
     if (node.cordon !== undefined) io.err(`${outOfService(node, io.runtime.wall_ms())}\n`);
     if (node.status === "error") io.err(`${node.name} is in error: ${node.reason}\n`);
