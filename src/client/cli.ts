@@ -277,6 +277,7 @@ function taskCommands(program: Command, on: On): void {
     .option("--status <status>", "only these: pending,scheduled,running,completed,failed,cancelled,timeout", collect)
     .option("--name <name>", "only tasks of this name")
     .option("--label <name=value>", "only tasks with this label", collect)
+    .option("--since <duration>", "only tasks submitted within so long")
     .option("--limit <count>", "at most so many (50)")
     .option("--json", "a JSON array")
     .option("-q, --quiet", "ids only");

@@ -37,7 +37,7 @@ export const EXAMPLES: Record<string, string> = {
   claw nodes set gpu-1 --without-tag fast; claw nodes set gpu-1 --reset
 `),
   ls: text(`  claw ls
-  claw ls --status running,pending
+  claw ls --status running,pending --since 1h
   claw ls --status failed --quiet | claw show -
 `),
   show: text(`  claw show task_35f04cf1

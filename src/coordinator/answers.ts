@@ -365,8 +365,8 @@ function mostOf({ limit, labels }: QueryRequest<"task.list">): number {
   return labels === undefined ? limit + 1 : LIMITS.list_rows;
 }
 
-function wantedOf({ name, priority, labels, statuses }: QueryRequest<"task.list">): Wanted {
-  return { name, priority, statuses, labelled: Object.keys(labels ?? {}).length > 0 };
+function wantedOf({ name, priority, labels, statuses, since }: QueryRequest<"task.list">): Wanted {
+  return { name, priority, statuses, since, labelled: Object.keys(labels ?? {}).length > 0 };
 }
 
 function matches(record: SubmissionRecord, request: QueryRequest<"task.list">): boolean {

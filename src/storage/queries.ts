@@ -41,6 +41,8 @@ export interface Wanted {
   /** Some label is. */
   labelled?: boolean;
   statuses?: readonly TaskStatus[] | undefined;
+  /** Submitted then or later. */
+  since?: number | undefined;
 }
 
 export interface RecordedResult {
@@ -231,9 +233,10 @@ export class Queries {
    * at, where there are more. Whoever leads answers nothing else meanwhile, so only so many rows are looked at.
    */
   submissions(before: number, wanted: Wanted, most: number): { records: SubmissionRecord[]; next?: number } {
-    const { name, priority, labelled, statuses } = wanted;
+    const { name, priority, labelled, statuses, since } = wanted;
+    const first = since === undefined ? 1 : this.#firstSince(since);
     const live = statuses !== undefined && statuses.length > 0 && statuses.every((status) => !isTerminal(status));
-    const low = name !== undefined || live ? 0 : this.#below(before, LIMITS.list_scanned);
+    const low = Math.max(first, name !== undefined || live ? 0 : this.#below(before, LIMITS.list_scanned));
     const conditions = [
       "number < ?1 AND number >= ?2",
       ...(name === undefined ? [] : ["name = ?3"]),
@@ -251,7 +254,26 @@ export class Queries {
     return this.#guarded(() => {
       const rows = query.all(before, low, name ?? "", priority ?? "", most);
       const next = rows.length === most ? (rows.at(-1)?.number ?? 0) - 1 : low - 1;
-      return { records: rows.map(recordOf), ...(next < 1 ? {} : { next }) };
+      return { records: rows.map(recordOf), ...(next < first ? {} : { next }) };
+    });
+  }
+
+  /** The lowest number that was submitted then or later: time and numbers rise together. */
+  #firstSince(at: number): number {
+    const query = this.#database.query<{ number: number; at: number }, [number]>(
+      "SELECT number, at FROM submissions WHERE number >= ? ORDER BY number LIMIT 1",
+    );
+    const last = this.#database.query<{ last: number | null }, []>("SELECT max(number) AS last FROM submissions");
+    return this.#guarded(() => {
+      let low = 1;
+      let high = (last.get()?.last ?? 0) + 1;
+      while (low < high) {
+        const middle = Math.floor((low + high) / 2);
+        const row = query.get(middle);
+        if (row === null || row.at >= at) high = middle;
+        else low = row.number + 1;
+      }
+      return low;
     });
   }
 
