@@ -277,6 +277,7 @@ function taskCommands(program: Command, on: On): void {
     .option("--status <status>", "only these: pending,scheduled,running,completed,failed,cancelled,timeout", collect)
     .option("--name <name>", "only tasks of this name")
     .option("--label <name=value>", "only tasks with this label", collect)
+    .option("--since <duration>", "only tasks submitted within so long")
     .option("--limit <count>", "at most so many (50)")
     .option("--json", "a JSON array")
     .option("-q, --quiet", "ids only");
@@ -423,13 +424,17 @@ function nodeCommands(nodes: Command, on: On): void {
     const command = make(`${name} <nodes...>`, description)
       .option("--json", "JSON")
       .option("-q, --quiet", "say nothing");
-    if (name === "drain" || name === "shutdown")
-      command.option("--deadline <duration>", "stop what still runs then; it runs elsewhere");
+    if (name === "drain" || name === "shutdown") {
+      command
+        .option("--deadline <duration>", "stop what still runs then; it runs elsewhere")
+        .option("--wait", name === "drain" ? "until they are empty" : "until their workers have ended")
+        .option("--timeout <duration>", "with --wait: for so long at most; then exit code 75");
+    }
     if (name !== "resume" && name !== "rm") command.option("--reason <text>", "why, for those who wonder");
     if (name === "shutdown") command.option("-y, --yes", "do not ask");
     const action = name === "rm" ? "remove" : (name as "cordon" | "drain" | "shutdown" | "resume");
     on(command, async (io, client, words, options) =>
-      (await import("./commands/nodes.ts")).manageCommand(io, client, action, words, options),
+      (await import("./commands/node-manage.ts")).manageCommand(io, client, action, words, options),
     );
   }
 }

@@ -37,7 +37,7 @@ export const EXAMPLES: Record<string, string> = {
   claw nodes set gpu-1 --without-tag fast; claw nodes set gpu-1 --reset
 `),
   ls: text(`  claw ls
-  claw ls --status running,pending
+  claw ls --status running,pending --since 1h
   claw ls --status failed --quiet | claw show -
 `),
   show: text(`  claw show task_35f04cf1
@@ -62,6 +62,7 @@ export const EXAMPLES: Record<string, string> = {
   claw nodes --json
   claw nodes show gpu-1
   claw nodes drain gpu-1 --deadline 10m --reason 'new disk'
+  claw nodes drain gpu-1 --deadline 10m --wait && sudo reboot
   claw nodes resume gpu-1
   claw nodes shutdown gpu-1 --deadline 10m       it ends by itself; start its worker to have it back
 `),

@@ -1,6 +1,7 @@
 // Tasks as people see them; what scripts see is in common/documents.ts.
 
-import { type AttemptView, endOf, type TaskView } from "../common/models.ts";
+import { LIMITS } from "../common/limits.ts";
+import { type AttemptView, endOf, type Outcome, type TaskView } from "../common/models.ts";
 import { isoTime } from "../common/runtime.ts";
 import { formatDuration } from "../common/units.ts";
 import { printable, printableText } from "./output.ts";
@@ -19,12 +20,41 @@ export function commandOf(task: TaskView): string {
   return text.length > COMMAND_CHARS ? `${text.slice(0, COMMAND_CHARS - 1)}…` : text;
 }
 
-/** What became of an attempt that is not the last word, in a line. */
-function attemptText({ node, node_name, reason, at, outcome }: AttemptView): string {
-  const where = `on ${node_name ?? node}`;
-  if (outcome === undefined) return `${reason} ${where}, ${isoTime(at)}`;
-  const ran = formatDuration(Math.max(0, outcome.ended_at - outcome.started_at));
-  return `${endOf(outcome)} ${where} after ${ran}, ${isoTime(outcome.ended_at)}`;
+function lasted(from: number, to: number): string {
+  return formatDuration(Math.max(0, to - from));
+}
+
+/** What became of an attempt that is not the last word, in a line; `since`: when it began to wait, where that is known. */
+function attemptText({ node, node_name, reason, at, started_at, outcome }: AttemptView, since?: number): string {
+  const begun = outcome?.started_at ?? started_at;
+  const end = outcome?.ended_at ?? at;
+  const ran = begun === undefined ? "" : ` after ${lasted(begun, end)}`;
+  const waited = begun === undefined || since === undefined ? "" : ` (it had waited ${lasted(since, begun)})`;
+  const what = outcome === undefined ? reason : endOf(outcome);
+  return `${what} on ${node_name ?? node}${ran}${waited}, ${isoTime(end)}`;
+}
+
+/** A line an attempt before the present one. What came before the first that is kept is not known. */
+function attemptLines({ attempts = [], submitted_at }: TaskView): [string, string][] {
+  const lines: [string, string][] = [];
+  const forgotten = (attempts.at(-1)?.attempt ?? 0) > LIMITS.attempts_kept;
+  if (forgotten) lines.push(["attempts", `the newest ${attempts.length}; earlier ones are not kept`]);
+  for (const [place, one] of attempts.entries()) {
+    const before = place > 0 ? attempts[place - 1]?.at : forgotten ? undefined : submitted_at;
+    lines.push([`attempt ${one.attempt}`, attemptText(one, before)]);
+  }
+  return lines;
+}
+
+const UNHEARD: ReadonlySet<string> = new Set(["cancelled", "deadline", "lost", "poison", "drained"]);
+
+/** How long it ran, and how long it had waited then. */
+function timesOf(outcome: Outcome, since: number): [string, string] {
+  const { started_at, ended_at, reason } = outcome;
+  if (started_at === ended_at && UNHEARD.has(reason)) {
+    return ["waited", `${lasted(since, ended_at)}, and is not known to have begun`];
+  }
+  return ["ran for", `${lasted(started_at, ended_at)}, after a wait of ${lasted(since, started_at)}`];
 }
 
 /** What became of an array's members. */
@@ -33,17 +63,55 @@ export function countsText({ counts, status }: TaskView): string {
   return parts.map(([name, count]) => `${count} ${name}`).join(", ") || status;
 }
 
+function statusText({ status, open, started_at, stopping, ...task }: TaskView, now: number): string {
+  if (open === true) return `${status} (open: more inputs may come)`;
+  const since = status === "running" && started_at !== undefined ? started_at : undefined;
+  const runs = since === undefined ? "" : ` since ${isoTime(since)} (for ${ageOf(since, now)})`;
+  if (stopping === undefined) return `${status}${runs}`;
+  const told = task.stopping_since ?? (stopping === "deadline" ? task.deadline_at : undefined);
+  return `${status}${runs}, being stopped${told === undefined ? "" : ` since ${isoTime(told)}`} (${stopping})`;
+}
+
+/** What is wrong with the node that holds it, and what comes of that. */
+function nodeTrouble(task: TaskView): string | undefined {
+  const { node_status, node_reason, node_offline_since, node_silent_ms, lost_at } = task;
+  const why = node_reason === undefined ? "" : `: ${node_reason}`;
+  if (node_status === "offline" && node_offline_since !== undefined) {
+    const then = lost_at === undefined ? "" : `; if it stays so until ${isoTime(lost_at)}, the task ${afterLoss(task)}`;
+    return `offline since ${isoTime(node_offline_since)}${why}${then}`;
+  }
+  if (node_status === "error") return `in error${why}`;
+  return node_silent_ms === undefined ? undefined : `not heard for ${formatDuration(node_silent_ms)}`;
+}
+
+function afterLoss({ stopping, specification }: TaskView): string {
+  if (stopping === "cancel") return "is cancelled";
+  if (stopping === "deadline") return "counts as ended by its deadline";
+  return specification.on_lost === "fail"
+    ? "is given up and fails, as it must not run twice"
+    : "is given up and runs elsewhere";
+}
+
+/** The node in a table: one that is not there says so. */
+export function nodeText({ node, node_name, node_status }: TaskView): string {
+  const name = node_name ?? node ?? "-";
+  return node_status === "offline" || node_status === "error" ? `${name} (${node_status})` : name;
+}
+
 export function taskText(task: TaskView, now: number): string {
   const lines: [string, string][] = [
     ["task", task.id],
-    ["status", task.open === true ? `${task.status} (open: more inputs may come)` : task.status],
+    ["status", statusText(task, now)],
     ...specificationLines(task.specification),
     ["submitted", `${isoTime(task.submitted_at)} (${ageOf(task.submitted_at, now)} ago) by ${task.submitted_by}`],
   ];
   const { counts, outcome, waiting, attempts } = task;
   if (task.input !== undefined) lines.push(["input", task.input]);
   if (task.retry_of !== undefined) lines.push(["retry of", task.retry_of]);
+  if (task.retried_as !== undefined) lines.push(["retried as", task.retried_as]);
   if (task.node !== undefined) lines.push(["node", `${task.node_name ?? ""} ${task.node}`.trim()]);
+  const trouble = nodeTrouble(task);
+  if (trouble !== undefined) lines.push(["which is", trouble]);
   if (task.attempt !== undefined) lines.push(["attempt", String(task.attempt)]);
   if (counts !== undefined) lines.push(["members", `${counts.total}: ${countsText(task)}`]);
   if (task.progress !== undefined) {
@@ -51,13 +119,8 @@ export function taskText(task: TaskView, now: number): string {
     lines.push(["so far", `${stdout_bytes} bytes on stdout, ${stderr_bytes} on stderr`]);
   }
   if (outcome !== undefined) {
-    const ran = formatDuration(Math.max(0, outcome.ended_at - outcome.started_at));
     const since = Math.max(task.submitted_at, ...(attempts ?? []).map(({ at }) => at));
-    const waited = formatDuration(Math.max(0, outcome.started_at - since));
-    lines.push(
-      ["ended", `${isoTime(outcome.ended_at)}: ${endOf(outcome)}`],
-      ["ran for", `${ran}, after a wait of ${waited}`],
-    );
+    lines.push(["ended", `${isoTime(outcome.ended_at)}: ${endOf(outcome)}`], timesOf(outcome, since));
     if (outcome.cpu_ms !== undefined) lines.push(["cpu", formatDuration(outcome.cpu_ms)]);
     for (const name of ["stdout", "stderr"] as const) {
       const { bytes = 0, cut_bytes = 0 } = outcome[name] ?? {};
@@ -65,7 +128,7 @@ export function taskText(task: TaskView, now: number): string {
     }
   }
   if (task.deadline_at !== undefined) lines.push(["deadline", isoTime(task.deadline_at)]);
-  for (const one of attempts ?? []) lines.push([`attempt ${one.attempt}`, attemptText(one)]);
+  lines.push(...attemptLines(task));
   if (waiting !== undefined) {
     lines.push(["waits", waiting.summary]);
     for (const sentence of waiting.change ?? []) lines.push(["would help", sentence]);

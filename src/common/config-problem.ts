@@ -39,7 +39,9 @@ export type Locate = (path: readonly PropertyKey[]) => { file: string; line: num
 
 /** What zod found, in claw's words. */
 export function problemsOf(error: Pick<z.ZodError, "issues">, valid: readonly string[], locate: Locate): Problem[] {
-  return error.issues.flatMap((issue): Problem[] => {
+  // What is beyond all integers is beyond the setting's own bound, too: that is the one to name, and it comes last.
+  const last = new Map(error.issues.map((issue) => [`${issue.code} ${nameOf(issue.path)}`, issue]));
+  return [...last.values()].flatMap((issue): Problem[] => {
     if (issue.code === "unrecognized_keys") {
       return issue.keys.map((key) => {
         const path = [...issue.path, key];

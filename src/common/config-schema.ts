@@ -93,6 +93,7 @@ const CoordinatorFile = z.strictObject({
   retention: z
     .strictObject({
       age: duration(1_000, 36_500 * DAY_MS).prefault("7d"),
+      keep: duration(1_000, 36_500 * DAY_MS).prefault("1h"),
       tasks: z.int().min(1).max(1_000_000_000).default(1_000_000),
     })
     .prefault({}),
@@ -123,7 +124,12 @@ const CoordinatorFile = z.strictObject({
 });
 
 const WorkerFile = z.strictObject({
-  name: z.string().min(1).max(128).optional(),
+  name: z
+    .string()
+    .min(1)
+    .max(128)
+    .regex(/^[^\s\p{Cc}\p{Cf}]*$/u, "must be without blanks and control characters")
+    .optional(),
   cluster: ClusterName.default("default"),
   nats: z.strictObject({ url: natsUrl.optional(), creds: text.optional(), domain: text.optional() }).prefault({}),
   resources: z
@@ -164,7 +170,7 @@ export function coordinatorConfig(file: z.output<typeof CoordinatorFile>) {
     lease_ms: lease,
     heartbeat: { interval_ms: heartbeat.interval, missed: heartbeat.missed, lost_after_ms: heartbeat.lost_after },
     output: { total_bytes: output.total_size, max_age_ms: output.max_age },
-    retention: { age_ms: retention.age, tasks: retention.tasks },
+    retention: { age_ms: retention.age, keep_ms: retention.keep, tasks: retention.tasks },
     placement: {
       strategy: placement.strategy,
       weights: placement.weights,

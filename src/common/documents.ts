@@ -15,6 +15,7 @@ import {
   type Outcome,
   PRIORITIES,
   Specification,
+  STOP_REASONS,
   STRATEGIES,
   StreamSummary,
   TASK_STATUSES,
@@ -83,6 +84,7 @@ export const TaskDocument = z.strictObject({
   array: z.boolean(),
   open: z.boolean().optional().describe("an array to which more inputs may come"),
   retry_of: z.string().optional(),
+  retried_as: z.string().optional().describe("of one task: the newest retry of it"),
   status: z.enum(TASK_STATUSES),
   specification: Specification,
   input: z.string().optional(),
@@ -90,6 +92,15 @@ export const TaskDocument = z.strictObject({
   attempt: count.optional(),
   node: z.string().optional(),
   node_name: z.string().optional(),
+  node_status: z.enum(NODE_STATUSES).optional().describe("while it is there: of the node that holds it"),
+  node_reason: z.string().optional().describe("why that node is offline or in error"),
+  node_offline_since: time.optional(),
+  node_silent_ms: count.optional().describe("how long ago that node was heard, where it is overdue"),
+  lost_at: time
+    .optional()
+    .describe("when it is given up, if that node stays offline: it runs elsewhere then, or fails"),
+  stopping: z.enum(STOP_REASONS).optional().describe("its node was told to stop it, and why"),
+  stopping_since: time.optional(),
   submitted_by: z.string(),
   submitted_at: time,
   not_before: time.optional(),
@@ -119,23 +130,32 @@ export function outcomeDocument(outcome: Outcome): OutcomeDocument {
   };
 }
 
+/** Those that there are. */
+function isoTimes<K extends string>(times: { [name in K]: number | undefined }): { [name in K]?: string } {
+  const known = Object.entries<number | undefined>(times).flatMap(([name, at]) =>
+    at === undefined ? [] : [[name, isoTime(at)]],
+  );
+  return Object.fromEntries(known) as { [name in K]?: string };
+}
+
 export function taskDocument(task: TaskView): TaskDocument {
   const { outcome, submitted_at, attempts, number: _number, ...rest } = task;
-  const { started_at, finished_at, not_before, deadline_at, ...plain } = rest;
+  const { started_at, finished_at, not_before, deadline_at, ...more } = rest;
+  const { node_offline_since, lost_at, stopping_since, ...plain } = more;
+  const times = { not_before, deadline_at, started_at, finished_at, node_offline_since, lost_at, stopping_since };
   return {
     ...plain,
     submitted_at: isoTime(submitted_at),
-    ...(not_before === undefined ? {} : { not_before: isoTime(not_before) }),
-    ...(deadline_at === undefined ? {} : { deadline_at: isoTime(deadline_at) }),
-    ...(started_at === undefined ? {} : { started_at: isoTime(started_at) }),
-    ...(finished_at === undefined ? {} : { finished_at: isoTime(finished_at) }),
+    ...isoTimes(times),
     ...(outcome === undefined ? {} : outcomeDocument(outcome)),
     ...(attempts === undefined ? {} : { attempts: attempts.map(attemptDocument) }),
   };
 }
 
-function attemptDocument({ outcome, at, ...rest }: AttemptView): z.infer<typeof AttemptDocument> {
-  return { ...rest, at: isoTime(at), ...(outcome === undefined ? {} : outcomeDocument(outcome)) };
+function attemptDocument({ outcome, at, started_at, ...rest }: AttemptView): z.infer<typeof AttemptDocument> {
+  const began =
+    started_at === undefined ? {} : { started_at: isoTime(started_at), duration_ms: Math.max(0, at - started_at) };
+  return { ...rest, at: isoTime(at), ...began, ...(outcome === undefined ? {} : outcomeDocument(outcome)) };
 }
 
 export const NodeDocument = z.strictObject({

@@ -346,6 +346,8 @@ export interface AttemptView {
   node_name?: string;
   reason: EndReason;
   at: number;
+  /** Where there is no outcome: when it began, as far as that is known. */
+  started_at?: number;
   outcome?: Outcome;
 }
 
@@ -355,8 +357,28 @@ export interface TaskProgress {
   stderr_bytes: number;
 }
 
+/** Why a node was told to stop an attempt: somebody cancelled it, its time is over, or the node is being emptied. */
+export const STOP_REASONS = ["cancel", "deadline", "drain"] as const;
+export type StopReason = (typeof STOP_REASONS)[number];
+
+/** What is going on with a task that a node holds. */
+export interface HeldView {
+  started_at?: number;
+  /** It was told to stop, and why; since when is known to the leader that told it. */
+  stopping?: StopReason;
+  stopping_since?: number;
+  node_status?: NodeStatus;
+  /** Why the node is offline or in error. */
+  node_reason?: string;
+  node_offline_since?: number;
+  /** Where it is overdue: how long ago the node was heard. */
+  node_silent_ms?: number;
+  /** The node is offline: when the attempt is given up, if it stays so. */
+  lost_at?: number;
+}
+
 /** A task as commands and the API show it; an array's own row has `counts` and no `outcome`. */
-export interface TaskView {
+export interface TaskView extends HeldView {
   id: string;
   name?: string;
   number: number;
@@ -366,6 +388,8 @@ export interface TaskView {
   open?: boolean;
   /** The task, or the array, that this one does again. */
   retry_of?: string;
+  /** Where one task is asked for: the newest that does this one again. */
+  retried_as?: string;
   status: TaskStatus;
   specification: Specification;
   input?: string;
@@ -375,7 +399,6 @@ export interface TaskView {
   node_name?: string;
   submitted_by: string;
   submitted_at: number;
-  started_at?: number;
   finished_at?: number;
   outcome?: Outcome;
   /** While it runs, once it has written anything. */

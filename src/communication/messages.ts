@@ -226,6 +226,8 @@ const NodeControl = z.strictObject({
       capacity: Capacity.optional(),
       /** Of the skills that it told before. */
       skills: skillsHash.optional(),
+      /** That another node has its name, for its log. */
+      same_name: z.string().optional(),
     }),
     /** It counts as one of this capacity from now on. */
     z.strictObject({ kind: z.literal("capacity"), capacity: Capacity }),

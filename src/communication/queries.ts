@@ -34,6 +34,8 @@ export const QUERIES = {
     priority: z.enum(PRIORITIES).optional(),
     name: z.string().optional(),
     labels: z.record(z.string(), z.string()).optional(),
+    /** Submitted then, by log time, or later. */
+    since: integer.optional(),
     /** Members of this submission instead of whole submissions. */
     number: integer.optional(),
     limit: integer.min(1).max(LIMITS.list_rows),

@@ -5,6 +5,8 @@ import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import {
   type AttemptView,
+  finishedCount,
+  type HeldView,
   isTerminal,
   type NodeView,
   type RefusalView,
@@ -18,7 +20,7 @@ import { healthOf } from "../core/health.ts";
 import { formatTaskId, parseTaskRef } from "../core/ids.ts";
 import { Members, type Range } from "../core/members.ts";
 import { isReady, piecesOf, type Segment } from "../core/segments.ts";
-import { memberId } from "../core/state.ts";
+import { memberId, statusShown } from "../core/state.ts";
 import {
   memberOf,
   overallStatus,
@@ -27,8 +29,10 @@ import {
   type SubmissionRecord,
   type Wanted,
 } from "../storage/queries.ts";
+import { heldView, stoppingOf } from "./holder.ts";
 import type { Leader } from "./leader.ts";
 import { listSkills } from "./registry.ts";
+import { retriedAs } from "./retried.ts";
 import { planFor, waitingOf } from "./waiting.ts";
 
 export class Answers {
@@ -55,9 +59,9 @@ export class Answers {
     if (first === undefined) {
       const pruned = this.#queries.prunedBetween(ref.low, ref.high);
       if (pruned === undefined) throw new ClawError("not_found", `there is no task ${text}`, { field: text });
-      throw new ClawError("not_found", `${text} was over for long and is forgotten since ${isoTime(pruned)}`, {
+      throw new ClawError("not_found", `${text} was over and is forgotten since ${isoTime(pruned)}`, {
         field: text,
-        hint: "coordinator.yaml says how long finished tasks are kept: retention.age and retention.tasks",
+        hint: "coordinator.yaml says how long finished tasks are kept: retention.age, keep and tasks",
       });
     }
     if (found.length > 1) {
@@ -217,7 +221,7 @@ export class Answers {
     return {
       ...node.info,
       id,
-      status: node.status === "online" && node.cordon !== undefined ? "maintenance" : node.status,
+      status: statusShown(node),
       ...(node.reason === "" ? {} : { reason: node.reason }),
       ...(node.cordon === undefined ? {} : { cordon: node.cordon }),
       ...(node.settings === undefined ? {} : { settings: node.settings }),
@@ -255,6 +259,7 @@ export class Answers {
   #view(record: SubmissionRecord, index: number | undefined, whole: boolean): TaskView {
     const { number, array, specification, by, at, counts, open } = record;
     const { name } = specification;
+    const retried_as = whole && finishedCount(counts) > 0 ? retriedAs(this.#queries, record, index) : undefined;
     const base = {
       number,
       array,
@@ -263,6 +268,7 @@ export class Answers {
       submitted_at: at,
       ...(name === undefined ? {} : { name }),
       ...this.#retryOf(record, index),
+      ...(retried_as === undefined ? {} : { retried_as }),
       ...(specification.deadline_ms === undefined ? {} : { deadline_at: at + specification.deadline_ms }),
     };
     if (index === undefined) {
@@ -274,6 +280,7 @@ export class Answers {
         open,
         status: overallStatus(record),
         counts,
+        ...stoppingOf(record),
         ...(waiting === undefined ? {} : { waiting }),
       };
     }
@@ -293,6 +300,7 @@ export class Answers {
       status: statusOf(segment, result),
       ...(attempt > 0 ? { attempt } : {}),
       ...this.#holder(node),
+      ...this.#held(record, segment),
       ...(result === undefined
         ? {}
         : { started_at: result.outcome.started_at, finished_at: result.outcome.ended_at, outcome: result.outcome }),
@@ -327,6 +335,11 @@ export class Answers {
     if (node === undefined || node === "") return {};
     const name = this.#leader()?.state.nodes.get(node)?.info.name;
     return { node, ...(name === undefined ? {} : { node_name: name }) };
+  }
+
+  #held(record: SubmissionRecord, segment: Segment): HeldView {
+    const leader = this.#leader();
+    return leader === undefined ? {} : heldView(leader, record, segment, this.#monotonic_ms());
   }
 
   /** Why it waits, a line a node. */
@@ -367,8 +380,8 @@ function mostOf({ limit, labels }: QueryRequest<"task.list">): number {
   return labels === undefined ? limit + 1 : LIMITS.list_rows;
 }
 
-function wantedOf({ name, priority, labels, statuses }: QueryRequest<"task.list">): Wanted {
-  return { name, priority, statuses, labelled: Object.keys(labels ?? {}).length > 0 };
+function wantedOf({ name, priority, labels, statuses, since }: QueryRequest<"task.list">): Wanted {
+  return { name, priority, statuses, since, labelled: Object.keys(labels ?? {}).length > 0 };
 }
 
 function matches(record: SubmissionRecord, request: QueryRequest<"task.list">): boolean {

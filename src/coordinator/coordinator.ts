@@ -5,6 +5,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { CoordinatorConfig } from "../common/config.ts";
 import { ClawError, messageOf } from "../common/errors.ts";
+import { sharedNames, sharedNameText } from "../common/find-nodes.ts";
 import { LIMITS } from "../common/limits.ts";
 import type { Logger } from "../common/logging.ts";
 import type { ClusterState } from "../common/models.ts";
@@ -414,6 +415,8 @@ export class Coordinator implements Service {
     const sick = [...(this.#terms?.leader?.state.nodes.values() ?? [])].filter(({ status }) => status === "error");
     for (const { info, reason } of sick.slice(0, NAMED_NODES)) notes.push(`${info.name} is in error: ${reason}`);
     if (sick.length > NAMED_NODES) notes.push(`${sick.length - NAMED_NODES} more nodes are in error: claw nodes`);
+    const shared = [...sharedNames(this.#terms?.leader?.state.nodes.values() ?? [])];
+    for (const [name, ids] of shared.slice(0, NAMED_NODES)) notes.push(sharedNameText(name, ids));
     if (dropped > 0) {
       notes.push(
         `messages that could not be read were dropped (${dropped}): the coordinator's log names their senders`,

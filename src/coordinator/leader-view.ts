@@ -11,6 +11,11 @@ export function leaderView(view: View, queries: Queries): LeaderView {
       view.flush();
       return queries.prunable(before, limit);
     },
+    finishedResults: () => {
+      view.flush();
+      return queries.finishedResults();
+    },
+    resultsOf: (number) => queries.resultsOf(number),
     findKey: (key) => {
       view.flush();
       return queries.findKey(key);

@@ -6,7 +6,7 @@ import type { FindKey } from "../core/decide.ts";
 import type { PastView } from "../core/decide-retry.ts";
 import type { Event } from "../core/event.ts";
 import type { PlacementSettings } from "../core/place.ts";
-import type { FindPrunable, Retention } from "../core/prune.ts";
+import type { PastResults, Retention } from "../core/prune.ts";
 import type { State } from "../core/state.ts";
 import type { Material } from "./assign.ts";
 import type { Committed, OutgoingBatch } from "./committer.ts";
@@ -20,9 +20,8 @@ export interface LeaderWorld {
 }
 
 /** What the leader reads of the view. */
-export interface LeaderView extends Omit<Material, "submission">, PastView {
+export interface LeaderView extends Omit<Material, "submission">, PastView, PastResults {
   findKey: FindKey;
-  prunable: FindPrunable;
 }
 
 export interface LeaderOptions {

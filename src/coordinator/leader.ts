@@ -32,8 +32,8 @@ import { decideRetry, type PastView } from "../core/decide-retry.ts";
 import { decideDue } from "../core/due.ts";
 import type { Event, EventRun } from "../core/event.ts";
 import type { NodeLoad } from "../core/fit.ts";
-import { decideGone } from "../core/lost.ts";
-import { piecesOf } from "../core/segments.ts";
+import { decideGone, lostAt } from "../core/lost.ts";
+import { piecesOf, type Segment } from "../core/segments.ts";
 import { isOver, type Node, type State } from "../core/state.ts";
 import { Admission } from "./admission.ts";
 import { Alarms } from "./alarms.ts";
@@ -66,10 +66,11 @@ export class Leader {
   readonly #over: { number: number; sequence: number }[] = [];
   readonly #admission: Admission;
   readonly #liveness: Liveness;
-  /** Submissions with members that were told to stop. */
-  readonly #stopping = new Set<number>();
+  /** Submissions with members that were told to stop, and the log time at which this leader told the first of them. */
+  readonly #stopping = new Map<number, number | undefined>();
   #serving = false;
   #started_ms: number;
+  readonly #started_at: number;
   readonly #clock: LogClock;
 
   /** `anchor`: where a follower has watched log time go on; without it the wall clock is believed at first. */
@@ -86,7 +87,7 @@ export class Leader {
     this.#clock = new LogClock(anchor);
     this.#view = view;
     this.#known = new Known(view);
-    this.#pruner = new Pruner(state, view.prunable, this.#known, options.retention);
+    this.#pruner = new Pruner(state, view, this.#known, options.retention);
     this.#world = world;
     this.#options = options;
     this.#started_ms = now.monotonic_ms;
@@ -107,8 +108,9 @@ export class Leader {
     );
     this.#admission = new Admission((bytes) => this.#committer.fits(bytes));
     this.#liveness = this.#watchNodes(now);
-    for (const number of state.active) this.#stopping.add(number);
+    for (const number of state.active) this.#stopping.set(number, undefined);
     const at = this.#time(now);
+    this.#started_at = at;
     if (state.cluster_id === "") {
       this.#committer.add({ t: "cluster", cluster_id: options.fresh_cluster_id, name: options.cluster, at });
     }
@@ -144,6 +146,16 @@ export class Leader {
 
   get serving(): boolean {
     return this.#serving;
+  }
+
+  /** Log time at which what it holds counts as lost, while a node is offline. */
+  lostAt(node: Node, piece: Segment): number | undefined {
+    return lostAt(node, piece, this.#started_at, this.#options.lost_after_ms);
+  }
+
+  /** Log time at which the first of its members was told to stop, if this leader told it. */
+  stoppingSince(number: number): number | undefined {
+    return this.#stopping.get(number);
   }
 
   /** Whether everything that was decided is in the log. */
@@ -228,7 +240,7 @@ export class Leader {
   /** What was decided to be stopped, told to its nodes, and again at each heartbeat until it is gone. */
   #stopOrders(stop: ReadonlyMap<string, EventRun[]>): void {
     for (const [node, runs] of stop) {
-      for (const [number] of runs) this.#stopping.add(number);
+      for (const [number] of runs) this.#stopping.set(number, this.#stopping.get(number) ?? this.state.time_ms);
       this.#stop(node, runs, "cancelled");
     }
   }
@@ -402,7 +414,7 @@ export class Leader {
   /** The order to stop may have been lost on its way, and no difference would show it. */
   #stopAgain(id: string): void {
     const runs: EventRun[] = [];
-    for (const number of this.#stopping) {
+    for (const number of this.#stopping.keys()) {
       const { segments = [], count = 0 } = this.state.submissions.get(number) ?? {};
       const pieces = piecesOf(segments, 0, count, (piece) => piece.stopping !== undefined);
       if (pieces.length === 0) this.#stopping.delete(number);

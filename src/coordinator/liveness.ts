@@ -1,6 +1,7 @@
 // Who is there, and well: registrations, heartbeats, pings, goodbyes, two processes that both claim to be one node, and what both sides
 // believe the node to hold. A part of the leader, as synchronous as the rest of it.
 
+import { sharedNames, sharedNameText } from "../common/find-nodes.ts";
 import { isoTime } from "../common/runtime.ts";
 import { formatDuration } from "../common/units.ts";
 import type { DownMessage, UpMessage } from "../communication/messages.ts";
@@ -208,8 +209,10 @@ export class Liveness {
       if (!this.isCurrent(id, incarnation)) return;
       const { capacity } = node?.settings === undefined ? {} : node.info;
       const skills = state.nodes.get(id)?.skills?.hash;
+      const others = sharedNames(state.nodes.values()).get(info.name);
+      const same = others === undefined ? {} : { same_name: sharedNameText(info.name, others) };
       const set = { ...(capacity === undefined ? {} : { capacity }), ...(skills === undefined ? {} : { skills }) };
-      this.#control(id, incarnation, { kind: "welcome", cluster_id: state.cluster_id, heartbeat_ms, ...set });
+      this.#control(id, incarnation, { kind: "welcome", cluster_id: state.cluster_id, heartbeat_ms, ...set, ...same });
     });
     this.#host.stopAgain(id);
   }

@@ -1,25 +1,29 @@
 // When what is over is forgotten: a few at a time, one event at a time, so that what one names is gone from the view
 // before the next is decided.
 
-import type { TaskCounts } from "../common/models.ts";
+import { finishedCount } from "../common/models.ts";
 import type { Event } from "../core/event.ts";
-import { decidePruned, type FindPrunable, type Retention } from "../core/prune.ts";
-import { isOver, type State } from "../core/state.ts";
+import { decidePruned, type PastResults, type Retention } from "../core/prune.ts";
+import type { State } from "../core/state.ts";
 import type { Known } from "./known.ts";
 
-const over = ({ completed, failed, cancelled, timeout }: TaskCounts): number =>
-  completed + failed + cancelled + timeout;
+/** Counting a million results takes a leader some ten milliseconds: so they are counted once in ten seconds. */
+const COUNTED_PER_MS = 100;
 
 export class Pruner {
   readonly #state: State;
-  readonly #find: FindPrunable;
+  readonly #past: PastResults;
   readonly #known: Known;
   readonly #retention: Retention;
   #under_way = false;
+  /** Results that are too many, as they were counted last, but for those that were forgotten since. */
+  #surplus = 0;
+  /** Log time before which they are not counted again. */
+  #count_at = 0;
 
-  constructor(state: State, find: FindPrunable, known: Known, retention: Retention) {
+  constructor(state: State, past: PastResults, known: Known, retention: Retention) {
     this.#state = state;
-    this.#find = find;
+    this.#past = past;
     this.#known = known;
     this.#retention = retention;
   }
@@ -28,7 +32,9 @@ export class Pruner {
   decide(at: number): Extract<Event, { t: "pruned" }> | undefined {
     if (this.#under_way) return undefined;
     const kept = (number: number): boolean => this.#known.isSource(number);
-    const event = decidePruned(this.#find, kept, this.#finished(), this.#retention, at);
+    this.#count(at);
+    const { event, surplus } = decidePruned(this.#past, kept, this.#surplus, this.#retention, at);
+    this.#surplus = surplus;
     if (event === undefined) return undefined;
     this.#under_way = true;
     for (const number of event.numbers) this.#known.forget(number, this.#state.submissions.get(number)?.ids ?? []);
@@ -39,13 +45,15 @@ export class Pruner {
     this.#under_way = false;
   }
 
-  /** Tasks of submissions that are over, where that may be too many. */
-  #finished(): number {
-    let finished = over(this.#state.totals);
-    if (finished <= this.#retention.tasks) return finished;
-    for (const submission of this.#state.submissions.values()) {
-      if (!isOver(submission)) finished -= over(submission.counts);
+  /** There are no more results than tasks that are over. */
+  #count(at: number): void {
+    const { tasks } = this.#retention;
+    if (finishedCount(this.#state.totals) <= tasks) {
+      this.#surplus = 0;
+      return;
     }
-    return finished;
+    if (at < this.#count_at) return;
+    this.#count_at = at + Math.floor(tasks / COUNTED_PER_MS);
+    this.#surplus = this.#past.finishedResults() - tasks;
   }
 }

@@ -4,7 +4,7 @@ import { LIMITS } from "../common/limits.ts";
 import type { SkillView } from "../common/skills.ts";
 import type { QueryAnswers, QueryRequest } from "../communication/queries.ts";
 import { skillObstacle, usableSkills } from "../core/skills.ts";
-import type { State } from "../core/state.ts";
+import { type State, statusShown } from "../core/state.ts";
 
 /** By name; those behind `after`, as many as an answer carries. */
 export function listSkills(state: State, request: QueryRequest<"skill.list">): QueryAnswers["skill.list"] {
@@ -37,7 +37,7 @@ function viewOf(state: State, name: string): SkillView {
     nodes.push({
       node: id,
       node_name: info.name,
-      node_status: status === "online" && cordon !== undefined ? "maintenance" : status,
+      node_status: statusShown({ status, cordon }),
       usable,
       ...(reason === undefined ? {} : { reason }),
       ...(missing === undefined ? {} : { missing }),

@@ -2,7 +2,7 @@
 // no event. One worker's message makes few events, whatever number of tasks it tells of.
 
 import type { TaskResult, UpMessage } from "../communication/messages.ts";
-import { currentPieces, stoppedOutcome } from "../core/decide.ts";
+import { currentPieces, startedOf, stoppedOutcome } from "../core/decide.ts";
 import type { Event, EventRun } from "../core/event.ts";
 import type { State } from "../core/state.ts";
 import { verdictOf } from "../core/verdict.ts";
@@ -94,6 +94,7 @@ function resultEvents(
   const results: TaskResult[] = [];
   const retried: Retried[] = [];
   const drained: EventRun[] = [];
+  const started: number[] = [];
   const seen = new Set<string>();
   for (const { task, outcome } of reported) {
     const [number, index, attempt] = task;
@@ -110,13 +111,17 @@ function resultEvents(
     if (unbegun && folder !== undefined) scheduler.folders.missed(node, folder);
     const verdict = verdictOf(submission.policy, piece, outcome, chance());
     if (verdict.kind === "over") results.push({ task, outcome: verdict.outcome });
-    else if (verdict.kind === "drained") drained.push([number, index, index + 1, attempt]);
-    else retried.push({ task, outcome, not_before: at + verdict.delay_ms, failures: verdict.failures });
+    else if (verdict.kind === "drained") {
+      drained.push([number, index, index + 1, attempt]);
+      started.push(piece.status === "running" || took_ms > 0 ? outcome.started_at : 0);
+    } else retried.push({ task, outcome, not_before: at + verdict.delay_ms, failures: verdict.failures });
   }
   const events: Event[] = [];
   if (results.length > 0) events.push({ t: "ended", node, results });
   if (retried.length > 0) events.push({ t: "retried", node, results: retried, at });
-  if (drained.length > 0) events.push({ t: "requeued", node, runs: drained, reason: "drained", at });
+  if (drained.length > 0) {
+    events.push({ t: "requeued", node, runs: drained, ...startedOf(started), reason: "drained", at });
+  }
   return events;
 }
 
@@ -131,7 +136,7 @@ function releaseEvents(
   const events: Event[] = [];
   for (const [number, from, to, attempt] of released) {
     for (const piece of currentPieces(state, node, number, from, to, attempt)) {
-      const outcome = stoppedOutcome(piece.stopping, at);
+      const outcome = stoppedOutcome(piece, at);
       if (outcome === undefined) {
         runs.push([number, piece.from, piece.to, attempt]);
         continue;

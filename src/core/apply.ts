@@ -330,14 +330,17 @@ function applyDue(state: State, event: EventOf<"due">, touched: Touched): void {
 }
 
 function applyRequeued(state: State, event: EventOf<"requeued">, touched: Touched): void {
-  const { node, reason, at } = event;
-  for (const [number, from, to, attempt] of event.runs) {
+  const { node, reason, at, started = [] } = event;
+  for (const [place, [number, from, to, attempt]] of event.runs.entries()) {
     const lost = reason === "lost" ? 1 : 0;
     move(state, touched, "requeued", number, from, to, (piece) => {
       requireCurrent(piece, number, attempt, node);
       return waiting(piece, { failures: piece.failures, lost: (piece.lost ?? 0) + lost });
     });
-    if (reason !== "released") touched.attempts.push({ number, from, to, attempt, node, reason, at });
+    if (reason === "released") continue;
+    const { [place]: started_at = 0 } = started;
+    const began = started_at > 0 ? { started_at } : {};
+    touched.attempts.push({ number, from, to, attempt, node, reason, at, ...began });
   }
 }
 

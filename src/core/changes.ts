@@ -56,6 +56,8 @@ export interface AttemptRecord {
   node: string;
   reason: EndReason;
   at: number;
+  /** When one without an outcome began, as far as that is known. */
+  started_at?: number;
   /** Absent when its node never told. */
   outcome?: Outcome;
 }

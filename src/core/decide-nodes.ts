@@ -114,7 +114,7 @@ function stopThere(
 function remove(state: State, { id, info, status }: Node, now: number): Event[] {
   if (status !== "offline") {
     throw new ClawError("conflict", `${info.name} (${id}) is ${status}: only a node that is offline can be removed`, {
-      hint: `claw nodes drain ${info.name}, then stop its worker`,
+      hint: `claw nodes shutdown ${info.name}`,
       field: id,
     });
   }

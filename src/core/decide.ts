@@ -5,7 +5,7 @@ import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import type { Needs, Outcome, Specification, TaskStatus } from "../common/models.ts";
 import { planted } from "./canary.ts";
-import type { Event, EventRun, StopReason } from "./event.ts";
+import type { Event, EventRun } from "./event.ts";
 import { formatTaskId } from "./ids.ts";
 import { isReady, piecesOf, type Segment } from "./segments.ts";
 import { requirePossible } from "./skills.ts";
@@ -406,25 +406,37 @@ export function decideLost(
 ): Event[] {
   const events: Event[] = [];
   const runs: EventRun[] = [];
+  const started: number[] = [];
   for (const { number, piece } of pieces) {
     const policy = state.submissions.get(number)?.policy;
     if (policy === undefined) throw new Error(`node ${node} holds a member of ${number}, which is not live`);
     const verdict = lostOutcome(policy, piece, now, reason);
     if (verdict === undefined) {
       runs.push([number, piece.from, piece.to, piece.attempt]);
+      started.push(begunAt(piece) ?? 0);
       continue;
     }
     for (let index = piece.from; index < piece.to; index++) {
       events.push({ t: "ended", node, results: [{ task: [number, index, piece.attempt], outcome: verdict }] });
     }
   }
-  if (runs.length > 0) events.push({ t: "requeued", node, runs, reason, at: now });
+  if (runs.length > 0) events.push({ t: "requeued", node, runs, ...startedOf(started), reason, at: now });
   return events;
 }
 
+/** When an attempt began, as far as its node told. */
+function begunAt({ status, since }: Segment): number | undefined {
+  return status === "running" ? since : undefined;
+}
+
+/** What an event says of when its attempts began, if any did. */
+export function startedOf(started: number[]): { started?: number[] } {
+  return started.some((at) => at > 0) ? { started } : {};
+}
+
 function lostOutcome(policy: Policy, piece: Segment, now: number, reason: "lost" | "released"): Outcome | undefined {
-  const times = { started_at: now, ended_at: now };
-  const stopped = stoppedOutcome(piece.stopping, now);
+  const times = { started_at: begunAt(piece) ?? now, ended_at: now };
+  const stopped = stoppedOutcome(piece, now);
   if (stopped !== undefined) return stopped;
   if (policy.on_lost === "fail") {
     const message = "lost with its node; it may have run, and must not run twice";
@@ -436,9 +448,11 @@ function lostOutcome(policy: Policy, piece: Segment, now: number, reason: "lost"
 }
 
 /** How a task ends that was to be stopped and whose node tells no more of it; undefined where it goes on elsewhere. */
-export function stoppedOutcome(stopping: StopReason | undefined, now: number): Outcome | undefined {
+export function stoppedOutcome(piece: Segment, now: number): Outcome | undefined {
+  const { stopping } = piece;
   if (stopping === undefined || stopping === "drain") return undefined;
-  const outcome: Outcome = { status: "cancelled", reason: "cancelled", started_at: now, ended_at: now };
+  const started_at = begunAt(piece) ?? now;
+  const outcome: Outcome = { status: "cancelled", reason: "cancelled", started_at, ended_at: now };
   return stopping === "deadline" ? overdue(outcome) : outcome;
 }
 

@@ -2,7 +2,15 @@
 // nobody anything. A run is [submission, from, to, attempt], `to` excluded; times are wall milliseconds.
 
 import { z } from "zod";
-import { Capacity, END_REASONS, NODE_STATUSES, NodeInfo, Outcome, Specification } from "../common/models.ts";
+import {
+  Capacity,
+  END_REASONS,
+  NODE_STATUSES,
+  NodeInfo,
+  Outcome,
+  Specification,
+  STOP_REASONS,
+} from "../common/models.ts";
 import { NodeSettings, PlacementChange } from "../common/settings.ts";
 import { Skill } from "../common/skills.ts";
 import { Fold } from "./fold.ts";
@@ -12,10 +20,6 @@ const run = z.tuple([integer, integer, integer, integer]);
 export type EventRun = z.infer<typeof run>;
 /** [submission, from, to], `to` excluded. */
 const span = z.tuple([integer, integer, integer]);
-
-/** Why a node was told to stop an attempt: somebody cancelled it, its time is over, or the node is being emptied. */
-const STOP_REASONS = ["cancel", "deadline", "drain"] as const;
-export type StopReason = (typeof STOP_REASONS)[number];
 
 /** Whatever was taken once has to be read for ever: how many names there may be was not bounded from the beginning. */
 const amounts = z.record(z.string(), integer);
@@ -129,11 +133,12 @@ export const Event = z.discriminatedUnion("t", [
   }),
   /** Members whose time has come: they wait for a node now. */
   z.strictObject({ t: z.literal("due"), runs: z.array(span), at: integer }),
-  /** Attempts that gave no result: their tasks wait again. */
+  /** Attempts that gave no result: their tasks wait again. `started`: when each began, 0 for one that is not known to have. */
   z.strictObject({
     t: z.literal("requeued"),
     node: z.string(),
     runs: z.array(run),
+    started: z.array(integer).optional(), // logs up to format 6 have none
     reason: z.enum(END_REASONS),
     at: integer,
   }),

@@ -20,12 +20,24 @@ export function decideGone(state: State, now: number, watched_ms: number, lost_a
   for (const node of state.nodes.values()) {
     const { id, offline_at } = node;
     if (offline_at === undefined || node.held.count === 0) continue;
-    const gone_ms = Math.min(now - offline_at, watched_ms);
-    if (gone_ms < (lost_after_ms ?? LEAST_MS)) continue;
-    const lost = heldBy(state, id).filter(({ piece }) => gone_ms >= (lost_after_ms ?? patienceMs(piece, offline_at)));
+    if (Math.min(now - offline_at, watched_ms) < (lost_after_ms ?? LEAST_MS)) continue;
+    const lost = heldBy(state, id).filter(
+      ({ piece }) => now >= (lostAt(node, piece, now - watched_ms, lost_after_ms) ?? Number.POSITIVE_INFINITY),
+    );
     events.push(...decideLost(state, id, lost, now));
   }
   return events;
+}
+
+/** Log time at which an attempt counts as lost if its node stays away; undefined while it is there. */
+export function lostAt(
+  { offline_at }: Node,
+  piece: Segment,
+  watched_since: number,
+  lost_after_ms: number | undefined,
+): number | undefined {
+  if (offline_at === undefined) return undefined;
+  return Math.max(offline_at, watched_since) + (lost_after_ms ?? patienceMs(piece, offline_at));
 }
 
 /**

@@ -41,7 +41,7 @@ export class Members {
 
   /** The members that new members [from, to) stand for, in order. */
   *standFor(from: number, to: number): Iterable<Range> {
-    let at = this.#rangeOf(from);
+    let at = lastUpTo(this.#first, from);
     for (let member = from; member < Math.min(to, this.count); at++) {
       const past = Math.min(to, this.#first[at + 1] ?? this.count);
       const start = (this.#stands_for[at] ?? 0) + member - (this.#first[at] ?? 0);
@@ -50,14 +50,30 @@ export class Members {
     }
   }
 
-  #rangeOf(member: number): number {
-    let low = 0;
-    let high = this.#first.length - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if ((this.#first[middle] ?? 0) <= member) low = middle;
-      else high = middle - 1;
-    }
-    return low;
+  /** The member that a new one stands for. */
+  oldOf(member: number): number | undefined {
+    if (member >= this.count) return undefined;
+    const at = lastUpTo(this.#first, member);
+    return (this.#stands_for[at] ?? 0) + member - (this.#first[at] ?? 0);
   }
+
+  /** The new member that stands for an old one, if any does. */
+  newOf(old: number): number | undefined {
+    const at = lastUpTo(this.#stands_for, old);
+    const within = old - (this.#stands_for[at] ?? 0);
+    const [first = 0, next = this.count] = [this.#first[at], this.#first[at + 1]];
+    return within >= 0 && first + within < next ? first + within : undefined;
+  }
+}
+
+/** Where the last of ascending numbers stands that is not above one; 0 where all are. */
+function lastUpTo(numbers: readonly number[], most: number): number {
+  let low = 0;
+  let high = numbers.length - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if ((numbers[middle] ?? 0) <= most) low = middle;
+    else high = middle - 1;
+  }
+  return low;
 }

@@ -103,6 +103,11 @@ export interface Node {
   held: Held;
 }
 
+/** As people are told it: one that is well and takes no work is in maintenance. */
+export function statusShown({ status, cordon }: Pick<Node, "status" | "cordon">): NodeStatus {
+  return status === "online" && cordon !== undefined ? "maintenance" : status;
+}
+
 export class State {
   cluster_id = "";
   name = "";

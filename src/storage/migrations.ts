@@ -43,6 +43,8 @@ export const VIEW_MIGRATIONS: readonly Migration[] = [
   // 6: scripts that nobody needs any more are found.
   `CREATE INDEX submissions_script ON submissions (specification ->> '$.script.sha256')
      WHERE specification ->> '$.script.sha256' IS NOT NULL`,
+  // 7: attempts that were lost or drained say when they began.
+  "ALTER TABLE attempts ADD COLUMN started_at INTEGER",
 ];
 
 export const OUTBOX_MIGRATIONS: readonly Migration[] = [];

@@ -41,6 +41,8 @@ export interface Wanted {
   /** Some label is. */
   labelled?: boolean;
   statuses?: readonly TaskStatus[] | undefined;
+  /** Submitted then or later. */
+  since?: number | undefined;
 }
 
 export interface RecordedResult {
@@ -120,6 +122,21 @@ export class Queries {
     return this.#guarded(() => query.all(before, limit));
   }
 
+  /** Rows of results of everything that is over: those of what was pruned go bit by bit, and are none any more. */
+  finishedResults(): number {
+    const query = this.#database.query<{ rows: number }, []>(
+      "SELECT count(*) AS rows FROM results WHERE number IN (SELECT number FROM submissions WHERE over_at IS NOT NULL)",
+    );
+    return this.#guarded(() => query.get()?.rows ?? 0);
+  }
+
+  resultsOf(number: number): number {
+    const query = this.#database.query<{ rows: number }, [number]>(
+      "SELECT count(*) AS rows FROM results WHERE number = ?",
+    );
+    return this.#guarded(() => query.get(number)?.rows ?? 0);
+  }
+
   /** Which members of a submission the retries of it stand for (core/members.ts) that were made behind another one. */
   retries(root: number, after: number): string[] {
     const query = this.#database.query<{ members: string }, [number, number]>(
@@ -127,6 +144,20 @@ export class Queries {
        WHERE source IS NOT NULL AND source ->> '$.number' = ? AND number > ?`,
     );
     return this.#guarded(() => query.all(root, after).map(({ members }) => members));
+  }
+
+  /** Retries that stand on a submission and were made behind another one, the newest first. */
+  newestRetries(root: number, after: number, limit: number): { ids: number[]; array: boolean; members: string }[] {
+    const query = this.#database.query<{ ids: string; is_array: number; members: string }, [number, number, number]>(
+      `SELECT ids, is_array, source ->> '$.members' AS members FROM submissions
+       WHERE source IS NOT NULL AND source ->> '$.number' = ? AND number > ? ORDER BY number DESC LIMIT ?`,
+    );
+    const rows = this.#guarded(() => query.all(root, after, limit));
+    return rows.map(({ ids, is_array, members }) => ({
+      ids: JSON.parse(ids) as number[],
+      array: is_array === 1,
+      members,
+    }));
   }
 
   /** Whether a submission that is kept runs this script. */
@@ -202,9 +233,10 @@ export class Queries {
    * at, where there are more. Whoever leads answers nothing else meanwhile, so only so many rows are looked at.
    */
   submissions(before: number, wanted: Wanted, most: number): { records: SubmissionRecord[]; next?: number } {
-    const { name, priority, labelled, statuses } = wanted;
+    const { name, priority, labelled, statuses, since } = wanted;
+    const first = since === undefined ? 1 : this.#firstSince(since);
     const live = statuses !== undefined && statuses.length > 0 && statuses.every((status) => !isTerminal(status));
-    const low = name !== undefined || live ? 0 : this.#below(before, LIMITS.list_scanned);
+    const low = Math.max(first, name !== undefined || live ? 0 : this.#below(before, LIMITS.list_scanned));
     const conditions = [
       "number < ?1 AND number >= ?2",
       ...(name === undefined ? [] : ["name = ?3"]),
@@ -222,7 +254,26 @@ export class Queries {
     return this.#guarded(() => {
       const rows = query.all(before, low, name ?? "", priority ?? "", most);
       const next = rows.length === most ? (rows.at(-1)?.number ?? 0) - 1 : low - 1;
-      return { records: rows.map(recordOf), ...(next < 1 ? {} : { next }) };
+      return { records: rows.map(recordOf), ...(next < first ? {} : { next }) };
+    });
+  }
+
+  /** The lowest number that was submitted then or later: time and numbers rise together. */
+  #firstSince(at: number): number {
+    const query = this.#database.query<{ number: number; at: number }, [number]>(
+      "SELECT number, at FROM submissions WHERE number >= ? ORDER BY number LIMIT 1",
+    );
+    const last = this.#database.query<{ last: number | null }, []>("SELECT max(number) AS last FROM submissions");
+    return this.#guarded(() => {
+      let low = 1;
+      let high = (last.get()?.last ?? 0) + 1;
+      while (low < high) {
+        const middle = Math.floor((low + high) / 2);
+        const row = query.get(middle);
+        if (row === null || row.at >= at) high = middle;
+        else low = row.number + 1;
+      }
+      return low;
     });
   }
 
@@ -294,16 +345,25 @@ export class Queries {
 
   attempts(number: number, index: number): AttemptView[] {
     const query = this.#database.query<
-      { attempt: number; node: string; reason: EndReason; at: number; outcome: string | null },
+      {
+        attempt: number;
+        node: string;
+        reason: EndReason;
+        at: number;
+        started_at: number | null;
+        outcome: string | null;
+      },
       [number, number, number]
     >(
-      `SELECT attempt, node, reason, at, outcome FROM attempts WHERE number = ? AND first <= ? AND past > ?
+      `SELECT attempt, node, reason, at, started_at, outcome FROM attempts WHERE number = ? AND first <= ? AND past > ?
        ORDER BY attempt`,
     );
     const rows = this.#guarded(() => query.all(number, index, index));
-    return rows.map(({ outcome, ...row }) =>
-      outcome === null ? row : { ...row, outcome: JSON.parse(outcome) as Outcome },
-    );
+    return rows.map(({ outcome, started_at, ...row }) => ({
+      ...row,
+      ...(started_at === null ? {} : { started_at }),
+      ...(outcome === null ? {} : { outcome: JSON.parse(outcome) as Outcome }),
+    }));
   }
 }
 

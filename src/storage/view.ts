@@ -60,7 +60,7 @@ CREATE INDEX results_member ON results (number, first, past, status);
 CREATE TABLE attempts (
   number INTEGER NOT NULL, first INTEGER NOT NULL, attempt INTEGER NOT NULL, past INTEGER NOT NULL,
   node TEXT NOT NULL, reason TEXT NOT NULL, at INTEGER NOT NULL, outcome TEXT,
-  PRIMARY KEY (number, first, attempt)
+  started_at INTEGER, PRIMARY KEY (number, first, attempt)
 ) WITHOUT ROWID;
 CREATE TABLE nodes (id TEXT PRIMARY KEY, node TEXT NOT NULL) WITHOUT ROWID;
 `;
@@ -303,9 +303,9 @@ export class View {
   }
 
   /** Of a member's history only so much is kept: a daemon's has no end. */
-  #writeAttempt({ number, from, to, attempt, node, reason, at, outcome }: AttemptRecord): void {
+  #writeAttempt({ number, from, to, attempt, node, reason, at, started_at, outcome }: AttemptRecord): void {
     const told = outcome === undefined ? null : JSON.stringify(outcome);
-    this.#put.attempt.run(number, from, attempt, to, node, reason, at, told);
+    this.#put.attempt.run(number, from, attempt, to, node, reason, at, told, started_at ?? null);
     if (attempt > LIMITS.attempts_kept) this.#put.forget.run(number, from, attempt - LIMITS.attempts_kept);
   }
 
@@ -434,7 +434,7 @@ function prepare(database: Database): Statements {
     id: database.prepare("INSERT INTO ids VALUES (?, ?, ?)"),
     inputs: database.prepare("INSERT INTO inputs VALUES (?, ?, ?, ?)"),
     result: database.prepare("INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?)"),
-    attempt: database.prepare("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)"),
+    attempt: database.prepare("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"),
     forget: database.prepare("DELETE FROM attempts WHERE number = ? AND first = ? AND attempt <= ?"),
     node: database.prepare("INSERT INTO nodes VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET node = excluded.node"),
     removed: database.prepare("DELETE FROM nodes WHERE id = ?"),

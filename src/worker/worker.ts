@@ -258,6 +258,9 @@ export class Worker implements Service {
     if (message.type !== "node.control" || agent.mode !== "welcome") return;
     this.#noteCluster(agent.cluster_id);
     if (mode === "welcome") return;
+    if (message.action.kind === "welcome" && message.action.same_name !== undefined) {
+      this.#options.logger.warn(message.action.same_name);
+    }
     this.#welcomed.resolve();
     // No other process is this node: whatever one left running on this machine has been given to others.
     void this.#sweep(() => true).catch((error: unknown) => this.#options.onFailed(error));

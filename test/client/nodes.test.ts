@@ -74,13 +74,14 @@ describe("a node out of service", () => {
     );
     const listed = await nodes();
     expect(listed.stdout).toMatch(/worker-1 +node_\w+ +maintenance/);
-    expect(listed.stderr).toContain("worker-1 is out of service: new disk; claw nodes resume worker-1");
+    expect(listed.stderr).toContain("worker-1 is out of service and empty: new disk; claw nodes resume worker-1");
     const id = await submit("--node", "worker-1", "--", "true");
     expect((await cluster.runCli(["show", id])).stdout).toMatch(
       /waits +worker-1 is out of service since .*Z: new disk\n/,
     );
     expect((await nodes("show", "worker-1")).stdout).toMatch(/out +new disk, since \w+, by client_/);
-    await nodes("resume", "worker-1");
+    expect((await nodes("resume", "worker-1")).stderr).toBe("claw: worker-1 is back\n");
+    expect((await nodes("resume", "worker-1")).stderr).toBe("claw: worker-1 was in service\n");
     expect((await cluster.runCli(["wait", id])).code).toBe(0);
     expect((await show("worker-1"))["cordon"]).toBeUndefined();
   });
@@ -94,17 +95,64 @@ describe("a node out of service", () => {
     await until(async () => (await show("worker-1"))["held"] === 0, "an empty node");
     expect((await cluster.runCli(["wait", id])).code).toBe(0);
     const drained = [await task(id), await task(elsewhere)].flatMap(
-      (one) => (one["attempts"] ?? []) as { reason: string }[],
+      (one) => (one["attempts"] ?? []) as { reason: string; duration_ms?: number }[],
     );
-    expect(drained.map(({ reason }) => reason)).toEqual(["drained"]);
+    expect(drained).toMatchObject([{ reason: "drained", duration_ms: expect.any(Number) }]);
     await cluster.runCli(["cancel", elsewhere]);
     await nodes("resume", "worker-1");
+  });
+
+  test("says how far it is, what fails for it, and is waited for until it is empty", async () => {
+    const where = ["--node", "worker-1", "--cpu", "0.1"];
+    const once = await submit(...where, "--on-lost", "fail", "--", "sleep", "60");
+    const again = await submit(...where, "--", "sleep", "60");
+    for (const id of [once, again]) await until(async () => (await task(id))["status"] === "running", `${id} to run`);
+    const late = await nodes("drain", "worker-1", "--deadline", "1h", "--wait", "--timeout", "200ms");
+    expect(late.code).toBe(75);
+    const [said, over] = late.stderr.split("\n");
+    expect(said).toMatch(
+      /^claw: worker-1 is being emptied until 2\S+Z, 2 tasks left; 1 of them must not run twice and fails then \(/,
+    );
+    expect(said).toEndWith(`(${once})`);
+    expect(over).toBe("claw: still not empty after 200ms: worker-1 (2 tasks left)");
+    expect((await nodes()).stderr).toMatch(
+      /^worker-1 is out of service, being emptied until 2\S+Z, 2 tasks left: drained; claw nodes resume worker-1$/m,
+    );
+    const asked = await nodes("shutdown", "worker-1", "--deadline", "1h");
+    expect(asked.stderr).toContain(
+      `shut down worker-1, with 2 tasks there; 1 of them must not run twice and fails then (${once})`,
+    );
+    const waiting = cluster.startCli(["nodes", "drain", "worker-1", "--deadline", "100ms", "--wait"], {
+      terminal: { err: true },
+    });
+    await waiting.says("waiting for worker-1 (", "stderr");
+    expect((await waiting.done).code).toBe(0);
+    expect(await show("worker-1")).toMatchObject({ held: 0 });
+    expect(await task(once)).toMatchObject({ status: "failed", reason: "drained" });
+    await cluster.runCli(["cancel", again]);
+    const off = cluster.startCli(["nodes", "drain", "worker-1", "--wait"]);
+    expect((await off.done).code).toBe(0);
+    await nodes("resume", "worker-1");
+  });
+
+  test("is waited for in vain when it is put into service again", async () => {
+    const id = await submit("--node", "worker-1", "--cpu", "0.1", "--", "sleep", "60");
+    await until(async () => (await task(id))["status"] === "running", "it to run");
+    const waiting = cluster.startCli(["nodes", "drain", "worker-1", "--wait"]);
+    await waiting.says("is being emptied", "stderr");
+    await nodes("resume", "worker-1");
+    const { code, stderr } = await waiting.done;
+    expect([code, stderr.split("\n").at(-2)]).toEqual([
+      1,
+      "claw: worker-1 was put into service again before it was empty",
+    ]);
+    await cluster.runCli(["cancel", id]);
   });
 
   test("is forgotten only when it is offline", async () => {
     const { code, stderr } = await nodes("rm", "worker-2");
     expect(code).toBe(65);
-    expect(stderr).toContain("only a node that is offline can be removed");
+    expect(stderr).toContain("only a node that is offline can be removed\n  claw nodes shutdown worker-2\n");
     await cluster.workers[1]?.stop();
     await until(async () => (await show("worker-2"))["status"] === "offline", "worker-2 to be offline");
     expect((await nodes("rm", "worker-2")).code).toBe(0);

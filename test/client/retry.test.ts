@@ -36,7 +36,9 @@ describe("claw retry", () => {
     expect((await cli("wait", again)).code).toBe(0);
     expect(await show(again)).toMatchObject({ status: "completed", retry_of: id });
     expect((await cli("show", again)).stdout).toContain(`retry of   ${id}`);
-    expect(await show(id)).toMatchObject({ status: "failed" });
+    expect(await show(id)).toMatchObject({ status: "failed", retried_as: again });
+    expect((await cli("show", id)).stdout).toContain(`retried as  ${again}`);
+    expect(await show(again)).not.toHaveProperty("retried_as");
     rmSync(path("there"));
   });
 
@@ -63,6 +65,9 @@ describe("claw retry", () => {
     const wanted = [0, 3, 6, 9, 10, 13, 16, 19].map((at) => `${at + 1} line ${at}`).sort();
     expect(written).toEqual(wanted);
     expect(await show(`${again}.4`)).toMatchObject({ retry_of: `${id}.10` });
+    expect(await show(`${id}.10`)).toMatchObject({ retried_as: `${again}.4` });
+    expect(await show(`${id}.11`)).not.toHaveProperty("retried_as");
+    expect(await show(id)).toMatchObject({ retried_as: again });
     rmSync(path("pass"));
   });
 
@@ -77,6 +82,8 @@ describe("claw retry", () => {
     expect((await cli("wait", third)).code).toBe(0);
     expect(readFileSync(path("seen"), "utf8")).toBe("4\n");
     expect(await show(third)).toMatchObject({ retry_of: `${id}.4` });
+    for (const one of [`${id}.4`, second, `${second}.1`]) expect(await show(one)).toMatchObject({ retried_as: third });
+    expect(await show(`${id}.3`)).toMatchObject({ retried_as: `${second}.0` });
     for (const name of ["third", "seen"]) rmSync(path(name));
   });
 

@@ -93,6 +93,21 @@ describe("what others wrote does not steer the terminal", () => {
   });
 });
 
+test("claw ls --since lists what was submitted within so long", async () => {
+  const { stdout: id } = await cli("submit", "--", "true");
+  for (const within of ["1h", "90000d"]) {
+    expect((await cli("ls", "--quiet", "--since", within)).stdout).toStartWith(id);
+  }
+  cluster.runtime.skip(7_200_000);
+  const { stdout: later } = await cli("submit", "--", "true");
+  const { tasks } = await cluster.client.query("task.list", { limit: 2 });
+  const since = (tasks[0]?.submitted_at ?? 0) - 3_600_000;
+  const found = await cluster.client.query("task.list", { limit: 10, since });
+  expect(found.tasks.map((task) => task.id)).toEqual([later.trim()]);
+  expect(found.cursor).toBeUndefined();
+  expect((await cli("ls", "--since", "soon")).code).toBe(64);
+});
+
 test("claw wait counts an array's ends", async () => {
   const { stdout: id } = await cli("submit", "--array", "3", "--", "sh", "-c", "exit $CLAW_TASK_INDEX");
   const { code, stderr } = await cli("wait", id.trim());

@@ -41,6 +41,11 @@ describe("what is refused", () => {
     ["yes, which is a text", "http: {enabled: yes}\n", ["c.yaml:1:8: http.enabled must be true or false"]],
     ["nothing", "http:\n  port:\n", ["c.yaml:2:3: http.port must be a number"]],
     ["too much", "http: {port: 70000}\n", ["c.yaml:1:8: http.port is too large: at most 65535"]],
+    [
+      "too much for an integer, once",
+      "retention: {tasks: 99999999999999999999}\n",
+      ["c.yaml:1:13: retention.tasks is too large: at most 1000000000"],
+    ],
     ["too little", "http: {port: 0}\n", ["c.yaml:1:8: http.port is too small: at least 1"]],
     ["none of a few", "log: {level: loud}\n", ["c.yaml:1:7: log.level must be debug, info, warn or error"]],
     ["an address that is none", "nats: {url: foo://x}\n", ["c.yaml:1:8: nats.url: must look like nats://HOST:4222"]],

@@ -54,7 +54,7 @@ export class Coordinator {
         heartbeat_ms: 10_000,
         missed_heartbeats: 3,
         lost_after_ms: undefined,
-        retention: { age_ms: 7 * 86_400_000, tasks: 1_000_000 },
+        retention: { age_ms: 7 * 86_400_000, keep_ms: 3_600_000, tasks: 1_000_000 },
         placement: DEFAULT_PLACEMENT,
       },
     );

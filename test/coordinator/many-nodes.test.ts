@@ -2,7 +2,8 @@
 // other, and no answer is larger than a message.
 
 import { expect, test } from "bun:test";
-import { manageCommand, nodesCommand } from "../../src/client/commands/nodes.ts";
+import { manageCommand } from "../../src/client/commands/node-manage.ts";
+import { nodesCommand } from "../../src/client/commands/nodes.ts";
 import type { Io } from "../../src/client/io.ts";
 import { LIMITS } from "../../src/common/limits.ts";
 import { NodeInfo } from "../../src/common/models.ts";

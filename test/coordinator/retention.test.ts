@@ -27,7 +27,7 @@ async function there(on: Cluster): Promise<string[]> {
 }
 
 test("the oldest go where there are more than are kept; the counts, the lists and the view agree", async () => {
-  const on = await openCluster({ coordinator: { "retention.tasks": 3 } });
+  const on = await openCluster({ coordinator: { "retention.tasks": 3, "retention.keep": "1s" } });
   cluster = on;
   const ids: number[] = [];
   for (let at = 0; at < 6; at++) {
@@ -64,11 +64,12 @@ function canonicalOf(on: Cluster): string[] {
 }
 
 test("an array of many is forgotten as one, its rows bit by bit, its output with it", async () => {
-  const on = await openCluster({ coordinator: { "retention.age": "1s" } });
+  const on = await openCluster({ coordinator: { "retention.age": "1m" } });
   cluster = on;
   const lines = Array.from({ length: 300 }, (_, at) => `${at}`);
   const run = on.runCli(["run", "--each", "head -c 3000 /dev/zero; exit $(({} % 2))"], { stdin: lines.join("\n") });
   expect((await run).code).toBe(1);
+  on.runtime.skip(60_000);
   await until(async () => (await there(on)).length === 0, "nothing left");
   await on.stopCoordinator();
   const view = new View(`${on.folder}/view.sqlite`);
@@ -83,8 +84,27 @@ test("an array of many is forgotten as one, its rows bit by bit, its output with
   await on.startCoordinator();
 });
 
+test("an array of many that say nothing counts as what it costs, and what ended just now is kept", async () => {
+  const on = await openCluster({ coordinator: { "retention.tasks": 20 } });
+  cluster = on;
+  const first = await on.submit(noop);
+  await on.finished(first.number);
+  const array = await on.runCli(["submit", "--quiet", "--array", "5000", "--noop"]);
+  expect((await on.runCli(["wait", array.stdout.trim()])).code).toBe(0);
+  // Thirty lone ones, over a result's number: an hour has to pass before the oldest go.
+  for (let more = 0; more < 30; more++) await on.finished((await on.submit(noop)).number);
+  for (let looked = 0; looked < 3; looked++) {
+    on.runtime.skip(1_000);
+    await on.finished((await on.submit(noop)).number);
+  }
+  expect(await there(on)).toHaveLength(35);
+  on.runtime.skip(3_600_000);
+  await until(async () => (await there(on)).length < 35, "the oldest to be forgotten");
+  expect(await there(on)).not.toContain(formatTaskId(first.id));
+});
+
 test("what a retry stands on stays until the retry is forgotten", async () => {
-  const on = await openCluster({ coordinator: { "retention.tasks": 1 } });
+  const on = await openCluster({ coordinator: { "retention.tasks": 1, "retention.keep": "1s" } });
   cluster = on;
   const first = await on.runCli(["submit", "--quiet", "--", "sh", "-c", "exit 3"]);
   const id = first.stdout.trim();
@@ -100,7 +120,7 @@ test("what a retry stands on stays until the retry is forgotten", async () => {
 });
 
 test("a script goes when no task needs it any more, but for one that was just sent", async () => {
-  const on = await openCluster({ coordinator: { "retention.tasks": 1 } });
+  const on = await openCluster({ coordinator: { "retention.tasks": 1, "retention.keep": "1s" } });
   cluster = on;
   const hashes: string[] = [];
   for (const word of ["first", "second"]) {

@@ -354,6 +354,47 @@ describe("lost attempts", () => {
   });
 });
 
+describe("an attempt that its node told the start of, and not the end", () => {
+  const BEGAN = AT + 5;
+  const ENDED = AT + 74_000;
+
+  function lost(stopping: "cancel" | "deadline" | undefined, on_lost: "fail" | "retry") {
+    const cluster = new Cluster();
+    cluster.register("n1");
+    cluster.submit(2, { spec: specificationOf({ on_lost }) });
+    cluster.assign("n1", 1, 0, 2);
+    cluster.add({ t: "started", node: "n1", runs: [[1, 0, 1, 1, BEGAN]], at: BEGAN });
+    if (stopping !== undefined) {
+      cluster.add({ t: "stopping", node: "n1", runs: [[1, 0, 2, 1]], reason: stopping, at: BEGAN });
+    }
+    const held = cluster.state.submissions.get(1)!.segments.map((piece) => ({ number: 1, piece: { ...piece } }));
+    return { cluster, events: decideLost(cluster.state, "n1", held, ENDED) };
+  }
+
+  test.each([
+    [undefined, "fail"],
+    ["cancel", "retry"],
+    ["deadline", "retry"],
+  ] as const)("keeps its start in its result: stopping %p, on lost %s", (stopping, on_lost) => {
+    const { cluster, events } = lost(stopping, on_lost);
+    cluster.add(...events);
+    const times = cluster.touched.results.map(({ outcome }) => [outcome.started_at, outcome.ended_at]);
+    expect(times).toEqual([
+      [BEGAN, ENDED],
+      [ENDED, ENDED],
+    ]);
+  });
+
+  test("keeps it in the history, too", () => {
+    const { cluster, events } = lost(undefined, "retry");
+    cluster.add(...events);
+    expect(cluster.touched.attempts.map(({ from, started_at, at }) => [from, started_at, at])).toEqual([
+      [0, BEGAN, ENDED],
+      [1, undefined, ENDED],
+    ]);
+  });
+});
+
 describe("attempts that a node gives back as it leaves", () => {
   test("wait again uncounted, but for those that were to stop: they are cancelled", () => {
     const cluster = new Cluster();

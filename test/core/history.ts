@@ -374,11 +374,14 @@ export class History {
       const retry = event.source === undefined ? 0 : 1;
       return { number, completed, failed, cancelled, timeout, retry, over_at };
     });
-    const find = (before: number, limit: number) =>
-      rows.filter(({ over_at, number }) => over_at < before && !sources.has(number)).slice(0, limit);
-    const finished = rows.reduce((sum, one) => sum + one.completed + one.failed + one.cancelled + one.timeout, 0);
-    const retention = { age_ms: this.#chance.below(60_000), tasks: this.#chance.below(200) };
-    const event = decidePruned(find, () => false, finished, retention, this.#now);
+    const past = {
+      prunable: (before: number, limit: number) =>
+        rows.filter(({ over_at, number }) => over_at < before && !sources.has(number)).slice(0, limit),
+      finishedResults: () => rows.length,
+      resultsOf: () => 1,
+    };
+    const retention = { age_ms: this.#chance.below(60_000), keep_ms: 0, tasks: 0 };
+    const { event } = decidePruned(past, () => false, this.#chance.below(10), retention, this.#now);
     if (event !== undefined) this.#add(event);
   }
 }

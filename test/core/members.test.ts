@@ -28,6 +28,13 @@ test("any part of them is what a list of them has there", () => {
     const from = chance.below(list.length);
     const to = chance.between(from, list.length);
     expect(listOf(members.standFor(from, to))).toEqual(list.slice(from, to));
+    for (const [place, old] of list.entries()) {
+      expect(members.oldOf(place)).toBe(old);
+      expect(members.newOf(old)).toBe(place);
+      if (!list.includes(old + 1)) expect(members.newOf(old + 1)).toBeUndefined();
+    }
+    expect(members.oldOf(list.length)).toBeUndefined();
+    if (!list.includes(0)) expect(members.newOf(0)).toBeUndefined();
   });
 });
 

@@ -44,7 +44,10 @@ export interface Plan {
 /** Most seeds have three coordinators, some one; one to five workers. */
 export function planOf(seed: number): Plan {
   const workers = [1, 2, 3, 5][seed % 4] ?? 1;
-  const retention = seed % 3 === 0 ? { age_ms: 15_000, tasks: 120 } : { age_ms: 7 * 86_400_000, tasks: 1_000_000 };
+  const retention =
+    seed % 3 === 0
+      ? { age_ms: 15_000, keep_ms: 3_000, tasks: 120 }
+      : { age_ms: 7 * 86_400_000, keep_ms: 3_600_000, tasks: 1_000_000 };
   const folders = seed % 5 === 0 || seed % 5 > 2;
   const size = { coordinators: seed % 5 === 0 ? 1 : 3, workers, submissions: 12, faults_ms: 60_000 };
   return { ...size, retention, folders, off: [] };

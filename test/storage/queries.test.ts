@@ -126,6 +126,21 @@ describe("a submission", () => {
     expect(find({ priority: "low" })).toEqual([[], 10]);
   });
 
+  test("is found by when it was submitted, wherever others were forgotten", () => {
+    for (let at = 0; at < 20; at++) commit(fold.array({ ids: [at], at: AT + Math.floor(at / 2) * 10, count: 0 }));
+    const listed = (since: number, most = 100): unknown => {
+      const { records, next } = queries.submissions(Number.MAX_SAFE_INTEGER, { since }, most);
+      return [records.map(({ number }) => number), next];
+    };
+    expect(listed(AT + 80)).toEqual([[20, 19, 18, 17], undefined]);
+    expect(listed(AT + 81)).toEqual([[20, 19], undefined]);
+    expect(listed(AT + 80, 2)).toEqual([[20, 19], 18]);
+    expect(listed(AT + 91)).toEqual([[], undefined]);
+    view.database.run("DELETE FROM submissions WHERE number IN (4, 5, 6, 17, 20)");
+    expect(listed(AT + 80)).toEqual([[19, 18], undefined]);
+    expect((listed(0) as [number[]])[0]).toHaveLength(15);
+  });
+
   test("has one word: what it does while it lives, the worst end afterwards", () => {
     const counts = {
       total: 9,
@@ -214,11 +229,11 @@ describe("results", () => {
     commit(assigned(1, 0, 3));
     commit({ t: "requeued", node: "n1", runs: [[1, 0, 2, 1]], reason: "lost", at: AT });
     commit(assigned(1, 0, 1, 2, "n2"));
-    commit({ t: "requeued", node: "n2", runs: [[1, 0, 1, 2]], reason: "lost", at: AT + 9 });
+    commit({ t: "requeued", node: "n2", runs: [[1, 0, 1, 2]], started: [AT + 2], reason: "lost", at: AT + 9 });
     commit({ t: "requeued", node: "n1", runs: [[1, 2, 3, 1]], reason: "released", at: AT });
     expect(queries.attempts(1, 0)).toEqual([
       { attempt: 1, node: "n1", reason: "lost", at: AT },
-      { attempt: 2, node: "n2", reason: "lost", at: AT + 9 },
+      { attempt: 2, node: "n2", reason: "lost", at: AT + 9, started_at: AT + 2 },
     ]);
     expect(queries.attempts(1, 1)).toHaveLength(1);
     expect(queries.attempts(1, 2)).toEqual([]);

@@ -1,7 +1,7 @@
 // `nodes`: list them, look at one, take them out of service and back.
 
 import { nodeDocument } from "../../common/documents.ts";
-import { findNodes } from "../../common/find-nodes.ts";
+import { findNodes, sharedNames, sharedNameText } from "../../common/find-nodes.ts";
 import { LIMITS } from "../../common/limits.ts";
 import type { NodeHealth, NodeView, TaskView } from "../../common/models.ts";
 import { isoTime } from "../../common/runtime.ts";
@@ -11,9 +11,7 @@ import { allNodes } from "../../communication/all-nodes.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
 import { type Column, modeOf, printable, printRows, statusColor } from "../output.ts";
-import { agreed } from "../select.ts";
 import { ageOf, commandOf } from "../show.ts";
-import { duration } from "../values.ts";
 
 const MIB = 1024 * 1024;
 
@@ -62,8 +60,10 @@ export async function nodesCommand(
     color: options.color,
   });
   if (mode !== "table") return 0;
+  const named = nodes.map((node) => ({ id: node.id, status: node.status, info: node }));
+  for (const [name, ids] of sharedNames(named)) io.err(`${sharedNameText(name, ids)}\n`);
   for (const node of nodes) {
-    if (node.cordon !== undefined) io.err(`${outOfService(node)}\n`);
+    if (node.cordon !== undefined) io.err(`${outOfService(node, io.runtime.wall_ms())}\n`);
     if (node.status === "error") io.err(`${node.name} is in error: ${node.reason}\n`);
   }
   return 0;
@@ -73,10 +73,13 @@ function byName(one: NodeView, other: NodeView): number {
   return one.name < other.name ? -1 : Number(one.name > other.name);
 }
 
-function outOfService({ name, status, reason, cordon }: NodeView): string {
-  if (cordon?.shutdown !== true) return `${name} is out of service: ${cordon?.reason}; claw nodes resume ${name}`;
-  if (status === "offline") return `${name} is offline, ${reason}; start its worker to have it back`;
-  return `${name} is being shut down: ${cordon.reason}; claw nodes resume ${name}`;
+function outOfService({ name, status, reason, cordon, held }: NodeView, now: number): string {
+  const { shutdown = false, drain_at } = cordon ?? {};
+  if (shutdown && status === "offline") return `${name} is offline, ${reason}; start its worker to have it back`;
+  const word = drain_at !== undefined && drain_at < now ? "since" : "until";
+  const empties = drain_at === undefined ? "" : `, being emptied ${word} ${isoTime(drain_at)}`;
+  const left = held === 0 ? " and empty" : `${empties}, ${plural(held, "task")} left`;
+  return `${name} is ${shutdown ? "being shut down" : "out of service"}${left}: ${cordon?.reason}; claw nodes resume ${name}`;
 }
 
 export async function nodesNamed(client: RequestClient, words: readonly string[]): Promise<NodeView[]> {
@@ -112,7 +115,7 @@ async function withRefusals(client: RequestClient, found: readonly NodeView[]): 
 }
 
 /** Members of arrays are looked for in the arrays that run. */
-async function tasksOn(client: RequestClient, ids: ReadonlySet<string>): Promise<Map<string, TaskView[]>> {
+export async function tasksOn(client: RequestClient, ids: ReadonlySet<string>): Promise<Map<string, TaskView[]>> {
   const found = new Map<string, TaskView[]>();
   const statuses = ["scheduled" as const, "running" as const];
   const { tasks } = await client.query("task.list", { statuses, limit: LIMITS.list_rows });
@@ -198,50 +201,4 @@ function settingsText({
     ...tags_removed.map((tag) => `no tag ${tag}`),
     ...Object.entries(attributes).map(([name, value]) => (value === null ? `no ${name}` : `${name}=${value}`)),
   ].join(", ");
-}
-
-interface ManageOptions {
-  reason?: string;
-  deadline?: string;
-  yes?: boolean;
-  json?: boolean;
-  quiet?: boolean;
-}
-
-const SAID = {
-  cordon: "takes no new work",
-  drain: "is being emptied",
-  shutdown: "is being emptied, then its worker ends",
-  resume: "is back",
-  remove: "is forgotten",
-};
-
-function said(action: keyof typeof SAID, { status }: NodeView): string {
-  return action === "shutdown" && status === "offline" ? "is offline already" : SAID[action];
-}
-
-export async function manageCommand(
-  io: Io,
-  client: RequestClient,
-  action: keyof typeof SAID,
-  words: readonly string[],
-  { reason, deadline, yes, json, quiet }: ManageOptions,
-): Promise<number> {
-  const nodes = await nodesNamed(client, words);
-  if (action === "shutdown") {
-    const names = nodes.filter(({ status }) => status !== "offline").map(({ name }) => name);
-    const running = nodes.reduce((sum, { held }) => sum + held, 0);
-    const what = `shut down ${names.join(", ")}, with ${plural(running, "task")} there`;
-    if (names.length > 0 && !(await agreed(io, what, yes === true))) return 1;
-  }
-  await client.command("node.manage", {
-    v: 1,
-    action,
-    nodes: nodes.map(({ id }) => id),
-    ...(reason === undefined ? {} : { reason }),
-    ...(deadline === undefined ? {} : { deadline_ms: duration("--deadline", deadline) }),
-  });
-  if (json === true) await io.out(`${JSON.stringify(nodes.map(({ id, name }) => ({ id, name, action })))}\n`);
-  else if (quiet !== true) for (const node of nodes) io.err(`claw: ${node.name} ${said(action, node)}\n`);
-  return 0;
 }

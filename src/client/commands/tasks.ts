@@ -22,7 +22,7 @@ import { labelled } from "../labelled.ts";
 import { type Column, modeOf, printRows, statusColor } from "../output.ts";
 import { refs } from "../refs.ts";
 import { confirmed, type SelectOptions, select, selects, statusesOf } from "../select.ts";
-import { ageOf, commandOf, countsText, taskText } from "../show.ts";
+import { ageOf, commandOf, countsText, nodeText, taskText } from "../show.ts";
 import { duration, number, oneOf, pairs } from "../values.ts";
 
 interface Mode {
@@ -33,7 +33,7 @@ interface Mode {
 const COLUMNS = (now: number): Column<TaskView>[] => [
   { title: "TASK", value: (task) => task.id },
   { title: "STATUS", value: (task) => task.status, color: (task) => statusColor(task.status) },
-  { title: "NODE", value: (task) => task.node_name ?? task.node ?? "-" },
+  { title: "NODE", value: nodeText },
   { title: "AGE", value: (task) => ageOf(task.submitted_at, now), right: true },
   {
     title: "MEMBERS",
@@ -48,6 +48,7 @@ export interface ListOptions extends Mode {
   status?: string[];
   name?: string;
   label?: string[];
+  since?: string;
   limit?: string;
   color?: string;
 }
@@ -82,6 +83,9 @@ export async function listCommand(io: Io, client: RequestClient, options: ListOp
     ...(statuses === undefined ? {} : { statuses }),
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(labels === undefined ? {} : { labels }),
+    ...(options.since === undefined
+      ? {}
+      : { since: Math.max(0, io.runtime.wall_ms() - duration("--since", options.since)) }),
   });
   const mode = modeOf(options);
   await printRows(io, mode, tasks, COLUMNS(io.runtime.wall_ms()), {
@@ -89,7 +93,7 @@ export async function listCommand(io: Io, client: RequestClient, options: ListOp
     json: taskDocument,
     color: options.color,
     empty:
-      statuses === undefined && options.name === undefined && labels === undefined
+      statuses === undefined && options.name === undefined && labels === undefined && options.since === undefined
         ? "no tasks; try: claw run -- uname -a"
         : "no such tasks",
   });

@@ -4,6 +4,7 @@ import { PlanDocument, TaskDocument, taskDocument } from "../../common/documents
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import { PRIORITIES, TASK_STATUSES, TERMINAL_STATUSES } from "../../common/models.ts";
+import { parseIsoTime } from "../../common/runtime.ts";
 import { retryTasks, submitTasks } from "../../communication/submitting.ts";
 import { formatTaskId } from "../../core/ids.ts";
 import {
@@ -51,6 +52,7 @@ const listRoute = createRoute({
       priority: z.enum(PRIORITIES).optional(),
       name: z.string().optional(),
       label: severalOf(z.string().regex(/^[^=]+=/, "is NAME=VALUE")),
+      since: z.iso.datetime({ offset: true }).optional().openapi({ description: "submitted then or later" }),
       of: taskRef.optional().openapi({ description: "the members of this array" }),
     }),
   },
@@ -153,7 +155,7 @@ const retryRoute = createRoute({
 
 export function taskRoutes(app: OpenAPIHono, source: HttpSource): void {
   app.openapi(listRoute, async (context) => {
-    const { limit = ROWS, status, label, of, ...rest } = context.req.valid("query");
+    const { limit = ROWS, status, label, of, since, ...rest } = context.req.valid("query");
     const array = of === undefined ? undefined : await resolveTask(source, of, "of");
     const labels = label?.map((text): [string, string] => {
       const at = text.indexOf("=");
@@ -165,6 +167,7 @@ export function taskRoutes(app: OpenAPIHono, source: HttpSource): void {
       statuses: status,
       labels: labels === undefined ? undefined : Object.fromEntries(labels),
       number: array?.number,
+      ...(since === undefined ? {} : { since: Math.max(0, parseIsoTime(since)) }),
     });
     return context.json({ tasks: tasks.map(taskDocument), ...(cursor === undefined ? {} : { cursor }) }, 200);
   });

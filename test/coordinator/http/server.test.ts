@@ -114,7 +114,8 @@ describe("with the token", () => {
 
   test("the list takes what the command takes", async () => {
     const { get, asked } = endpoint();
-    const query = "limit=5&cursor=9.3&status=running&status=failed&priority=high&name=n&label=a=b%3Dc&label=d=";
+    const query =
+      "limit=5&cursor=9.3&status=running&status=failed&priority=high&name=n&label=a=b%3Dc&label=d=&since=2026-11-24T09:00:00Z";
     expect((await get(`/api/v1/tasks?${query}`)).status).toBe(200);
     expect(asked).toEqual([
       {
@@ -124,6 +125,7 @@ describe("with the token", () => {
         priority: "high",
         name: "n",
         labels: { a: "b=c", d: "" },
+        since: Date.UTC(2026, 10, 24, 9),
       },
     ]);
     expect((await get(`/api/v1/tasks?limit=${LIMITS.list_rows}`)).status).toBe(200);
@@ -142,6 +144,7 @@ describe("with the token", () => {
       ["status=", "status"],
       ["priority=urgent", "priority"],
       ["label=a", "label"],
+      ["since=1h", "since"],
       ["label==b", "label"],
       [`cursor=${"1".repeat(65)}`, "cursor"],
       ["statu=running", "statu"],

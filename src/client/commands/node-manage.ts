@@ -1,0 +1,149 @@
+// `nodes cordon|drain|shutdown|resume|rm`: nodes out of service and back, and waiting until one is empty.
+
+import type { NodeView, TaskView } from "../../common/models.ts";
+import { isoTime, sleep } from "../../common/runtime.ts";
+import { formatDuration, plural } from "../../common/units.ts";
+import type { RequestClient } from "../../communication/request.ts";
+import type { Io } from "../io.ts";
+import { agreed } from "../select.ts";
+import { duration } from "../values.ts";
+import { nodesNamed, tasksOn } from "./nodes.ts";
+
+type Action = "cordon" | "drain" | "shutdown" | "resume" | "remove";
+
+export interface ManageOptions {
+  reason?: string;
+  deadline?: string;
+  wait?: boolean;
+  timeout?: string;
+  yes?: boolean;
+  json?: boolean;
+  quiet?: boolean;
+}
+
+/** Between two looks of `--wait`. */
+const LOOK_MS = 500;
+
+export async function manageCommand(
+  io: Io,
+  client: RequestClient,
+  action: Action,
+  words: readonly string[],
+  options: ManageOptions,
+): Promise<number> {
+  const { reason, deadline, json, quiet } = options;
+  const deadline_ms = deadline === undefined ? undefined : duration("--deadline", deadline);
+  const limit_ms = options.timeout === undefined ? undefined : duration("--timeout", options.timeout);
+  const nodes = await nodesNamed(client, words);
+  const once = deadline_ms === undefined ? new Map<string, TaskView[]>() : await onceOn(client, nodes);
+  if (action === "shutdown" && !(await mayShutDown(io, nodes, once, options.yes === true))) return 1;
+  await client.command("node.manage", {
+    v: 1,
+    action,
+    nodes: nodes.map(({ id }) => id),
+    ...(reason === undefined ? {} : { reason }),
+    ...(deadline_ms === undefined ? {} : { deadline_ms }),
+  });
+  const drain_at = deadline_ms === undefined ? undefined : io.runtime.wall_ms() + deadline_ms;
+  if (json === true) {
+    const rows = nodes.map(({ id, name }) => {
+      const fails = (once.get(id) ?? []).map((task) => task.id);
+      return { id, name, action, ...(fails.length === 0 ? {} : { must_not_run_twice: fails }) };
+    });
+    await io.out(`${JSON.stringify(rows)}\n`);
+  } else if (quiet !== true) {
+    for (const node of nodes)
+      io.err(`claw: ${node.name} ${said(action, node, drain_at)}${failing(once.get(node.id))}\n`);
+  }
+  return options.wait === true
+    ? await untilEmpty(io, client, nodes, action === "shutdown", limit_ms, quiet === true)
+    : 0;
+}
+
+async function mayShutDown(
+  io: Io,
+  nodes: readonly NodeView[],
+  once: ReadonlyMap<string, TaskView[]>,
+  yes: boolean,
+): Promise<boolean> {
+  const names = nodes.filter(({ status }) => status !== "offline").map(({ name }) => name);
+  const running = nodes.reduce((sum, { held }) => sum + held, 0);
+  const fails = failing([...once.values()].flat());
+  const what = `shut down ${names.join(", ")}, with ${plural(running, "task")} there${fails}`;
+  return names.length === 0 || (await agreed(io, what, yes));
+}
+
+function said(action: Action, { status, cordon, held }: NodeView, drain_at: number | undefined): string {
+  const until = drain_at === undefined || held === 0 ? "" : ` until ${isoTime(drain_at)}, ${plural(held, "task")} left`;
+  switch (action) {
+    case "cordon":
+      return "takes no new work";
+    case "drain":
+      return held === 0 ? "takes no new work and is empty" : `is being emptied${until}`;
+    case "shutdown":
+      return status === "offline" ? "is offline already" : `is being emptied${until}, then its worker ends`;
+    case "resume":
+      return cordon === undefined ? "was in service" : "is back";
+    case "remove":
+      return "is forgotten";
+  }
+}
+
+/** What nodes hold and must not run twice: the deadline fails it, rather than that it runs elsewhere. */
+async function onceOn(client: RequestClient, nodes: readonly NodeView[]): Promise<Map<string, TaskView[]>> {
+  const found = await tasksOn(client, new Set(nodes.map(({ id }) => id)));
+  for (const [id, tasks] of found) {
+    found.set(
+      id,
+      tasks.filter(({ specification }) => specification.on_lost === "fail"),
+    );
+  }
+  return found;
+}
+
+const NAMED = 5;
+
+function failing(tasks: readonly TaskView[] = []): string {
+  if (tasks.length === 0) return "";
+  const names = tasks.slice(0, NAMED).map(({ id }) => id);
+  const more = tasks.length > NAMED ? ", …" : "";
+  const verb = tasks.length === 1 ? "fails" : "fail";
+  return `; ${tasks.length} of them must not run twice and ${verb} then (${names.join(", ")}${more})`;
+}
+
+/** 0 when they are empty (and, where they are shut down, have ended), 75 when that took too long, 1 when it was called off. */
+async function untilEmpty(
+  io: Io,
+  client: RequestClient,
+  nodes: readonly NodeView[],
+  ends: boolean,
+  limit_ms: number | undefined,
+  quiet: boolean,
+): Promise<number> {
+  const begun_ms = io.runtime.monotonic_ms();
+  const draws = io.terminal.err && !quiet;
+  const clear = (): void => {
+    if (draws) io.draw("\r\x1b[2K");
+  };
+  for (;;) {
+    const { nodes: all } = await client.query("node.list", {});
+    const there = all.filter(({ id }) => nodes.some((one) => one.id === id));
+    const left = there.filter(({ held, status }) => held > 0 || (ends && status !== "offline"));
+    const resumed = left.find(({ cordon }) => cordon === undefined);
+    const took_ms = io.runtime.monotonic_ms() - begun_ms;
+    const over = limit_ms !== undefined && took_ms >= limit_ms;
+    const names = left.map(({ name, held }) => `${name} (${plural(held, "task")} left)`).join(", ");
+    if (left.length === 0 || resumed !== undefined || over) clear();
+    if (left.length === 0) return 0;
+    if (resumed !== undefined) {
+      io.err(`claw: ${resumed.name} was put into service again before it was empty\n`);
+      return 1;
+    }
+    if (over) {
+      io.err(`claw: still not ${ends ? "ended" : "empty"} after ${formatDuration(limit_ms)}: ${names}\n`);
+      return 75;
+    }
+    if (draws) io.draw(`\r\x1b[2Kwaiting for ${names}, ${formatDuration(Math.floor(took_ms / 1000) * 1000)}`);
+    await sleep(io.runtime, Math.min(LOOK_MS, (limit_ms ?? Number.POSITIVE_INFINITY) - took_ms));
+  }
+}
