@@ -115,10 +115,11 @@ function ownFolder({ cgroup, mountinfo }: CgroupPaths): string | undefined {
 function divide(folder: string, wanted: readonly LimitKind[]): void {
   const given = (read(join(folder, "cgroup.subtree_control")) ?? "").trim().split(/\s+/);
   const missing = wanted.filter((kind) => !given.includes(kind));
-  if (missing.length === 0) return;
   const pids = (read(join(folder, "cgroup.procs")) ?? "").split("\n").filter((line) => line !== "");
   const others = pids.filter((pid) => Number(pid) !== process.pid && parentOf(pid) !== process.pid);
   if (others.length > 0) throw new Error(`${others.length} other processes live in it`);
+  // By an earlier life. The machine's root may be divided and lived in: that is another's, and was refused.
+  if (missing.length === 0) return;
   const own = join(folder, OWN);
   mkdirSync(own, { recursive: true });
   for (const pid of pids) writeFileSync(join(own, "cgroup.procs"), pid);

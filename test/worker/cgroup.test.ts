@@ -73,6 +73,11 @@ describe("the worker's own group", () => {
 
   const refused: [what: string, one: () => Kernel, reason: string][] = [
     ["others live in it", () => kernel({ "cgroup.procs": `1\n${process.pid}\n` }), "1 other processes live in it"],
+    [
+      "it is divided and lived in, as the machine's root may be",
+      () => kernel({ "cgroup.procs": `1\n${process.pid}\n`, "cgroup.subtree_control": "memory cpu pids" }),
+      "1 other processes live in it",
+    ],
     ["nothing is left to limit", () => kernel({ "cgroup.controllers": "hugetlb\n" }), "has none of memory, cpu, pids"],
     ["there is none", () => kernel({}, "4:memory:/x\n"), "no cgroup v2 is mounted here"],
     ["it lies elsewhere", () => kernel({}, "0::/unit\n", "/docker/abc"), "no cgroup v2 is mounted here"],
@@ -83,7 +88,7 @@ describe("the worker's own group", () => {
     const { enforced, reason: said } = limitsInfo(made.open());
     expect(enforced).toEqual([]);
     expect(said).toContain(reason);
-    expect(text(made.unit, "cgroup.subtree_control")).toBe("");
+    expect(existsSync(join(made.unit, "claw-worker"))).toBe(false);
   });
 
   test("of part of them limits that part", () => {
