@@ -24,8 +24,8 @@ const TASK = "claw-task-";
 
 /** How it went with the limits of one attempt. */
 interface LimitsEnd {
-  /** The kernel ended something of it because its memory was used up. */
-  out_of_memory: boolean;
+  /** The kernel ended something of it for want of memory: within its own limit, or in all that its node has. */
+  out_of_memory?: "limit" | "node";
   peak_memory_mib?: number;
 }
 
@@ -138,10 +138,15 @@ function sweep(folder: string): void {
 }
 
 function endOf(folder: string): LimitsEnd {
-  const killed = Number(/^oom_kill (\d+)$/m.exec(read(join(folder, "memory.events")) ?? "")?.[1] ?? 0);
+  const events = read(join(folder, "memory.events")) ?? "";
+  const count = (name: string): number => Number(new RegExp(`^${name} (\\d+)$`, "m").exec(events)?.[1] ?? 0);
   const peak = Number(read(join(folder, "memory.peak")) ?? Number.NaN);
   remove(folder);
-  return { out_of_memory: killed > 0, ...(peak > 0 ? { peak_memory_mib: Math.ceil(peak / MIB) } : {}) };
+  return {
+    // `oom` counts how often its own limit was met; what ran out further up kills without it.
+    ...(count("oom_kill") > 0 ? { out_of_memory: count("oom") > 0 ? "limit" : "node" } : {}),
+    ...(peak > 0 ? { peak_memory_mib: Math.ceil(peak / MIB) } : {}),
+  };
 }
 
 function remove(folder: string): void {

@@ -164,7 +164,8 @@ describe("an attempt", () => {
     });
   });
 
-  const events = (killed: number): string => `echo 'max 3\noom 1\noom_kill ${killed}' > "$F/memory.events"`;
+  const events = (killed: number, oom = 1): string =>
+    `echo 'max 3\noom ${oom}\noom_kill ${killed}' > "$F/memory.events"`;
   test("that the kernel ended for its memory says so", async () => {
     const { outcome } = await within(`${events(1)}; echo 67108864 > "$F/memory.peak"; kill -9 $$`);
     expect(outcome).toMatchObject({
@@ -173,6 +174,14 @@ describe("an attempt", () => {
       signal: "SIGKILL",
       peak_memory_mib: 64,
       message: "killed for memory: it used more than the 64 MiB that it asked for (--memory)",
+    });
+  });
+
+  test("that the kernel ended because its node had no memory left is not blamed for it", async () => {
+    const { outcome } = await within(`${events(1, 0)}; kill -9 $$`);
+    expect(outcome).toMatchObject({
+      reason: "memory",
+      message: "killed for memory: its node ran out of it; the task asked for 64 MiB",
     });
   });
 
