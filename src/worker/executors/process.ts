@@ -144,7 +144,7 @@ class ProcessAttempt implements RunningAttempt {
   /** Undefined when there was nothing to end. */
   async #treeGone(pid: number): Promise<EndReport | undefined> {
     if (this.#ended !== undefined) return await this.#ended;
-    if (!hasLeftovers(pid, this.#marker, own_pids)) return undefined;
+    if (!hasLeftovers(pid, { marker: this.#marker, control: this.#attempt.group }, own_pids)) return undefined;
     return await this.#endTree(pid, LIMITS.leftover_grace_ms);
   }
 
@@ -155,7 +155,8 @@ class ProcessAttempt implements RunningAttempt {
 
   /** However long it takes: what is not gone still uses what the attempt was given. */
   #endTree(pgid: number, grace_ms: number): Promise<EndReport> {
-    const tree: Tree = { pgid, marker: this.#marker, leaderGone: () => this.#exited };
+    const control = this.#attempt.group;
+    const tree: Tree = { pgid, marker: this.#marker, leaderGone: () => this.#exited, control };
     return endTree(this.#attempt.runtime, tree, grace_ms, (stuck) => {
       this.#events.stuck?.(stuck.map((row) => row.pid));
       return "wait";
