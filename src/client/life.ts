@@ -2,7 +2,14 @@
 
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
-import { type OnLost, RETRY_BACKOFF, type Retry, type Specification, type TaskType } from "../common/models.ts";
+import {
+  type OnLost,
+  RETRY_BACKOFF,
+  RETRY_REASONS,
+  type Retry,
+  type Specification,
+  type TaskType,
+} from "../common/models.ts";
 import { parseIsoTime } from "../common/runtime.ts";
 import { duration, number, oneOf } from "./values.ts";
 
@@ -91,8 +98,6 @@ function backoffOf(text: string): Pick<Retry, "backoff_ms" | "backoff_max_ms"> {
   });
 }
 
-const REASONS = ["exit", "timeout", "not_found", "spawn"] as const;
-
 function reasonsOf(given: readonly string[] | undefined): Retry["on"] {
   return given
     ?.flatMap((text) => text.split(","))
@@ -102,6 +107,6 @@ function reasonsOf(given: readonly string[] | undefined): Retry["on"] {
         if (code > 0) return code;
         throw new ClawError("usage", "--retry-on 0: that is a success", { field: "--retry-on" });
       }
-      return oneOf("--retry-on", text, REASONS);
+      return oneOf("--retry-on", text, RETRY_REASONS);
     });
 }

@@ -24,8 +24,8 @@ const TASK = "claw-task-";
 
 /** How it went with the limits of one attempt. */
 interface LimitsEnd {
-  /** The kernel ended something of it because its memory was used up. */
-  out_of_memory: boolean;
+  /** The kernel ended something of it for want of memory: within its own limit, or in all that its node has. */
+  out_of_memory?: "limit" | "node";
   peak_memory_mib?: number;
 }
 
@@ -33,6 +33,10 @@ interface LimitsEnd {
 export interface TaskGroup {
   /** A process that writes 0 here is in it. */
   readonly entrance: string;
+  /** Who is in it: no session, no environment and no parent of their own leads out of it. */
+  pids(): ReadonlySet<number>;
+  /** All of them at once, so that no fork slips past. */
+  kill(): void;
   /** Nothing of the attempt runs any more. */
   end(): LimitsEnd;
 }
@@ -48,13 +52,20 @@ const SYSTEM: CgroupPaths = { cgroup: "/proc/self/cgroup", mountinfo: "/proc/sel
 export class Cgroups {
   readonly #folder: string;
   readonly enforced: readonly LimitKind[];
+  /** Groups of attempts of this life that are not over. */
+  readonly #used = new Set<string>();
+  /** One could not be removed when its attempt was over. */
+  #untidy = false;
 
   private constructor(folder: string, enforced: readonly LimitKind[]) {
     this.#folder = folder;
     this.enforced = enforced;
   }
 
-  /** Takes the worker's own group in hand, or says in words why not. Call when nothing of earlier lives runs any more. */
+  /**
+   * Takes the worker's own group in hand, or says in words why not. Call when what is known of earlier lives was ended:
+   * they may have lived beside the worker.
+   */
   static open(paths: CgroupPaths = SYSTEM): Cgroups | { reason: string } {
     if (process.platform !== "linux") return { reason: `${process.platform} has no cgroups` };
     const folder = ownFolder(paths);
@@ -65,23 +76,75 @@ export class Cgroups {
       if (wanted.length === 0) return { reason: `${folder} has none of ${LIMIT_KINDS.join(", ")}` };
       accessSync(join(folder, "cgroup.procs"), constants.W_OK);
       divide(folder, wanted);
-      sweep(folder);
-      return new Cgroups(folder, wanted);
+      const cgroups = new Cgroups(folder, wanted);
+      cgroups.tidy();
+      return cgroups;
     } catch (error) {
       return { reason: `${folder} cannot be divided (systemd: Delegate=yes): ${messageOf(error)}` };
     }
   }
 
   /** A group with the limits of what the task asked for; throws where the kernel refuses. */
-  make(name: string, needs: Needs): TaskGroup {
-    const folder = join(this.#folder, `${TASK}${name}`);
+  make(attempt: string, needs: Needs): TaskGroup {
+    if (this.#untidy) this.tidy();
+    const folder = join(this.#folder, nameOf(attempt));
     mkdirSync(folder);
-    for (const [file, value] of Object.entries(limitsOf(needs, this.enforced))) {
-      // Without swap there is no such file, and nothing to limit.
-      if (file !== "memory.swap.max" || existsSync(join(folder, file))) writeFileSync(join(folder, file), value);
+    this.#used.add(folder);
+    try {
+      for (const [file, value] of Object.entries(limitsOf(needs, this.enforced))) {
+        // Without swap there is no such file, and nothing to limit.
+        if (file !== "memory.swap.max" || existsSync(join(folder, file))) writeFileSync(join(folder, file), value);
+      }
+    } catch (error) {
+      this.#drop(folder);
+      throw error;
     }
-    return { entrance: join(folder, "cgroup.procs"), end: () => endOf(folder) };
+    return this.#groupAt(folder);
   }
+
+  /** Groups that somebody lives in, of earlier lives too, by the marks of their attempts. */
+  living(): Map<string, TaskGroup> {
+    const groups = this.#taskFolders().map((folder) => [attemptOf(folder), this.#groupAt(folder)] as const);
+    return new Map(groups.filter(([, group]) => group.pids().size > 0));
+  }
+
+  /** Removes groups that nobody uses; one that still has somebody in it stays. */
+  tidy(): void {
+    const unused = this.#taskFolders().filter((folder) => !this.#used.has(folder));
+    this.#untidy = unused.filter((folder) => !remove(folder)).length > 0;
+  }
+
+  #taskFolders(): string[] {
+    return groupsIn(this.#folder).filter((folder) => basename(folder).startsWith(TASK));
+  }
+
+  #groupAt(folder: string): TaskGroup {
+    return {
+      entrance: join(folder, "cgroup.procs"),
+      pids: () => pidsIn(folder),
+      kill: () => killAll(folder),
+      end: () => {
+        const end = endOf(folder);
+        this.#drop(folder);
+        return end;
+      },
+    };
+  }
+
+  #drop(folder: string): void {
+    this.#used.delete(folder);
+    // Where the kernel has not let go of the last of it yet, the next attempt's group is made in a tidy place.
+    if (!remove(folder)) this.#untidy = true;
+  }
+}
+
+/** A group is named by its attempt's mark (tree.ts), so that a later life knows whose it was. */
+function nameOf(attempt: string): string {
+  return `${TASK}${attempt.replaceAll("/", "-")}`;
+}
+
+function attemptOf(folder: string): string {
+  return basename(folder).slice(TASK.length).replaceAll("-", "/");
 }
 
 /** What the files of a group say for these needs. */
@@ -130,10 +193,11 @@ function placeOf({ cgroup, mountinfo }: CgroupPaths): { folder: string; mount: s
 function divide(folder: string, wanted: readonly LimitKind[]): void {
   const given = (read(join(folder, "cgroup.subtree_control")) ?? "").trim().split(/\s+/);
   const missing = wanted.filter((kind) => !given.includes(kind));
-  if (missing.length === 0) return;
   const pids = (read(join(folder, "cgroup.procs")) ?? "").split("\n").filter((line) => line !== "");
   const others = pids.filter((pid) => Number(pid) !== process.pid && parentOf(pid) !== process.pid);
   if (others.length > 0) throw new Error(`${others.length} other processes live in it`);
+  // By an earlier life. The machine's root may be divided and lived in: that is another's, and was refused.
+  if (missing.length === 0) return;
   const own = join(folder, OWN);
   mkdirSync(own, { recursive: true });
   for (const pid of pids) writeFileSync(join(own, "cgroup.procs"), pid);
@@ -144,25 +208,58 @@ function parentOf(pid: string): number {
   return Number(/^PPid:\s*(\d+)/m.exec(read(`/proc/${pid}/status`) ?? "")?.[1]);
 }
 
-/** Groups that earlier lives left; one that still has somebody in it stays. */
-function sweep(folder: string): void {
-  for (const entry of readdirSync(folder, { withFileTypes: true })) {
-    if (entry.isDirectory() && entry.name.startsWith(TASK)) remove(join(folder, entry.name));
+function groupsIn(folder: string): string[] {
+  try {
+    const entries = readdirSync(folder, { withFileTypes: true });
+    return entries.filter((entry) => entry.isDirectory()).map((entry) => join(folder, entry.name));
+  } catch {
+    return []; // gone meanwhile
+  }
+}
+
+/** Whoever is in a group or in one that its task made below it. */
+function pidsIn(folder: string): Set<number> {
+  const pids = new Set<number>();
+  // One small file tells it of all that is below: asked after every task.
+  if (/^populated 0$/m.test(read(join(folder, "cgroup.events")) ?? "")) return pids;
+  for (const line of (read(join(folder, "cgroup.procs")) ?? "").split("\n")) {
+    // 0 is somebody whom this process cannot see.
+    if (Number(line) > 0) pids.add(Number(line));
+  }
+  for (const pid of groupsIn(folder).flatMap((below) => [...pidsIn(below)])) pids.add(pid);
+  return pids;
+}
+
+function killAll(folder: string): void {
+  try {
+    writeFileSync(join(folder, "cgroup.kill"), "1");
+  } catch {
+    // Before Linux 5.14 there is no such file: who asks for this ends them one by one as well.
   }
 }
 
 function endOf(folder: string): LimitsEnd {
-  const killed = Number(/^oom_kill (\d+)$/m.exec(read(join(folder, "memory.events")) ?? "")?.[1] ?? 0);
+  const events = read(join(folder, "memory.events")) ?? "";
+  const count = (name: string): number => Number(new RegExp(`^${name} (\\d+)$`, "m").exec(events)?.[1] ?? 0);
   const peak = Number(read(join(folder, "memory.peak")) ?? Number.NaN);
-  remove(folder);
-  return { out_of_memory: killed > 0, ...(peak > 0 ? { peak_memory_mib: Math.ceil(peak / MIB) } : {}) };
+  return {
+    // `oom` counts how often its own limit was met; what ran out further up kills without it.
+    ...(count("oom_kill") > 0 ? { out_of_memory: count("oom") > 0 ? "limit" : "node" } : {}),
+    ...(peak > 0 ? { peak_memory_mib: Math.ceil(peak / MIB) } : {}),
+  };
 }
 
-function remove(folder: string): void {
+/** With the groups that its task made below it. False: somebody is in it, or the kernel thinks so for a moment more. */
+function remove(folder: string): boolean {
+  return removed(folder) || (groupsIn(folder).every(remove) && removed(folder));
+}
+
+function removed(folder: string): boolean {
   try {
     rmdirSync(folder);
-  } catch {
-    // The kernel has not let go of the last of it yet: the next start sweeps it.
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ENOENT";
   }
 }
 

@@ -17,6 +17,7 @@ import type { TaskFolderPool, TaskFolders } from "./folders.ts";
 import { DEFAULT_OUTPUT_CAPS, type OutputCaps } from "./output.ts";
 import type { Job } from "./queue.ts";
 import type { ScriptCache } from "./scripts.ts";
+import { marker } from "./tree.ts";
 
 export interface LauncherOptions {
   runtime: Runtime;
@@ -99,11 +100,11 @@ export class Launcher {
 
   /** What the kernel holds it to. Where that fails only a task that demands it is refused. */
   #group(job: Job): TaskGroup | undefined {
-    const { cgroups, logger, incarnation } = this.#options;
+    const { cgroups, logger, node_id, incarnation } = this.#options;
     const { needs } = job.specification;
     if (cgroups === undefined || needs.executor === "noop") return undefined;
     try {
-      return cgroups.make(`${incarnation}-${keyOf(job)}`, needs);
+      return cgroups.make(marker(node_id, incarnation, job), needs);
     } catch (error) {
       if (needs.enforce === true) throw new ClawError("io", `its limits cannot be set: ${messageOf(error)}`);
       logger.warn("a task runs without limits", { task: job.task_id, why: messageOf(error) });

@@ -1,6 +1,6 @@
-// Ending a task's whole tree of processes: its process group, and those that left the group (setsid, double fork),
-// known by CLAW_ATTEMPT in their environment. A bare number is never killed: a process is looked at before each signal,
-// and its pid together with its start time is what it is known by.
+// Ending a task's whole tree of processes: its process group, and those that left the group (setsid, double fork), known
+// by CLAW_ATTEMPT in their environment or by the control group that they cannot leave. A bare number is never killed: a
+// process is looked at before each signal, and its pid together with its start time is what it is known by.
 
 import { LIMITS } from "../common/limits.ts";
 import { type Runtime, sleep } from "../common/runtime.ts";
@@ -13,6 +13,13 @@ export interface Tree {
   marker: string;
   /** Whether the group's leader was collected: from then on a process with the leader's pid is a stranger. */
   leaderGone?: () => boolean;
+  control?: ControlGroup | undefined;
+}
+
+/** What the kernel knows of a tree. */
+interface ControlGroup {
+  pids(): ReadonlySet<number>;
+  kill(): void;
 }
 
 /** What ending came to: `stuck` are processes that even SIGKILL did not end in time (in the kernel's hands), `left`
@@ -45,13 +52,20 @@ function membersOf(tree: Tree): { group: ProcessRow[]; escaped: ProcessRow[] } {
   const rows = listProcesses();
   const recycled = tree.leaderGone?.() === true && rows.some((row) => row.pid === tree.pgid);
   const group = recycled ? [] : rows.filter((row) => row.pgid === tree.pgid);
-  const escaped = rows.filter((row) => !group.includes(row) && row.attempt() === tree.marker);
+  const held = tree.control?.pids();
+  const belongs = (row: ProcessRow): boolean => held?.has(row.pid) === true || row.attempt() === tree.marker;
+  const escaped = rows.filter((row) => !group.includes(row) && belongs(row));
   return { group, escaped };
 }
 
 /** Whether anything of an ended main process may still run. Cheap: asked after every task. */
-export function hasLeftovers(pgid: number, marker: string, own: ReadonlySet<number>): boolean {
-  return groupExists(pgid) || processesAfter(pgid, own).some((row) => row.attempt() === marker);
+export function hasLeftovers(
+  pgid: number,
+  { marker, control }: Pick<Tree, "marker" | "control">,
+  own: ReadonlySet<number>,
+): boolean {
+  if (groupExists(pgid) || (control !== undefined && control.pids().size > 0)) return true;
+  return processesAfter(pgid, own).some((row) => row.attempt() === marker);
 }
 
 function groupExists(pgid: number): boolean {
@@ -67,7 +81,8 @@ function signalAll(tree: Tree, members: ReturnType<typeof membersOf>, told: Set<
   const { group, escaped } = members;
   const wants = (row: ProcessRow): boolean => kill || !told.has(row.key);
   const name = kill ? "SIGKILL" : "SIGTERM";
-  // The group as a whole first: one call that no fork can slip past.
+  // All of it first, by calls that no fork can slip past.
+  if (kill) tree.control?.kill();
   if (tree.pgid !== undefined && group.some(wants)) signal(-tree.pgid, name);
   for (const row of escaped.filter(wants)) signal(row.pid, name);
   for (const row of [...group, ...escaped]) told.add(row.key);
@@ -106,23 +121,26 @@ export async function endTree(
 
 /**
  * Ends whatever lives of this node left running that are `over`; gives the attempts it ended. A process that cannot be
- * ended does not keep the whole node away: it is told in `left`.
+ * ended does not keep the whole node away: it is told in `left`. `groups` are the control groups that are lived in, by the
+ * marker of their attempt.
  */
 export async function sweepEarlierLives(
   runtime: Runtime,
   node_id: string,
   over: (incarnation: string) => boolean,
   grace_ms: number,
+  groups: ReadonlyMap<string, ControlGroup> = new Map(),
 ): Promise<{ attempts: string[]; left: ProcessRow[] }> {
   const earlier = new Set<string>();
-  for (const row of listProcesses()) {
-    const attempt = row.attempt();
+  for (const attempt of [...groups.keys(), ...listProcesses().map((row) => row.attempt())]) {
     const [node, incarnation = ""] = attempt?.split("/") ?? [];
     if (attempt !== undefined && node === node_id && over(incarnation)) earlier.add(attempt);
   }
   const attempts = [...earlier];
   const reports = await Promise.all(
-    attempts.map((attempt) => endTree(runtime, { marker: attempt }, grace_ms, () => "leave")),
+    attempts.map((attempt) =>
+      endTree(runtime, { marker: attempt, control: groups.get(attempt) }, grace_ms, () => "leave"),
+    ),
   );
   return { attempts, left: reports.flatMap((report) => report.left) };
 }

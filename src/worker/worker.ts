@@ -88,6 +88,7 @@ export class Worker implements Service {
   #welcomed = Promise.withResolvers<void>();
   #stopped = false;
   #lock: Lock | undefined;
+  #cgroups: Cgroups | undefined;
   #id = "";
 
   constructor(options: WorkerOptions) {
@@ -120,15 +121,13 @@ export class Worker implements Service {
     const file = join(folder, "outbox.sqlite");
     this.#outbox = new Outbox(file);
     const earlier = noteLife(this.#outbox, placeOf(file), incarnation);
-    await this.#sweep((life) => earlier.includes(life));
-    const limits = config.limits ? Cgroups.open() : { reason: "worker.yaml says limits: false" };
+    const limits = await this.#limits((life) => earlier.includes(life));
     const { info: found, devices } = await discoverNode(
       overridesOf(config),
       (message) => logger.warn(message),
       () => findGpus({ runtime }),
     );
-    const info = { ...found, limits: limitsInfo(limits) };
-    if ("reason" in limits) logger.debug("tasks run without limits", { why: limits.reason });
+    const info = { ...found, limits };
     const late = runtime.after(WAITING_MS, () => logger.warn("NATS is not there yet; trying until it is"));
     this.#connection = await openConnection({
       ...connectOptions(`claw worker ${info.name}`, url, credentials),
@@ -150,7 +149,7 @@ export class Worker implements Service {
       default_grace_ms: config.stop.grace_ms,
       task_bytes: config.output.task_bytes,
       devices,
-      ...(limits instanceof Cgroups ? { cgroups: limits } : {}),
+      cgroups: this.#cgroups,
       folders: new TaskFolderPool(join(folder, "tasks"), info.machine, (path, why) => {
         logger.warn("a task's folder cannot be removed, and stays", { path, why });
       }),
@@ -168,6 +167,18 @@ export class Worker implements Service {
     this.#watchConnection(this.#connection);
     this.#agent.connected(this.#now());
     this.#tick();
+  }
+
+  /** Ends what lives that are over left, and takes the limits of tasks in hand. */
+  async #limits(over: (life: string) => boolean): Promise<ReturnType<typeof limitsInfo>> {
+    const { config, logger } = this.#options;
+    await this.#sweep(over);
+    const limits = config.limits ? Cgroups.open() : { reason: "worker.yaml says limits: false" };
+    if (limits instanceof Cgroups) {
+      this.#cgroups = limits;
+      await this.#sweep(over); // who hid from the first one is in a group
+    } else logger.debug("tasks run without limits", { why: limits.reason });
+    return limitsInfo(limits);
   }
 
   #listen(bus: WorkerBus): void {
@@ -286,7 +297,9 @@ export class Worker implements Service {
       this.#id,
       (life) => life !== own && over(life),
       config.stop.grace_ms,
+      this.#cgroups?.living(),
     );
+    this.#cgroups?.tidy();
     if (swept.attempts.length > 0) logger.warn("ended what an earlier life left running", { attempts: swept.attempts });
     if (swept.left.length > 0)
       logger.warn("SIGKILL does not end these of an earlier life", { pids: swept.left.map((row) => row.pid) });

@@ -175,6 +175,11 @@ describe("what can be typed", () => {
     expect(() => lifeOf(options as Parameters<typeof lifeOf>[0], "batch")).toThrow(message);
   });
 
+  test("a retry may be for whatever a failure can be for", () => {
+    const { retry } = lifeOf({ retries: "1", retryOn: ["75,memory", "spawn"] }, "batch");
+    expect(retry?.on).toEqual([75, "memory", "spawn"]);
+  });
+
   test("a daemon has no number of retries", () => {
     expect(() => lifeOf({ retries: "3" }, "daemon")).toThrow("a daemon is kept running");
     expect(lifeOf({ backoff: "5s" }, "daemon").retry).toMatchObject({ backoff_ms: 5_000 });

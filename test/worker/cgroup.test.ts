@@ -1,14 +1,18 @@
 // Limits by cgroup v2. Few machines on which tests run let them divide a group, so the kernel's folder is an ordinary one
-// here: what is written into which file, who goes in, and what becomes of what the kernel would have written.
+// here: what is written into which file, who goes in, and what becomes of what the kernel would have written. A real
+// kernel is asked by scripts/try-cgroups.
 
 import { afterEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Needs } from "../../src/common/models.ts";
+import { systemRuntime } from "../../src/common/runtime.ts";
 import { Cgroups, limitsInfo } from "../../src/worker/cgroup.ts";
+import { listProcesses } from "../../src/worker/processes.ts";
+import { sweepEarlierLives } from "../../src/worker/tree.ts";
 import { needsOf } from "../core/placing-model.ts";
-import { openBench } from "./attempt.ts";
+import { NODE, openBench } from "./attempt.ts";
 
 const folders: string[] = [];
 afterEach(() => {
@@ -59,7 +63,7 @@ describe("the worker's own group", () => {
 
   test("that was divided before is taken as it is, and what earlier lives left is swept", () => {
     const one = kernel({ "cgroup.subtree_control": "memory cpu pids\n" }, "0::/unit/claw-worker\n");
-    mkdirSync(join(one.unit, "claw-task-old"));
+    mkdirSync(join(one.unit, "claw-task-old", "made by its task", "and below"), { recursive: true });
     mkdirSync(join(one.unit, "other"));
     expect(opened(one).enforced).toEqual(["memory", "cpu", "pids"]);
     expect([existsSync(join(one.unit, "claw-task-old")), existsSync(join(one.unit, "other"))]).toEqual([false, true]);
@@ -73,6 +77,11 @@ describe("the worker's own group", () => {
 
   const refused: [what: string, one: () => Kernel, reason: string][] = [
     ["others live in it", () => kernel({ "cgroup.procs": `1\n${process.pid}\n` }), "1 other processes live in it"],
+    [
+      "it is divided and lived in, as the machine's root may be",
+      () => kernel({ "cgroup.procs": `1\n${process.pid}\n`, "cgroup.subtree_control": "memory cpu pids" }),
+      "1 other processes live in it",
+    ],
     ["nothing is left to limit", () => kernel({ "cgroup.controllers": "hugetlb\n" }), "has none of memory, cpu, pids"],
     ["there is none", () => kernel({}, "4:memory:/x\n"), "no cgroup v2 is mounted here"],
     ["it lies elsewhere", () => kernel({}, "0::/unit\n", "/docker/abc"), "no cgroup v2 is mounted here"],
@@ -83,7 +92,7 @@ describe("the worker's own group", () => {
     const { enforced, reason: said } = limitsInfo(made.open());
     expect(enforced).toEqual([]);
     expect(said).toContain(reason);
-    expect(text(made.unit, "cgroup.subtree_control")).toBe("");
+    expect(existsSync(join(made.unit, "claw-worker"))).toBe(false);
   });
 
   test("of part of them limits that part", () => {
@@ -123,6 +132,36 @@ describe("a task's group", () => {
     expect([of("memory.max"), of("cpu.weight"), of("pids.max")]).toEqual([undefined, undefined, "16384"]);
   });
 
+  test("is known by its attempt's mark, with whoever is in it and in what it made below", () => {
+    const one = kernel();
+    const cgroups = opened(one);
+    const group = cgroups.make("node_1/life/1.0.1", needsOf());
+    cgroups.make("node_1/life/2.0.1", needsOf());
+    expect(cgroups.living().size).toBe(0);
+    const folder = join(one.unit, "claw-task-node_1-life-1.0.1");
+    mkdirSync(join(folder, "below"));
+    writeFileSync(join(folder, "cgroup.procs"), "7\n0\n");
+    writeFileSync(join(folder, "below", "cgroup.procs"), "8\n");
+    expect([...cgroups.living().keys()]).toEqual(["node_1/life/1.0.1"]);
+    expect(group.pids()).toEqual(new Set([7, 8]));
+    writeFileSync(join(folder, "cgroup.events"), "populated 0\nfrozen 0\n");
+    expect(group.pids().size).toBe(0);
+  });
+
+  test("that the kernel holds on to is removed when the next one is made; one in use stays", () => {
+    const one = kernel({ "cgroup.controllers": "hugetlb memory" });
+    const cgroups = opened(one);
+    const first = cgroups.make("1", needsOf({ memory_mib: 0 }));
+    cgroups.make("2", needsOf({ memory_mib: 0 }));
+    const folder = join(one.unit, "claw-task-1");
+    writeFileSync(join(folder, "busy"), "");
+    first.end();
+    expect(existsSync(folder)).toBe(true);
+    rmSync(join(folder, "busy"));
+    cgroups.make("3", needsOf({ memory_mib: 0 }));
+    expect(["1", "2", "3"].map((name) => existsSync(join(one.unit, `claw-task-${name}`)))).toEqual([false, true, true]);
+  });
+
   test("that is there already is not taken for its own", () => {
     const cgroups = opened(kernel());
     cgroups.make("1", needsOf());
@@ -159,7 +198,8 @@ describe("an attempt", () => {
     });
   });
 
-  const events = (killed: number): string => `echo 'max 3\noom 1\noom_kill ${killed}' > "$F/memory.events"`;
+  const events = (killed: number, oom = 1): string =>
+    `echo 'max 3\noom ${oom}\noom_kill ${killed}' > "$F/memory.events"`;
   test("that the kernel ended for its memory says so", async () => {
     const { outcome } = await within(`${events(1)}; echo 67108864 > "$F/memory.peak"; kill -9 $$`);
     expect(outcome).toMatchObject({
@@ -169,6 +209,49 @@ describe("an attempt", () => {
       peak_memory_mib: 64,
       message: "killed for memory: it used more than the 64 MiB that it asked for (--memory)",
     });
+  });
+
+  test("that the kernel ended because its node had no memory left is not blamed for it", async () => {
+    const { outcome } = await within(`${events(1, 0)}; kill -9 $$`);
+    expect(outcome).toMatchObject({
+      reason: "memory",
+      message: "killed for memory: its node ran out of it; the task asked for 64 MiB",
+    });
+  });
+
+  // The kernel's part is played by the task: it says who is in its group.
+  test("ends whoever left its session and its environment, by the group that nobody leaves", async () => {
+    const one = kernel();
+    const group = opened(one).make("task", needs);
+    const folder = join(one.unit, "claw-task-task");
+    const bench = openBench();
+    try {
+      const line = `env -i setsid sleep 300 >/dev/null 2>&1 & echo $! > "$F/cgroup.procs"; echo $!`;
+      const outcome = await bench.command(["sh", "-c", line], { needs, env: { F: folder } }, { group }).done;
+      expect(outcome).toMatchObject({ status: "completed", exit_code: 0 });
+      expect(listProcesses().map((row) => row.pid)).not.toContain(Number(outcome.stdout_tail));
+    } finally {
+      bench.close();
+    }
+  });
+
+  test("of an earlier life is ended by its group, and its like of this life is not", async () => {
+    const one = kernel();
+    const cgroups = opened(one);
+    const sleepers = ["old", "new"].map((life) => {
+      cgroups.make(`${NODE}/${life}/1.0.1`, needs);
+      const sleeper = Bun.spawn(["sh", "-c", "trap '' TERM; exec sleep 300"], { env: {}, detached: true });
+      writeFileSync(join(one.unit, `claw-task-${NODE}-${life}-1.0.1`, "cgroup.procs"), `${sleeper.pid}\n`);
+      return sleeper;
+    });
+    const over = (life: string): boolean => life === "old";
+    const swept = await sweepEarlierLives(systemRuntime, NODE, over, 20, cgroups.living());
+    expect(swept).toEqual({ attempts: [`${NODE}/old/1.0.1`], left: [] });
+    const killed = (life: string): boolean =>
+      existsSync(join(one.unit, `claw-task-${NODE}-${life}-1.0.1`, "cgroup.kill"));
+    expect([killed("old"), killed("new"), sleepers[1]?.exitCode]).toEqual([true, false, null]);
+    sleepers[1]?.kill("SIGKILL");
+    await Promise.all(sleepers.map(({ exited }) => exited));
   });
 
   test("that failed by itself, or succeeded after all, was not ended for it", async () => {

@@ -144,7 +144,7 @@ class ProcessAttempt implements RunningAttempt {
   /** Undefined when there was nothing to end. */
   async #treeGone(pid: number): Promise<EndReport | undefined> {
     if (this.#ended !== undefined) return await this.#ended;
-    if (!hasLeftovers(pid, this.#marker, own_pids)) return undefined;
+    if (!hasLeftovers(pid, { marker: this.#marker, control: this.#attempt.group }, own_pids)) return undefined;
     return await this.#endTree(pid, LIMITS.leftover_grace_ms);
   }
 
@@ -155,7 +155,8 @@ class ProcessAttempt implements RunningAttempt {
 
   /** However long it takes: what is not gone still uses what the attempt was given. */
   #endTree(pgid: number, grace_ms: number): Promise<EndReport> {
-    const tree: Tree = { pgid, marker: this.#marker, leaderGone: () => this.#exited };
+    const control = this.#attempt.group;
+    const tree: Tree = { pgid, marker: this.#marker, leaderGone: () => this.#exited, control };
     return endTree(this.#attempt.runtime, tree, grace_ms, (stuck) => {
       this.#events.stuck?.(stuck.map((row) => row.pid));
       return "wait";
@@ -167,12 +168,11 @@ class ProcessAttempt implements RunningAttempt {
     return timeout_ms === 0 ? undefined : this.#attempt.runtime.after(timeout_ms, () => this.stop("timeout"));
   }
 
-  #verdict(success: boolean, out_of_memory = false): Pick<Outcome, "status" | "reason" | "message"> {
+  #verdict(success: boolean, out_of_memory?: "limit" | "node"): Pick<Outcome, "status" | "reason" | "message"> {
     if (this.#stop_reason === "timeout") return { status: "timeout", reason: "timeout" };
     if (this.#stop_reason !== undefined) return { status: "cancelled", reason: "cancelled" };
-    if (out_of_memory && !success) {
-      const { memory_mib } = this.#attempt.specification.needs;
-      const message = `killed for memory: it used more than the ${memory_mib} MiB that it asked for (--memory)`;
+    if (out_of_memory !== undefined && !success) {
+      const message = memoryMessage(out_of_memory, this.#attempt.specification.needs.memory_mib);
       return { status: "failed", reason: "memory", message };
     }
     return { status: success ? "completed" : "failed", reason: "exit" };
@@ -221,6 +221,14 @@ function planProblem(error: unknown): PlanProblem {
   };
   const hint = error.hint === undefined ? "" : ` (${error.hint})`;
   return { reason: reasons[error.code] ?? "spawn", message: `${error.message}${hint}`.slice(0, 4096) };
+}
+
+function memoryMessage(out_of: "limit" | "node", memory_mib: number): string {
+  if (out_of === "limit")
+    return `killed for memory: it used more than the ${memory_mib} MiB that it asked for (--memory)`;
+  const said =
+    memory_mib > 0 ? `the task asked for ${memory_mib} MiB` : "the task did not say what it needs (--memory)";
+  return `killed for memory: its node ran out of it; ${said}`;
 }
 
 function stuckMessage(stuck: readonly ProcessRow[]): string {
