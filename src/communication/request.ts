@@ -89,13 +89,16 @@ export class RequestClient {
 
   async #ask(subject: string, payload: object, wait_ms: number): Promise<object> {
     const { runtime, patience_ms } = this.#options;
-    const begun_ms = runtime.monotonic_ms();
+    let since_ms: number | undefined;
     let pause_ms = FIRST_PAUSE_MS;
     for (;;) {
       const late_ms = this.#answered ? REQUEST_MS : FIRST_ANSWER_MS;
+      const sent_ms = runtime.monotonic_ms();
       const failure = await this.#once(subject, payload, wait_ms + late_ms);
       if (!(failure instanceof ClawError)) return failure;
-      const waited_ms = runtime.monotonic_ms() - begun_ms;
+      // As long as the leader may take its time, nobody is waited for in vain.
+      since_ms ??= Math.min(runtime.monotonic_ms(), sent_ms + wait_ms);
+      const waited_ms = runtime.monotonic_ms() - since_ms;
       const patience = this.#answered ? patience_ms : Math.min(patience_ms, FIRST_ANSWER_MS);
       // After close() nothing is on its way any more.
       if (!isTransient(failure) || waited_ms > patience || this.connection.isClosed()) throw failure;

@@ -82,6 +82,7 @@ export class Coordinator implements Service {
   #witness: WitnessKeeper | undefined;
   #http: HttpServer | undefined;
   #client: RequestClient | undefined;
+  #patient: RequestClient | undefined;
   #removing: Promise<void> = Promise.resolve();
   #started_at = 0;
   #stopped = false;
@@ -263,6 +264,7 @@ export class Coordinator implements Service {
       },
       query: (type, request) => this.#ask(type, request),
       client: () => this.#asClient(),
+      patient: () => (this.#patient ??= this.#newClient(Number.POSITIVE_INFINITY)),
       metrics: () => {
         const terms = this.#required(this.#terms);
         return this.#metrics.text({
@@ -287,13 +289,17 @@ export class Coordinator implements Service {
   }
 
   #asClient(): RequestClient {
+    this.#client ??= this.#newClient(FORWARD_MS);
+    return this.#client;
+  }
+
+  #newClient(patience_ms: number): RequestClient {
     const { runtime, config } = this.#options;
-    this.#client ??= new RequestClient(this.#required(this.#connection), {
+    return new RequestClient(this.#required(this.#connection), {
       ...{ runtime, cluster: config.cluster, who: this.#required(this.#broker).identity ?? "coordinator" },
-      patience_ms: FORWARD_MS,
+      patience_ms,
       onWaiting: () => undefined,
     });
-    return this.#client;
   }
 
   #writeEndpoint(): void {
