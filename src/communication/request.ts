@@ -17,6 +17,7 @@ const FIRST_ANSWER_MS = 3_000;
 const OVERDUE_MS = 1_000;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 500;
+const AWAY = "the connection was lost and did not come back";
 const AGAIN_CODES = new Set(["unknown_outcome", "not_leading"]);
 
 export interface RequestOptions {
@@ -25,6 +26,8 @@ export interface RequestOptions {
   who: string;
   /** How long an unanswered request is sent again. */
   patience_ms: number;
+  /** How long a connection may be away before nothing is waited for any more; otherwise as long as patience goes. */
+  away_ms?: number;
   /** Told once when an answer is overdue. */
   onWaiting: (why: string) => void;
 }
@@ -36,7 +39,8 @@ export class RequestClient {
   #seen = 0;
   #told = false;
   #answered = false;
-  #connected = true;
+  /** away: for longer than is waited for. */
+  #link: "up" | "lost" | "away" = "up";
   /** Give up what is on its way: called when the connection was lost, because its answer will not come. */
   readonly #on_way = new Set<(why: Error) => void>();
 
@@ -47,22 +51,40 @@ export class RequestClient {
     void this.#watch();
   }
 
+  /** False as soon as the broker is known to be gone. */
+  get connected(): boolean {
+    return this.#link === "up";
+  }
+
+  #giveUp(why: string): void {
+    for (const giveUp of this.#on_way) giveUp(new Error(why));
+  }
+
   async #watch(): Promise<void> {
+    const { runtime, away_ms } = this.#options;
     let overdue: Timer | undefined;
+    let away: Timer | undefined;
     for await (const { type } of this.connection.status()) {
-      if (type === "disconnect") {
-        this.#connected = false;
-        overdue?.cancel();
-        overdue = this.#options.runtime.after(OVERDUE_MS, () => {
+      if (type === "disconnect" && this.connected) {
+        this.#link = "lost";
+        if (away_ms !== undefined) {
+          away = runtime.after(away_ms, () => {
+            this.#link = "away";
+            this.#giveUp(AWAY);
+          });
+        }
+        overdue = runtime.after(OVERDUE_MS, () => {
           if (this.#on_way.size > 0) this.#tell("the connection was lost");
         });
       } else if (type === "reconnect") {
-        this.#connected = true;
+        this.#link = "up";
         overdue?.cancel();
-        for (const giveUp of this.#on_way) giveUp(new Error("the connection was lost meanwhile"));
+        away?.cancel();
+        this.#giveUp("the connection was lost meanwhile");
       }
     }
     overdue?.cancel();
+    away?.cancel();
   }
 
   /** Once an outage. */
@@ -101,7 +123,8 @@ export class RequestClient {
       const waited_ms = runtime.monotonic_ms() - since_ms;
       const patience = this.#answered ? patience_ms : Math.min(patience_ms, FIRST_ANSWER_MS);
       // After close() nothing is on its way any more.
-      if (!isTransient(failure) || waited_ms > patience || this.connection.isClosed()) throw failure;
+      if (!isTransient(failure) || this.#link === "away" || waited_ms > patience || this.connection.isClosed())
+        throw failure;
       if (waited_ms > OVERDUE_MS) this.#tell(failure.message);
       await sleep(runtime, pause_ms);
       pause_ms = Math.min(pause_ms * 2, LONGEST_PAUSE_MS);
@@ -110,6 +133,7 @@ export class RequestClient {
 
   /** One try: the answer, or what kept it away. */
   async #once(subject: string, payload: object, timeout_ms: number): Promise<object | ClawError> {
+    if (this.#link === "away") return this.#unanswered(new Error(AWAY));
     let body: { ok: true } | { ok: false; error: WireError };
     const { promise: lost, reject: giveUp } = Promise.withResolvers<never>();
     this.#on_way.add(giveUp);
@@ -134,9 +158,9 @@ export class RequestClient {
         cause: error,
       });
     }
-    const [why, hint] = this.#connected
+    const [why, hint] = this.connected
       ? [whyUnanswered(error), "NATS is there: see the coordinator's log, or start it again"]
-      : ["the connection was lost and did not come back", "does the coordinator still run? its log says why it ended"];
+      : [AWAY, "does the coordinator still run? its log says why it ended"];
     return new ClawError("no_coordinator", why, { hint, cause: error });
   }
 
