@@ -9,7 +9,7 @@ import { redactAddresses } from "../common/redact.ts";
 import { randomHex } from "../common/runtime.ts";
 import { connectOptions } from "../communication/broker.ts";
 import { openConnection } from "../communication/connection.ts";
-import { type Credentials, readCredentials } from "../communication/credentials.ts";
+import { type Credentials, readCredentialsFor } from "../communication/credentials.ts";
 import { readEndpoint } from "../communication/endpoint.ts";
 import { RequestClient } from "../communication/request.ts";
 import type { Io } from "./io.ts";
@@ -42,7 +42,7 @@ interface Found {
 
 export async function connectClient(io: Io, target: Target): Promise<RequestClient> {
   const { url, creds, cluster, hint } = find(io.env, target);
-  const credentials = creds === undefined || creds === "" ? undefined : clientCredentials(creds);
+  const credentials = creds === undefined || creds === "" ? undefined : clientCredentials(creds, cluster);
   const who = credentials?.id ?? `client_${randomHex(io.runtime, 4)}`;
   const options = { ...connectOptions(`claw ${who}`, url, credentials), timeout_ms: CONNECT_MS };
   const connection = await openConnection(options).catch((error: unknown) => {
@@ -59,8 +59,8 @@ export async function connectClient(io: Io, target: Target): Promise<RequestClie
 }
 
 /** A worker's would connect and then never be answered: they may not ask anything. */
-function clientCredentials(file: string): Credentials {
-  const credentials = readCredentials(file);
+function clientCredentials(file: string, cluster: string): Credentials {
+  const credentials = readCredentialsFor(file, cluster);
   if (credentials.role !== "worker") return credentials;
   throw new ClawError("refused", `${file} holds credentials of a ${credentials.role}, and this is a client`, {
     hint: "on the coordinator's machine: claw credentials export --role client --out c.creds",

@@ -7,7 +7,7 @@ import type { z } from "zod";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import { COMMANDS, type CommandType, DownMessage, UpMessage } from "./messages.ts";
-import { inboxPrefix } from "./permissions.ts";
+import { forbidden, inboxPrefix, isForbidden } from "./permissions.ts";
 import { QUERIES, type QueryType } from "./queries.ts";
 import { senderOf, subjects } from "./subjects.ts";
 
@@ -179,13 +179,22 @@ export class WorkerBus {
   readonly #cluster: string;
   readonly #node: string;
   readonly #dropped: Dropped;
+  readonly #refused: (error: ClawError) => void;
   #subscription: Subscription | undefined;
 
-  constructor(connection: NatsConnection, cluster: string, node: string, onDropped: OnDropped) {
+  /** `onRefused`: its credentials may not hear what is said to it, so nothing can come. */
+  constructor(
+    connection: NatsConnection,
+    cluster: string,
+    node: string,
+    onDropped: OnDropped,
+    onRefused: (error: ClawError) => void = (error) => onDropped("the broker", error.message),
+  ) {
     this.#connection = connection;
     this.#cluster = cluster;
     this.#node = node;
     this.#dropped = new Dropped(onDropped);
+    this.#refused = onRefused;
   }
 
   /** Called again it subscribes anew: the server may have forgotten the subscription that there was. */
@@ -193,6 +202,10 @@ export class WorkerBus {
     const before = this.#subscription;
     this.#subscription = this.#connection.subscribe(subjects.down(this.#cluster, this.#node), {
       callback: (error, message) => {
+        if (isForbidden(error)) {
+          this.#refused(forbidden(this.#cluster, error));
+          return;
+        }
         try {
           if (error !== null) throw new ClawError("broker", messageOf(error));
           handle(parseMessage(DownMessage, message.data));

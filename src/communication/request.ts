@@ -6,6 +6,7 @@ import type { z } from "zod";
 import { ClawError, messageOf, type WireError } from "../common/errors.ts";
 import { type Runtime, sleep, type Timer } from "../common/runtime.ts";
 import type { COMMANDS, CommandAnswers, CommandType } from "./messages.ts";
+import { forbidden, isForbidden } from "./permissions.ts";
 import type { QueryAnswers, QueryRequest, QueryType } from "./queries.ts";
 import { subjects } from "./subjects.ts";
 
@@ -151,13 +152,7 @@ export class RequestClient {
   }
 
   #unanswered(error: unknown): ClawError {
-    if ((error as { code?: string }).code === "PERMISSIONS_VIOLATION") {
-      return new ClawError("refused", `these credentials may ask nothing of the cluster '${this.cluster}'`, {
-        hint: "credentials are for one cluster: leave --cluster away, or take those of that one",
-        field: "--cluster",
-        cause: error,
-      });
-    }
+    if (isForbidden(error)) return forbidden(this.cluster, error);
     const [why, hint] = this.connected
       ? [whyUnanswered(error), "NATS is there: see the coordinator's log, or start it again"]
       : [AWAY, "does the coordinator still run? its log says why it ended"];

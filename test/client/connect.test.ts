@@ -176,7 +176,7 @@ describe("credentials", () => {
     const { code, stderr, took_ms } = await timed(["ls", "--cluster", "other"], { CLAW_HOME: cluster.home });
     expect([code, stderr.split("\n")[0]]).toEqual([
       77,
-      "claw: these credentials may ask nothing of the cluster 'other'",
+      "claw: these credentials are for the cluster default, not other",
     ]);
     expect(took_ms).toBeLessThan(MOST_MS);
   });
