@@ -10,6 +10,7 @@ import { type Paths, resolvePaths } from "./common/paths.ts";
 import { systemRuntime } from "./common/runtime.ts";
 import { type Service, stopAll } from "./common/service.ts";
 import { readEndpoint } from "./communication/endpoint.ts";
+import { noteStart } from "./communication/started.ts";
 
 const runtime = systemRuntime;
 
@@ -100,6 +101,7 @@ async function startCoordinator(running: Running, paths: Paths, options: RoleOpt
   const coordinator = new Coordinator({ runtime, config, paths, logger, name: hostname(), onFailed: running.fail });
   running.services.push(coordinator);
   await coordinator.start();
+  noteStart(paths.data_dir, { version: 1, words: process.argv.slice(2), follows: config.nats.url !== undefined });
   if (both) {
     const creds = coordinator.workerCredentials();
     await startWorker(running, paths, options, { url: coordinator.login_url, creds, cluster: config.cluster });

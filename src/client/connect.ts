@@ -13,6 +13,7 @@ import { type Credentials, readCredentialsFor } from "../communication/credentia
 import { readEndpoint } from "../communication/endpoint.ts";
 import { RequestClient } from "../communication/request.ts";
 import type { Io } from "./io.ts";
+import { remedy } from "./start-again.ts";
 
 /** A person waits for the error. */
 const CONNECT_MS = 3_000;
@@ -97,22 +98,11 @@ function find(env: Environment, target: Target): Found {
   }
   const { profile } = target;
   const paths = resolvePaths(env, profile === undefined ? {} : { profile });
-  const hint = `start one on this machine with \`${startCommand(env, profile)}\``;
+  const hint = remedy({ env, data_dir: paths.data_dir, profile });
   const endpoint = readEndpoint(paths.data_dir);
   if (endpoint === undefined) {
     const which = profile === undefined ? "" : ` for the profile ${profile}`;
     throw new ClawError("no_coordinator", `no coordinator runs on this machine${which}`, { hint });
   }
   return { url: endpoint.nats_url, creds: creds ?? endpoint.creds, cluster: cluster ?? endpoint.cluster, hint };
-}
-
-/** What would make a cluster where this command looked for one. */
-function startCommand(env: Environment, profile: string | undefined): string {
-  const home = env["CLAW_HOME"];
-  const where = home === undefined || home === "" ? "" : `CLAW_HOME=${quote(home)} `;
-  return `${where}claw up${profile === undefined ? "" : ` --profile ${profile}`}`;
-}
-
-function quote(word: string): string {
-  return /^[\w./:@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

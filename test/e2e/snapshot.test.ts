@@ -57,8 +57,11 @@ test("the broker's store is gone: log_lost says how to go on, and everything tha
   expect(refused.code).toBe(70);
   expect(refused.err).toContain("is not the one that");
   expect(refused.err).toContain("claw snapshot restore --from-view");
+  const again = `CLAW_HOME=${here.home} claw --role coordinator`;
+  expect((await here.claw(["ls"])).err).toContain(`start it again with \`${again}\``);
   const restored = await here.claw(["snapshot", "restore", "--from-view"]);
   expect(restored.err).toContain("1002 tasks, 1001 not over");
+  expect(restored.err).toEndWith(`  start it again: ${again}\n`);
   expect(restored.code).toBe(0);
   await here.coordinator();
   expect(await clusterId(here)).toBe(id);
