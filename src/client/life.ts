@@ -2,7 +2,15 @@
 
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
-import { type OnLost, RETRY_BACKOFF, type Retry, type Specification, type TaskType } from "../common/models.ts";
+import {
+  type OnLost,
+  RETRY_BACKOFF,
+  RETRY_REASONS,
+  type Retry,
+  type Specification,
+  type TaskType,
+} from "../common/models.ts";
+import { nearest } from "../common/nearest.ts";
 import { parseIsoTime } from "../common/runtime.ts";
 import { duration, number, oneOf } from "./values.ts";
 
@@ -91,8 +99,6 @@ function backoffOf(text: string): Pick<Retry, "backoff_ms" | "backoff_max_ms"> {
   });
 }
 
-const REASONS = ["exit", "timeout", "not_found", "spawn"] as const;
-
 function reasonsOf(given: readonly string[] | undefined): Retry["on"] {
   return given
     ?.flatMap((text) => text.split(","))
@@ -102,6 +108,16 @@ function reasonsOf(given: readonly string[] | undefined): Retry["on"] {
         if (code > 0) return code;
         throw new ClawError("usage", "--retry-on 0: that is a success", { field: "--retry-on" });
       }
-      return oneOf("--retry-on", text, REASONS);
+      const reason = RETRY_REASONS.find((one) => one === text);
+      if (reason !== undefined) return reason;
+      const near = nearest(text, RETRY_REASONS);
+      throw new ClawError(
+        "usage",
+        `--retry-on is an exit code from 1 to 255, or ${RETRY_REASONS.join(", ")}, not '${text}'`,
+        {
+          ...(near === undefined ? {} : { hint: `did you mean ${near}?` }),
+          field: "--retry-on",
+        },
+      );
     });
 }

@@ -117,7 +117,7 @@ const Script = z.strictObject({
 });
 
 /** Failures that a retry may be worth: by how the attempt ended, or by its exit code. */
-const RETRY_REASONS = ["exit", "timeout", "not_found", "spawn", "memory"] as const;
+export const RETRY_REASONS = ["exit", "timeout", "not_found", "spawn", "memory"] as const;
 
 /** What follows a failure. Wait before the first retry, doubled with each one up to the most; equal: always the same. */
 export const Retry = z.strictObject({

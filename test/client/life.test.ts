@@ -165,7 +165,10 @@ describe("what can be typed", () => {
     [{ retries: "1", backoff: "1m..1s" }, "is no wait"],
     [{ retries: "1", backoff: "1s..2s..3s" }, "is no wait"],
     [{ retries: "1", retryOn: ["0"] }, "that is a success"],
-    [{ retries: "1", retryOn: ["sunday"] }, "--retry-on is one of"],
+    [
+      { retries: "1", retryOn: ["sunday"] },
+      "--retry-on is an exit code from 1 to 255, or exit, timeout, not_found, spawn, memory, not 'sunday'",
+    ],
     [{ deadline: "0s" }, "over before it begins"],
     [{ startAfter: "2026-13-45" }, "is neither a duration nor an instant"],
     [{ startAfter: "yesterday" }, "is neither a duration nor an instant"],
@@ -173,6 +176,10 @@ describe("what can be typed", () => {
     [{ onLost: "cry" }, "--on-lost is one of retry, fail"],
   ] as const)("%p is refused", (options, message) => {
     expect(() => lifeOf(options as Parameters<typeof lifeOf>[0], "batch")).toThrow(message);
+  });
+
+  test("memory is a reason to retry", () => {
+    expect(lifeOf({ retries: "1", retryOn: ["memory,75"] }, "batch").retry?.on).toEqual(["memory", 75]);
   });
 
   test("a daemon has no number of retries", () => {

@@ -252,6 +252,33 @@ describe("a bad value names its option", () => {
     expect(`${error["message"]} ${error["hint"]}`).toContain(field);
   });
 
+  test("what has to be one at least is said to begin with one", async () => {
+    const cases = [
+      ["ls", "--limit", "0"],
+      ["submit", "--array", "0", "true"],
+      ["submit", "--pids", "0", "true"],
+    ];
+    for (const words of cases) {
+      const { stderr } = await cluster.runCli(words);
+      expect(stderr).toMatch(/ is a whole number from 1 to \d+, not '0'/);
+    }
+  });
+
+  test("-- is no option's value, of whichever command", async () => {
+    const cases = [
+      ["--spread", "run", "--spread", "--", "true"],
+      ["--label", "submit", "--label", "--", "true"],
+      ["--reason", "nodes", "drain", "--reason", "--", "worker-1"],
+      ["--color", "ls", "--color", "--"],
+      ["--profile", "up", "--profile", "--"],
+    ];
+    for (const [option, ...words] of cases) {
+      const { code, stderr } = await cluster.runCli(words);
+      expect([words, code]).toEqual([words, words[0] === "run" ? 125 : 64]);
+      expect(stderr).toMatch(new RegExp(`^claw: option '${option} <[^']*>' argument missing\n`));
+    }
+  });
+
   test("a choice is listed", async () => {
     const { code, stderr } = await cluster.runCli(["ls", "--color", "blue"]);
     expect([code, stderr.includes("auto, always, never")]).toEqual([64, true]);
