@@ -6,6 +6,7 @@ import type { Msg, NatsConnection, Subscription } from "nats";
 import type { z } from "zod";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
+import { valueAt, wordsOf } from "../common/problem-words.ts";
 import { COMMANDS, type CommandType, DownMessage, UpMessage } from "./messages.ts";
 import { forbidden, inboxPrefix, isForbidden } from "./permissions.ts";
 import { QUERIES, type QueryType } from "./queries.ts";
@@ -54,10 +55,11 @@ function parseMessage<T>(schema: z.ZodType<T>, data: Uint8Array): T {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
-  const field = issue?.path.join(".") ?? "";
-  throw new ClawError("bad_request", `${field === "" ? "the message" : field}: ${issue?.message ?? "wrong"}`, {
-    field,
-  });
+  if (issue === undefined) throw new Error("an error without an issue");
+  const field = issue.path.join(".");
+  const given = valueAt(value, issue.path);
+  const { message, ...hint } = wordsOf(issue, field === "" ? "the message" : field, undefined, given);
+  throw new ClawError("bad_request", message, { field, ...hint });
 }
 
 class Dropped {

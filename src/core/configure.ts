@@ -3,6 +3,7 @@
 
 import { ClawError } from "../common/errors.ts";
 import { NodeInfo } from "../common/models.ts";
+import { wordsOf } from "../common/problem-words.ts";
 import type { NodeSettings, PlacementChange } from "../common/settings.ts";
 import type { Event } from "./event.ts";
 import type { PlacementSettings } from "./place.ts";
@@ -71,13 +72,11 @@ export function decideConfigureNodes(state: State, command: ConfigureNodes, by: 
     const checked = NodeInfo.safeParse(withSettings(node.declared, settings));
     if (!checked.success) {
       const [issue] = checked.error.issues;
-      throw new ClawError(
-        "bad_request",
-        `${node.info.name} would be no node: ${issue?.path.join(".")}: ${issue?.message}`,
-        {
-          field: String(issue?.path[0] ?? "set"),
-        },
-      );
+      if (issue === undefined) throw new Error("an error without an issue");
+      const { message } = wordsOf(issue, issue.path.join("."));
+      throw new ClawError("bad_request", `${node.info.name} would be no node: ${message}`, {
+        field: String(issue.path[0] ?? "set"),
+      });
     }
     return [{ t: "configured", node: id, settings, by, at: now }];
   });
