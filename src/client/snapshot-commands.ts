@@ -42,6 +42,8 @@ export function snapshotCommands(
   group.description("the cluster's whole state: into a file and back").addHelpText("before", examples);
   const save = targetOptions(group.command("save <file>"))
     .description("take a snapshot and write it into a file, or to standard output with -")
+    .option("--force", "write over a file that is there")
+    .option("-y, --yes", "do not ask whether to write over one")
     .option("--json", "what it has, as JSON")
     .addHelpText("before", examples);
   on(save, async (at, client, [file = "-"], options) =>
