@@ -22,7 +22,7 @@ export function refuse(
   const place = path.join(".");
   if (issue.code !== "unrecognized_keys") {
     const what = place === "" ? (target === "json" ? "the body" : "the request") : place;
-    const { message, ...hint } = wordsOf(issue, what, undefined, valueOf(given, target, issue));
+    const { message, ...hint } = wordsOf(issue, what, undefined, faulty(given, target, issue));
     throw new ClawError("bad_request", message, { ...hint, ...(place === "" ? {} : { field: place }) });
   }
   const [name = ""] = issue.keys;
@@ -36,7 +36,7 @@ export function refuse(
   });
 }
 
-function valueOf(given: unknown, target: Target, { path }: z.core.$ZodIssue): unknown {
+function faulty(given: unknown, target: Target, { path }: z.core.$ZodIssue): unknown {
   if (target !== "query") return valueAt(given, path);
   return [valueAt(given, path.slice(0, 1))].flat()[Number(path[1] ?? 0)];
 }
