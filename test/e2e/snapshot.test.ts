@@ -106,7 +106,9 @@ test("from a file, on an empty machine: the cluster as it was; over one that liv
   expect([await up.stop(), up.log.includes("a bug")]).toEqual([0, false]);
   const refused = await here.claw(["snapshot", "restore", file]);
   expect(refused.code).toBe(65);
-  expect(refused.err).toMatch(/would lose the last \d+ batches that this machine's view has/);
+  expect(refused.err).toMatch(
+    /would lose 1 task submitted and the ends of 0 earlier tasks, which this machine's view has \(\d+ batches, up to \d+\)/,
+  );
   expect(refused.err).toContain("--force");
   await here.up();
   expect((await statuses(here))["later"]).toBe("completed");
