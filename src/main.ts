@@ -10,6 +10,7 @@ import { type Paths, resolvePaths } from "./common/paths.ts";
 import { systemRuntime } from "./common/runtime.ts";
 import { type Service, stopAll } from "./common/service.ts";
 import { readEndpoint } from "./communication/endpoint.ts";
+import { noteStart } from "./communication/started.ts";
 
 const runtime = systemRuntime;
 
@@ -100,9 +101,10 @@ async function startCoordinator(running: Running, paths: Paths, options: RoleOpt
   const coordinator = new Coordinator({ runtime, config, paths, logger, name: hostname(), onFailed: running.fail });
   running.services.push(coordinator);
   await coordinator.start();
+  noteStart(paths.data_dir, { version: 1, words: process.argv.slice(2), follows: config.nats.url !== undefined });
   if (both) {
     const creds = coordinator.workerCredentials();
-    await startWorker(running, paths, options, { url: coordinator.login_url, creds });
+    await startWorker(running, paths, options, { url: coordinator.login_url, creds, cluster: config.cluster });
   }
   const took_ms = Math.round(runtime.monotonic_ms() - begun_ms);
   logger.info(`${both ? "claw is up" : "coordinator is up"} after ${took_ms} ms`, {
@@ -119,10 +121,12 @@ async function startWorker(
   running: Running,
   paths: Paths,
   options: RoleOptions,
-  local: { url: string; creds: string | undefined } | undefined,
+  local: { url: string; creds: string | undefined; cluster: string } | undefined,
 ): Promise<void> {
   const { Worker } = await import("./worker/worker.ts");
-  const { config } = loadConfig("worker", roleConfig("worker", paths, options));
+  const { config: own } = loadConfig("worker", roleConfig("worker", paths, options));
+  // Beside its coordinator it is of the same cluster, whichever of the two files names it.
+  const config = local === undefined ? own : { ...own, cluster: local.cluster };
   const target = local ?? workerTarget(paths, config.nats);
   const worker = new Worker({
     runtime,
@@ -142,10 +146,8 @@ async function startWorker(
   });
   running.services.push(worker);
   await worker.start();
-  const refused = running.ended.then((code) => {
-    if (code !== 0) throw new ClawError("refused", "the cluster did not take this worker");
-  });
-  await Promise.race([worker.welcomed, refused]);
+  // Whoever waits for this is told when it ends before.
+  await worker.welcomed;
   running.logger.info("worker has joined", { node: worker.id, nats: target.url });
 }
 

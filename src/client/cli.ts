@@ -164,8 +164,22 @@ function buildProgram(io: Io, options: CliOptions, state: State, argv: readonly 
   });
   configCommands(program, io, state);
   versionCommand(program, io);
+  refuseDashes(program);
   // Only here: a word that any other command does not know is a mistake, and commands take this over when they are made.
   return program.allowExcessArguments(true);
+}
+
+/** `--spread -- true` has no value for --spread: the dashes begin the command. (`--each` says more of it itself.) */
+function refuseDashes(command: Command): void {
+  for (const option of command.options.filter(({ required, optional }) => required || optional)) {
+    const parse = option.parseArg;
+    option.argParser((value: string, before: unknown) => {
+      if (value !== "--" || option.long === "--each") return parse === undefined ? value : parse(value, before);
+      const message = `error: option '${option.flags}' argument missing`;
+      throw new CommanderError(1, "commander.optionMissingArgument", message);
+    });
+  }
+  for (const below of command.commands) refuseDashes(below);
 }
 
 function requireCommand(program: Command, word: string): void {

@@ -9,10 +9,11 @@ import { redactAddresses } from "../common/redact.ts";
 import { randomHex } from "../common/runtime.ts";
 import { connectOptions } from "../communication/broker.ts";
 import { openConnection } from "../communication/connection.ts";
-import { type Credentials, readCredentials } from "../communication/credentials.ts";
+import { type Credentials, readCredentialsFor } from "../communication/credentials.ts";
 import { readEndpoint } from "../communication/endpoint.ts";
 import { RequestClient } from "../communication/request.ts";
 import type { Io } from "./io.ts";
+import { remedy } from "./start-again.ts";
 
 /** A person waits for the error. */
 const CONNECT_MS = 3_000;
@@ -42,7 +43,7 @@ interface Found {
 
 export async function connectClient(io: Io, target: Target): Promise<RequestClient> {
   const { url, creds, cluster, hint } = find(io.env, target);
-  const credentials = creds === undefined || creds === "" ? undefined : clientCredentials(creds);
+  const credentials = creds === undefined || creds === "" ? undefined : clientCredentials(creds, cluster);
   const who = credentials?.id ?? `client_${randomHex(io.runtime, 4)}`;
   const options = { ...connectOptions(`claw ${who}`, url, credentials), timeout_ms: CONNECT_MS };
   const connection = await openConnection(options).catch((error: unknown) => {
@@ -59,8 +60,8 @@ export async function connectClient(io: Io, target: Target): Promise<RequestClie
 }
 
 /** A worker's would connect and then never be answered: they may not ask anything. */
-function clientCredentials(file: string): Credentials {
-  const credentials = readCredentials(file);
+function clientCredentials(file: string, cluster: string): Credentials {
+  const credentials = readCredentialsFor(file, cluster);
   if (credentials.role !== "worker") return credentials;
   throw new ClawError("refused", `${file} holds credentials of a ${credentials.role}, and this is a client`, {
     hint: "on the coordinator's machine: claw credentials export --role client --out c.creds",
@@ -97,22 +98,11 @@ function find(env: Environment, target: Target): Found {
   }
   const { profile } = target;
   const paths = resolvePaths(env, profile === undefined ? {} : { profile });
-  const hint = `start one on this machine with \`${startCommand(env, profile)}\``;
+  const hint = remedy({ env, data_dir: paths.data_dir, profile });
   const endpoint = readEndpoint(paths.data_dir);
   if (endpoint === undefined) {
     const which = profile === undefined ? "" : ` for the profile ${profile}`;
     throw new ClawError("no_coordinator", `no coordinator runs on this machine${which}`, { hint });
   }
   return { url: endpoint.nats_url, creds: creds ?? endpoint.creds, cluster: cluster ?? endpoint.cluster, hint };
-}
-
-/** What would make a cluster where this command looked for one. */
-function startCommand(env: Environment, profile: string | undefined): string {
-  const home = env["CLAW_HOME"];
-  const where = home === undefined || home === "" ? "" : `CLAW_HOME=${quote(home)} `;
-  return `${where}claw up${profile === undefined ? "" : ` --profile ${profile}`}`;
-}
-
-function quote(word: string): string {
-  return /^[\w./:@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

@@ -10,6 +10,7 @@ import {
   type Specification,
   type TaskType,
 } from "../common/models.ts";
+import { nearest } from "../common/nearest.ts";
 import { parseIsoTime } from "../common/runtime.ts";
 import { duration, number, oneOf } from "./values.ts";
 
@@ -107,6 +108,16 @@ function reasonsOf(given: readonly string[] | undefined): Retry["on"] {
         if (code > 0) return code;
         throw new ClawError("usage", "--retry-on 0: that is a success", { field: "--retry-on" });
       }
-      return oneOf("--retry-on", text, RETRY_REASONS);
+      const reason = RETRY_REASONS.find((one) => one === text);
+      if (reason !== undefined) return reason;
+      const near = nearest(text, RETRY_REASONS);
+      throw new ClawError(
+        "usage",
+        `--retry-on is an exit code from 1 to 255, or ${RETRY_REASONS.join(", ")}, not '${text}'`,
+        {
+          ...(near === undefined ? {} : { hint: `did you mean ${near}?` }),
+          field: "--retry-on",
+        },
+      );
     });
 }

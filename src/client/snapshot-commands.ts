@@ -3,10 +3,12 @@
 import type { Command } from "commander";
 import { ClawError } from "../common/errors.ts";
 import type { TaskCounts } from "../common/models.ts";
+import { resolvePaths } from "../common/paths.ts";
 import type { RequestClient } from "../communication/request.ts";
 import { EXAMPLES } from "./examples.ts";
 import type { Io } from "./io.ts";
 import { colorOption, targetOptions } from "./options.ts";
+import { startCommand } from "./start-again.ts";
 
 export interface RestoreCall {
   /** Undefined: from this machine's view. */
@@ -40,6 +42,8 @@ export function snapshotCommands(
   group.description("the cluster's whole state: into a file and back").addHelpText("before", examples);
   const save = targetOptions(group.command("save <file>"))
     .description("take a snapshot and write it into a file, or to standard output with -")
+    .option("--force", "write over a file that is there")
+    .option("-y, --yes", "do not ask whether to write over one")
     .option("--json", "what it has, as JSON")
     .addHelpText("before", examples);
   on(save, async (at, client, [file = "-"], options) =>
@@ -63,7 +67,9 @@ export function snapshotCommands(
     .option("--json", "what was restored, as JSON")
     .addHelpText("before", examples)
     .addHelpText("after", RESTORE_NOTES)
-    .action(async (file: string | undefined, given: Given) => restoreCommand(io, restore, file, given));
+    .action(async (file: string | undefined, _given: Given, command: Command) =>
+      restoreCommand(io, restore, file, command.optsWithGlobals<Given>()),
+    );
 }
 
 interface Given {
@@ -107,5 +113,6 @@ async function restoreCommand(
     `claw: restored ${cluster} (${cluster_id.slice(0, 8)}) up to sequence ${sequence}: ${tasks.total} tasks, ${live} not over\n`,
   );
   if (kept !== undefined) io.err(`  the view that was there is kept as ${kept}\n`);
-  io.err("  start it again: claw up\n");
+  const { data_dir } = resolvePaths(io.env, profile === undefined ? {} : { profile });
+  io.err(`  start it again: ${startCommand({ env: io.env, data_dir, profile }, true)}\n`);
 }

@@ -21,7 +21,7 @@ import { isReserved } from "../common/variables.ts";
 import type { FileStore } from "../communication/files.ts";
 import { parseCondition } from "../core/conditions.ts";
 import { type LifeOptions, lifeOf } from "./life.ts";
-import { number, oneOf, pairs, quantity } from "./values.ts";
+import { count, number, oneOf, pairs, quantity } from "./values.ts";
 
 export interface TaskOptions extends LifeOptions {
   name?: string;
@@ -141,7 +141,7 @@ function whereOf({
     ...optional("spread", spread === undefined ? undefined : { by: spread }),
     ...(exclusive === true ? { exclusive } : {}),
     ...optional("strategy", strategy === undefined ? undefined : oneOf("--strategy", strategy, STRATEGIES)),
-    ...optional("pids", pids === undefined ? undefined : number("--pids", pids, 4_194_304, true)),
+    ...optional("pids", pids === undefined ? undefined : count("--pids", pids, 4_194_304)),
     ...(enforce === true ? { enforce } : {}),
     ...optional("node", node),
   };

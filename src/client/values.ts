@@ -8,14 +8,19 @@ export function oneOf<T extends string>(option: string, given: string, valid: re
   throw new ClawError("usage", `${option} is one of ${valid.join(", ")}, not '${given}'`, { field: option });
 }
 
-export function number(option: string, text: string, most: number, whole = false): number {
+export function number(option: string, text: string, most: number, whole = false, least = 0): number {
   const value = Number(text);
-  if (!/^(\d+\.?\d*|\.\d+)$/.test(text) || value > most || (whole && !Number.isInteger(value))) {
-    throw new ClawError("usage", `${option} is a ${whole ? "whole " : ""}number from 0 to ${most}, not '${text}'`, {
-      field: option,
-    });
+  const none = !/^(\d+\.?\d*|\.\d+)$/.test(text) || (whole && !Number.isInteger(value));
+  if (none || value < least || value > most) {
+    const kind = whole ? "whole number" : "number";
+    throw new ClawError("usage", `${option} is a ${kind} from ${least} to ${most}, not '${text}'`, { field: option });
   }
   return value;
+}
+
+/** A whole number of something of which there is at least one. */
+export function count(option: string, text: string, most: number): number {
+  return number(option, text, most, true, 1);
 }
 
 export function duration(option: string, text: string): number {

@@ -4,6 +4,7 @@ import type { z } from "zod";
 import { ClawError } from "./errors.ts";
 import { LIMITS } from "./limits.ts";
 import { nearest } from "./nearest.ts";
+import { type Kinds, meant, wordsOf } from "./problem-words.ts";
 
 export interface Problem {
   /** The file, the variable or the flag. */
@@ -49,11 +50,12 @@ export function problemsOf(error: Pick<z.ZodError, "issues">, valid: readonly st
         return { ...locate(path), message: `there is no setting ${nameOf(path)}`, ...hint };
       });
     }
-    return [{ ...locate(issue.path), ...wordsOf(issue) }];
+    return [{ ...locate(issue.path), ...wordsOf(issue, nameOf(issue.path), KINDS) }];
   });
 }
 
-const TYPES: Record<string, string> = {
+/** As they are written in YAML. */
+const KINDS: Kinds = {
   string: "a text (put it in quotes)",
   int: "a whole number",
   number: "a number",
@@ -63,38 +65,6 @@ const TYPES: Record<string, string> = {
   record: "values by name such as {name: value}",
 };
 
-function wordsOf(issue: z.core.$ZodIssue): { message: string; hint?: string } {
-  const name = nameOf(issue.path);
-  switch (issue.code) {
-    case "invalid_type":
-      return { message: `${name} must be ${TYPES[issue.expected] ?? issue.expected}` };
-    case "invalid_value":
-      return {
-        message: `${name} must be ${issue.values
-          .map(String)
-          .join(", ")
-          .replace(/, ([^,]*)$/, " or $1")}`,
-      };
-    case "too_small":
-      return { message: `${name} is too ${extent(issue.origin)[0]}: at least ${issue.minimum}` };
-    case "too_big":
-      return { message: `${name} is too ${extent(issue.origin)[1]}: at most ${issue.maximum}` };
-    case "invalid_key":
-      return { message: `${name} is no name that can be used here` };
-    default:
-      return { message: `${name}: ${issue.message}` };
-  }
-}
-
-function extent(origin: string): [string, string] {
-  return origin === "string" || origin === "array" ? ["short", "long"] : ["small", "large"];
-}
-
 function nameOf(path: readonly PropertyKey[]): string {
   return path.map(String).join(".");
-}
-
-/** The hint that names what somebody most likely meant; nothing where nothing is near. */
-export function meant(name: string | undefined): { hint?: string } {
-  return name === undefined ? {} : { hint: `did you mean ${name}?` };
 }

@@ -2,10 +2,11 @@
 // commas (`gpu,fast`), values by name as `zone=a,rack=2`, anything else as in the file.
 
 import { parse } from "yaml";
-import { meant, type Problem } from "./config-problem.ts";
+import type { Problem } from "./config-problem.ts";
 import { type ConfigRole, type Field, fieldsOf } from "./config-schema.ts";
 import { nearest } from "./nearest.ts";
 import type { Environment } from "./paths.ts";
+import { meant } from "./problem-words.ts";
 
 const PREFIX = "CLAW_";
 /** Variables of claw's own that are no settings. */

@@ -37,7 +37,7 @@ export function sharedNames(
   for (const { id, status, info } of nodes) {
     if (status !== "offline") named.set(info.name, [...(named.get(info.name) ?? []), id]);
   }
-  return new Map([...named].filter(([, ids]) => ids.length > 1));
+  return new Map([...named].filter(([, ids]) => ids.length > 1).map(([name, ids]) => [name, ids.sort()]));
 }
 
 export function sharedNameText(name: string, ids: readonly string[]): string {

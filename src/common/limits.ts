@@ -115,6 +115,7 @@ export const LIMITS = {
   waiting_groups: 20, // in the status: of what waits, by what it needs
   ahead_counted: 100_000, // of the tasks whose turn comes before another's
   watchers: 4096,
+  http_broker_ms: 2_000, // that HTTP waits for a broker whose connection was lost
   http_streams: 256, // answers over HTTP that last: events, output
   wait_ms: 20_000,
 } as const;

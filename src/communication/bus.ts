@@ -6,8 +6,9 @@ import type { Msg, NatsConnection, Subscription } from "nats";
 import type { z } from "zod";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
+import { valueAt, wordsOf } from "../common/problem-words.ts";
 import { COMMANDS, type CommandType, DownMessage, UpMessage } from "./messages.ts";
-import { inboxPrefix } from "./permissions.ts";
+import { forbidden, inboxPrefix, isForbidden } from "./permissions.ts";
 import { QUERIES, type QueryType } from "./queries.ts";
 import { senderOf, subjects } from "./subjects.ts";
 
@@ -56,10 +57,11 @@ function parseMessage<T>(schema: z.ZodType<T>, data: Uint8Array): T {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
-  const field = issue?.path.join(".") ?? "";
-  throw new ClawError("bad_request", `${field === "" ? "the message" : field}: ${issue?.message ?? "wrong"}`, {
-    field,
-  });
+  if (issue === undefined) throw new Error("an error without an issue");
+  const field = issue.path.join(".");
+  const given = valueAt(value, issue.path);
+  const { message, ...hint } = wordsOf(issue, field === "" ? "the message" : field, undefined, given);
+  throw new ClawError("bad_request", message, { field, ...hint });
 }
 
 class Dropped {
@@ -181,13 +183,22 @@ export class WorkerBus {
   readonly #cluster: string;
   readonly #node: string;
   readonly #dropped: Dropped;
+  readonly #refused: (error: ClawError) => void;
   #subscription: Subscription | undefined;
 
-  constructor(connection: NatsConnection, cluster: string, node: string, onDropped: OnDropped) {
+  /** `onRefused`: its credentials may not hear what is said to it, so nothing can come. */
+  constructor(
+    connection: NatsConnection,
+    cluster: string,
+    node: string,
+    onDropped: OnDropped,
+    onRefused: (error: ClawError) => void = (error) => onDropped("the broker", error.message),
+  ) {
     this.#connection = connection;
     this.#cluster = cluster;
     this.#node = node;
     this.#dropped = new Dropped(onDropped);
+    this.#refused = onRefused;
   }
 
   /** Called again it subscribes anew: the server may have forgotten the subscription that there was. */
@@ -195,6 +206,10 @@ export class WorkerBus {
     const before = this.#subscription;
     this.#subscription = this.#connection.subscribe(subjects.down(this.#cluster, this.#node), {
       callback: (error, message) => {
+        if (isForbidden(error)) {
+          this.#refused(forbidden(this.#cluster, error));
+          return;
+        }
         try {
           if (error !== null) throw new ClawError("broker", messageOf(error));
           handle(parseMessage(DownMessage, message.data));

@@ -15,6 +15,8 @@ export interface Credentials {
   id: string;
   /** `foreign`: issued by somebody else than claw. */
   role: Role | "foreign";
+  /** The one that they are for; a coordinator's do not say, nor do foreign ones. */
+  cluster: string | undefined;
   /** Answers come here, and no other identity may listen. */
   inbox_prefix: string;
   public_key: string;
@@ -57,6 +59,15 @@ function roleOf({ name, sub }: UserClaims): Role | "foreign" {
   return roles.find((role) => name === idOf(PREFIXES[role], sub)) ?? "foreign";
 }
 
+/** By what they may say. */
+function clusterOf({ name, nats }: UserClaims): string | undefined {
+  for (const subject of nats.pub.allow ?? []) {
+    const [claw, cluster, , id] = subject.split(".");
+    if (claw === "claw" && id === name) return cluster;
+  }
+  return undefined;
+}
+
 export function authenticatorOf(jwt: string, key: NKey): Authenticator {
   const encoder = new TextEncoder();
   return (nonce) => ({
@@ -81,10 +92,22 @@ export function readCredentials(file: string): Credentials {
   return {
     id,
     role,
+    cluster: clusterOf(claims),
     inbox_prefix: inboxPrefix(id),
     public_key: key.public_key,
     authenticator: authenticatorOf(jwt, key),
   };
+}
+
+/** As `readCredentials`; throws `wrong_cluster` for those of another one. */
+export function readCredentialsFor(file: string, wanted: string): Credentials {
+  const credentials = readCredentials(file);
+  const { cluster } = credentials;
+  if (cluster === undefined || cluster === wanted) return credentials;
+  throw new ClawError("wrong_cluster", `these credentials are for the cluster ${cluster}, not ${wanted}`, {
+    hint: `say --cluster ${cluster}, or take those of the cluster ${wanted} (${file} was read)`,
+    field: "--cluster",
+  });
 }
 
 /** This machine's node id where a foreign NATS says nothing of nodes: from a key that is made once and kept. */

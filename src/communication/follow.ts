@@ -1,6 +1,7 @@
 // A task's output to whoever reads it: from its report when it was short, else from the output stream, live where it still runs.
 // What was not kept is said.
 
+import { LIMITS } from "../common/limits.ts";
 import { type AttemptView, endOf, type Outcome } from "../common/models.ts";
 import type { Runtime } from "../common/runtime.ts";
 import { plural } from "../common/units.ts";
@@ -8,8 +9,10 @@ import { type FollowOptions, followOutput, type OutputChunk } from "./output.ts"
 import type { RequestClient } from "./request.ts";
 import { endedOf, waitThrough } from "./waiting.ts";
 
-/** Chunks are in the stream before the result is: they have arrived when nothing came for so long. */
-const LATE_MS = 3_000;
+/** How long a broker is waited for that has output of a task whose end is known. */
+const GONE_MS = LIMITS.output_patience_ms;
+/** Chunks are in the stream before the result is, but a server that only copies it may be late. */
+const IDLE_TIMES = 2;
 
 /** Where output goes; a write resolves when the next one may come. `err` takes what claw itself has to say about it. */
 export interface Sink {
@@ -56,14 +59,19 @@ export async function followTask(
 ): Promise<Ended> {
   const done = new AbortController();
   let end: Ended | undefined;
-  let late = io.runtime.after(0, () => undefined);
+  let idle = 0;
+  let gone = io.runtime.after(0, () => undefined);
   const shown = new Shown(io, task.id, () => look());
   const look = (): void => {
-    late.cancel();
+    gone.cancel();
+    idle = 0;
     // Only waiting for a chunk counts, never a reader of ours that takes its time.
     if (end === undefined || shown.writing) return;
     if (shown.complete(end)) done.abort();
-    else late = io.runtime.after(LATE_MS, () => done.abort());
+    else gone = io.runtime.after(GONE_MS, () => done.abort());
+  };
+  const onIdle = (): void => {
+    if (end !== undefined && !shown.writing && ++idle === IDLE_TIMES) done.abort();
   };
   for (const one of attempts) shown.over(one);
   const finished = over ?? waitThrough(client, task, (one) => shown.over(one)).then(endedOf);
@@ -74,8 +82,8 @@ export async function followTask(
     },
     () => done.abort(),
   );
-  await pass(client, task, shown, { follow: true, done: done.signal, runtime: io.runtime });
-  late.cancel();
+  await pass(client, task, shown, { follow: true, done: done.signal, onIdle, runtime: io.runtime });
+  gone.cancel();
   const ended = await finished;
   await shown.last(ended);
   return ended;

@@ -3,10 +3,18 @@
 // as the task wrote them. A broker that dies may have stored a chunk without saying so: it is sent again, and whoever
 // reads knows it by its number.
 
-import type { Consumer, JetStreamClient, JsMsg, NatsConnection } from "nats";
+import {
+  AckPolicy,
+  type Consumer,
+  DeliverPolicy,
+  type JetStreamClient,
+  type JsMsg,
+  type NatsConnection,
+  nanos,
+} from "nats";
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
-import { type Runtime, sleep, systemRuntime } from "../common/runtime.ts";
+import { type Runtime, randomHex, sleep, systemRuntime } from "../common/runtime.ts";
 import { subjects } from "./subjects.ts";
 
 export type OutputStream = "stdout" | "stderr";
@@ -101,6 +109,8 @@ export interface FollowOptions {
   /** Go on for what is still to come; otherwise end with what is there now. */
   follow: boolean;
   done: AbortSignal;
+  /** The broker was asked, and there is nothing that was not given. */
+  onIdle?: () => void;
   domain?: string;
   runtime?: Runtime;
 }
@@ -112,11 +122,16 @@ const BATCH_MS = 2_000;
 const AGAIN_MS = 250;
 /** For what has to be there already. */
 const MOST_TRIES = 4;
+/** A consumer that nobody asks any more is forgotten by the server. */
+const UNUSED_MS = 300_000;
 
 /**
  * A task's output from its beginning, until `done` is aborted or, without `follow`, until there is no more. Chunks of all
  * attempts, in the order in which the broker got them; a broker that goes away is waited for. The next chunks are asked
  * for when the last ones were taken: a reader that sleeps costs no memory.
+ *
+ * Each chunk comes once. It is known by its number, which rises within an attempt, and not by its place in the stream: a
+ * broker that was killed forgets its last moment, and gives the same places to what comes then.
  */
 export async function* followOutput(
   connection: NatsConnection,
@@ -125,24 +140,29 @@ export async function* followOutput(
   index: number,
   options: FollowOptions,
 ): AsyncIterable<OutputChunk> {
-  const { follow, done, domain, runtime = systemRuntime } = options;
-  const jetstream = connection.jetstream(domain === undefined ? {} : { domain });
-  const filterSubjects = subjects.outputOfTask(cluster, number, index);
-  const last = new Map<number, number>();
-  let next = 1;
+  const { follow, done, runtime = systemRuntime } = options;
+  const given = new Map<number, number>();
+  let last: Place | undefined;
   for (let failures = 0; !done.aborted; ) {
     let consumer: Consumer | undefined;
+    let expected = last;
     try {
-      consumer = await jetstream.consumers.get(subjects.outputStream(cluster), { filterSubjects, opt_start_seq: next });
-      for await (const message of chunksOf(consumer, follow, done)) {
-        failures = 0;
-        next = message.seq + 1;
-        const attempt = Number(message.subject.split(".").at(-1));
+      const { consumer: made, pending } = await consumerOf(connection, cluster, number, index, last, options);
+      consumer = made;
+      last = undefined; // it is, when it comes first
+      if (expected !== undefined && pending === 0) continue;
+      for await (const message of chunksOf(consumer, pending, options)) {
         const { stream, number: own, bytes } = decodeChunk(message.data);
-        if (last.get(attempt) !== own) yield { attempt, stream, bytes };
-        last.set(attempt, own);
+        if (expected !== undefined && !isPlace(message, own, expected)) break;
+        expected = undefined;
+        failures = 0;
+        last = { sequence: message.seq, subject: message.subject, number: own };
+        const attempt = Number(message.subject.split(".").at(-1));
+        if (!isNewer(own, given.get(attempt))) continue;
+        yield { attempt, stream, bytes };
+        given.set(attempt, own);
       }
-      return;
+      if (expected === undefined || done.aborted) return;
     } catch (error) {
       failures += 1;
       const permanent = error instanceof ClawError || connection.isClosed() || (!follow && failures === MOST_TRIES);
@@ -154,18 +174,68 @@ export async function* followOutput(
   }
 }
 
-/** One consumer's messages, batch by batch; an error when the server does not know it any more. */
-async function* chunksOf(consumer: Consumer, follow: boolean, done: AbortSignal): AsyncIterable<JsMsg> {
-  let left = follow ? 1 : (await consumer.info()).num_pending;
+/** The chunk that was read last. */
+interface Place {
+  sequence: number;
+  subject: string;
+  number: number;
+}
+
+function isPlace({ seq, subject }: JsMsg, number: number, place: Place): boolean {
+  return seq === place.sequence && subject === place.subject && number === place.number;
+}
+
+/** Numbers of 32 bits that begin anew behind the last one. */
+function isNewer(number: number, than: number | undefined): boolean {
+  return than === undefined || ((number - than) | 0) > 0;
+}
+
+/** A consumer of one's own, from the chunk that was read last: where that one is not any more, nothing is certain. */
+async function consumerOf(
+  connection: NatsConnection,
+  cluster: string,
+  number: number,
+  index: number,
+  from: Place | undefined,
+  { domain, runtime = systemRuntime }: FollowOptions,
+): Promise<{ consumer: Consumer; pending: number }> {
+  const options = { checkAPI: false, ...(domain === undefined ? {} : { domain }) };
+  const manager = await connection.jetstreamManager(options);
+  const info = await manager.consumers.add(subjects.outputStream(cluster), {
+    name: `follow_${randomHex(runtime, 8)}`,
+    filter_subject: subjects.outputOfTask(cluster, number, index),
+    deliver_policy: DeliverPolicy.StartSequence,
+    opt_start_seq: from?.sequence ?? 1,
+    ack_policy: AckPolicy.None,
+    max_deliver: 1,
+    mem_storage: true,
+    num_replicas: 1,
+    inactive_threshold: nanos(UNUSED_MS),
+  });
+  return { consumer: connection.jetstream(options).consumers.getPullConsumerFor(info), pending: info.num_pending };
+}
+
+/** What it sent did not all arrive. */
+class Gap extends Error {}
+
+/** One consumer's messages, batch by batch; an error when one is missing, or the server does not know it any more. */
+async function* chunksOf(
+  consumer: Consumer,
+  pending: number,
+  { follow, done, onIdle }: FollowOptions,
+): AsyncIterable<JsMsg> {
+  let delivered = 0;
+  let left = follow ? 1 : pending;
   while (left > 0 && !done.aborted) {
     const batch = await consumer.fetch({ max_messages: BATCH_CHUNKS, expires: BATCH_MS });
     const stop = (): void => batch.stop();
     done.addEventListener("abort", stop);
-    let taken = 0;
+    const before = delivered;
     try {
       if (done.aborted) return;
       for await (const message of eagerly(batch)) {
-        taken += 1;
+        delivered += 1;
+        if (message.info.deliverySequence !== delivered) throw new Gap();
         if (!follow) left = message.info.pending;
         yield message;
         if (left === 0) return;
@@ -174,7 +244,10 @@ async function* chunksOf(consumer: Consumer, follow: boolean, done: AbortSignal)
       done.removeEventListener("abort", stop);
       stop();
     }
-    if (taken === 0) await consumer.info();
+    if (delivered !== before || done.aborted) continue;
+    const { delivered: sent, num_pending } = await consumer.info();
+    if (sent.consumer_seq !== delivered) throw new Gap();
+    if (num_pending === 0) onIdle?.();
   }
 }
 

@@ -3,6 +3,7 @@
 // whoever knows its name (log.ts, streams.ts), nobody is answered outside his inbox (bus.ts), and who need not ask the
 // broker anything may not: a worker's scripts come from the coordinator.
 
+import { ClawError } from "../common/errors.ts";
 import type { Permissions } from "./jwt.ts";
 import { subjects } from "./subjects.ts";
 
@@ -21,6 +22,20 @@ function followStream(stream: string): string[] {
     `$JS.API.CONSUMER.DELETE.${stream}.*`,
     `$JS.API.CONSUMER.MSG.NEXT.${stream}.*`,
   ];
+}
+
+/** The broker refused a subject. */
+export function isForbidden(error: unknown): boolean {
+  return (error as { code?: string } | null)?.code === "PERMISSIONS_VIOLATION";
+}
+
+/** What a subject of one's own in another cluster is refused for. */
+export function forbidden(cluster: string, cause: unknown): ClawError {
+  return new ClawError("wrong_cluster", `these credentials may do nothing in the cluster ${cluster}`, {
+    hint: "credentials are for one cluster: leave --cluster away, or take those of that one",
+    field: "--cluster",
+    cause,
+  });
 }
 
 export function permissionsOf(role: Role, cluster: string, id: string): Permissions {

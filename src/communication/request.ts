@@ -6,6 +6,7 @@ import type { z } from "zod";
 import { ClawError, messageOf, type WireError } from "../common/errors.ts";
 import { type Runtime, sleep, type Timer } from "../common/runtime.ts";
 import type { COMMANDS, CommandAnswers, CommandType } from "./messages.ts";
+import { forbidden, isForbidden } from "./permissions.ts";
 import type { QueryAnswers, QueryRequest, QueryType } from "./queries.ts";
 import { subjects } from "./subjects.ts";
 
@@ -17,6 +18,7 @@ const FIRST_ANSWER_MS = 3_000;
 const OVERDUE_MS = 1_000;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 500;
+const AWAY = "the connection was lost and did not come back";
 const AGAIN_CODES = new Set(["unknown_outcome", "not_leading"]);
 
 export interface RequestOptions {
@@ -25,6 +27,8 @@ export interface RequestOptions {
   who: string;
   /** How long an unanswered request is sent again. */
   patience_ms: number;
+  /** How long a connection may be away before nothing is waited for any more; otherwise as long as patience goes. */
+  away_ms?: number;
   /** Told once when an answer is overdue. */
   onWaiting: (why: string) => void;
 }
@@ -36,7 +40,8 @@ export class RequestClient {
   #seen = 0;
   #told = false;
   #answered = false;
-  #connected = true;
+  /** away: for longer than is waited for. */
+  #link: "up" | "lost" | "away" = "up";
   /** Give up what is on its way: called when the connection was lost, because its answer will not come. */
   readonly #on_way = new Set<(why: Error) => void>();
 
@@ -47,22 +52,40 @@ export class RequestClient {
     void this.#watch();
   }
 
+  /** False as soon as the broker is known to be gone. */
+  get connected(): boolean {
+    return this.#link === "up";
+  }
+
+  #giveUp(why: string): void {
+    for (const giveUp of this.#on_way) giveUp(new Error(why));
+  }
+
   async #watch(): Promise<void> {
+    const { runtime, away_ms } = this.#options;
     let overdue: Timer | undefined;
+    let away: Timer | undefined;
     for await (const { type } of this.connection.status()) {
-      if (type === "disconnect") {
-        this.#connected = false;
-        overdue?.cancel();
-        overdue = this.#options.runtime.after(OVERDUE_MS, () => {
+      if (type === "disconnect" && this.connected) {
+        this.#link = "lost";
+        if (away_ms !== undefined) {
+          away = runtime.after(away_ms, () => {
+            this.#link = "away";
+            this.#giveUp(AWAY);
+          });
+        }
+        overdue = runtime.after(OVERDUE_MS, () => {
           if (this.#on_way.size > 0) this.#tell("the connection was lost");
         });
       } else if (type === "reconnect") {
-        this.#connected = true;
+        this.#link = "up";
         overdue?.cancel();
-        for (const giveUp of this.#on_way) giveUp(new Error("the connection was lost meanwhile"));
+        away?.cancel();
+        this.#giveUp("the connection was lost meanwhile");
       }
     }
     overdue?.cancel();
+    away?.cancel();
   }
 
   /** Once an outage. */
@@ -89,16 +112,20 @@ export class RequestClient {
 
   async #ask(subject: string, payload: object, wait_ms: number): Promise<object> {
     const { runtime, patience_ms } = this.#options;
-    const begun_ms = runtime.monotonic_ms();
+    let since_ms: number | undefined;
     let pause_ms = FIRST_PAUSE_MS;
     for (;;) {
       const late_ms = this.#answered ? REQUEST_MS : FIRST_ANSWER_MS;
+      const sent_ms = runtime.monotonic_ms();
       const failure = await this.#once(subject, payload, wait_ms + late_ms);
       if (!(failure instanceof ClawError)) return failure;
-      const waited_ms = runtime.monotonic_ms() - begun_ms;
+      // As long as the leader may take its time, nobody is waited for in vain.
+      since_ms ??= Math.min(runtime.monotonic_ms(), sent_ms + wait_ms);
+      const waited_ms = runtime.monotonic_ms() - since_ms;
       const patience = this.#answered ? patience_ms : Math.min(patience_ms, FIRST_ANSWER_MS);
       // After close() nothing is on its way any more.
-      if (!isTransient(failure) || waited_ms > patience || this.connection.isClosed()) throw failure;
+      if (!isTransient(failure) || this.#link === "away" || waited_ms > patience || this.connection.isClosed())
+        throw failure;
       if (waited_ms > OVERDUE_MS) this.#tell(failure.message);
       await sleep(runtime, pause_ms);
       pause_ms = Math.min(pause_ms * 2, LONGEST_PAUSE_MS);
@@ -107,6 +134,7 @@ export class RequestClient {
 
   /** One try: the answer, or what kept it away. */
   async #once(subject: string, payload: object, timeout_ms: number): Promise<object | ClawError> {
+    if (this.#link === "away") return this.#unanswered(new Error(AWAY));
     let body: { ok: true } | { ok: false; error: WireError };
     const { promise: lost, reject: giveUp } = Promise.withResolvers<never>();
     this.#on_way.add(giveUp);
@@ -124,16 +152,10 @@ export class RequestClient {
   }
 
   #unanswered(error: unknown): ClawError {
-    if ((error as { code?: string }).code === "PERMISSIONS_VIOLATION") {
-      return new ClawError("refused", `these credentials may ask nothing of the cluster '${this.cluster}'`, {
-        hint: "credentials are for one cluster: leave --cluster away, or take those of that one",
-        field: "--cluster",
-        cause: error,
-      });
-    }
-    const [why, hint] = this.#connected
+    if (isForbidden(error)) return forbidden(this.cluster, error);
+    const [why, hint] = this.connected
       ? [whyUnanswered(error), "NATS is there: see the coordinator's log, or start it again"]
-      : ["the connection was lost and did not come back", "does the coordinator still run? its log says why it ended"];
+      : [AWAY, "does the coordinator still run? its log says why it ended"];
     return new ClawError("no_coordinator", why, { hint, cause: error });
   }
 

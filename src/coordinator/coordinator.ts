@@ -83,6 +83,7 @@ export class Coordinator implements Service {
   #witness: WitnessKeeper | undefined;
   #http: HttpServer | undefined;
   #client: RequestClient | undefined;
+  #patient: RequestClient | undefined;
   #removing: Promise<void> = Promise.resolve();
   #started_at = 0;
   #stopped = false;
@@ -251,6 +252,7 @@ export class Coordinator implements Service {
     const token = httpToken(join(paths.coordinator_dir, "http-token"), runtime);
     // What it is made of takes its time to load: whoever does without it does not wait for it.
     const { serveHttp } = await import("./http/server.ts");
+    this.#asClient(); // it notices from now on whether the broker is there
     this.#http = serveHttp(this.#httpSource(), token, config.http.host, config.http.port);
     logger.debug("HTTP endpoint", { url: this.#http.url });
   }
@@ -260,11 +262,14 @@ export class Coordinator implements Service {
     return {
       runtime,
       failing: () => {
+        // Who leads may be known for as long as the lease runs, though nothing can be done for him or by him.
+        if (!this.#asClient().connected) return ["the connection to NATS is lost"];
         const leads = this.#terms?.leader !== undefined || this.#election?.holder !== undefined;
         return leads ? [] : ["nobody leads"];
       },
       query: (type, request, left) => this.#ask(type, request, left),
       client: () => this.#asClient(),
+      patient: () => (this.#patient ??= this.#newClient(Number.POSITIVE_INFINITY)),
       metrics: () => {
         const terms = this.#required(this.#terms);
         return this.#metrics.text({
@@ -294,13 +299,18 @@ export class Coordinator implements Service {
   }
 
   #asClient(): RequestClient {
+    this.#client ??= this.#newClient(FORWARD_MS, LIMITS.http_broker_ms);
+    return this.#client;
+  }
+
+  #newClient(patience_ms: number, away_ms?: number): RequestClient {
     const { runtime, config } = this.#options;
-    this.#client ??= new RequestClient(this.#required(this.#connection), {
+    return new RequestClient(this.#required(this.#connection), {
       ...{ runtime, cluster: config.cluster, who: this.#required(this.#broker).identity ?? "coordinator" },
-      patience_ms: FORWARD_MS,
+      patience_ms,
+      ...(away_ms === undefined ? {} : { away_ms }),
       onWaiting: () => undefined,
     });
-    return this.#client;
   }
 
   #writeEndpoint(): void {

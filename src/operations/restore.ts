@@ -9,15 +9,16 @@ import { ClawError } from "../common/errors.ts";
 import type { Logger } from "../common/logging.ts";
 import type { TaskCounts } from "../common/models.ts";
 import type { Paths } from "../common/paths.ts";
-import { type Runtime, randomHex } from "../common/runtime.ts";
+import { isoTime, type Runtime, randomHex } from "../common/runtime.ts";
 import type { Manifest } from "../common/snapshot.ts";
+import { plural } from "../common/units.ts";
 import { openBroker } from "../communication/broker.ts";
 import type { NatsConnection } from "../communication/connection.ts";
 import { type LogUpkeep, openLog, renewLog } from "../communication/log.ts";
 import { openSnapshots, type SnapshotStore } from "../communication/snapshots.ts";
 import { setAside } from "../coordinator/recovery.ts";
 import { readManifest } from "../storage/packed.ts";
-import { type Content, checkSnapshot, readContent, takeSnapshot } from "../storage/snapshot.ts";
+import { type Content, checkSnapshot, newerThan, readContent, takeSnapshot } from "../storage/snapshot.ts";
 import { View } from "../storage/view.ts";
 
 export interface RestoreOptions {
@@ -103,7 +104,7 @@ function prepare({ file, runtime }: RestoreOptions, { view, folder, made }: Plac
 
 /** Names what would be lost; nothing is restored over it unasked. */
 async function refuseLoss(manifest: Manifest, log: LogUpkeep, places: Places, options: RestoreOptions): Promise<void> {
-  const losses = [...viewLosses(manifest, places.view), ...(await logLosses(manifest, log))];
+  const losses = [...viewLosses(manifest, places), ...(await logLosses(manifest, log, options.file !== undefined))];
   if (losses.length === 0) return;
   const from = options.file === undefined ? "--from-view" : options.file;
   throw new ClawError("conflict", `restoring sequence ${manifest.sequence} would lose ${losses.join("; ")}`, {
@@ -111,14 +112,21 @@ async function refuseLoss(manifest: Manifest, log: LogUpkeep, places: Places, op
   });
 }
 
-function viewLosses(manifest: Manifest, path: string): string[] {
-  const there = contentOf(path);
+function batches(count: number): string {
+  return `${count} ${count === 1 ? "batch" : "batches"}`;
+}
+
+function viewLosses(manifest: Manifest, { view, made }: Places): string[] {
+  const there = contentOf(view);
   if (there === undefined) return [];
   if (there.cluster_id !== manifest.cluster_id) {
     return [`the cluster ${there.cluster} (${there.cluster_id.slice(0, 8)}) that is in this folder`];
   }
   const newer = there.sequence - manifest.sequence;
-  return newer > 0 ? [`the last ${newer} batches that this machine's view has (up to ${there.sequence})`] : [];
+  if (newer <= 0) return [];
+  const { submitted, ended } = newerThan(view, made);
+  const what = `${plural(submitted, "task")} submitted and the ends of ${plural(ended, "earlier task")}`;
+  return [`${what}, which this machine's view has (${batches(newer)}, up to ${there.sequence})`];
 }
 
 /** What a view has; undefined where there is none, or none that can be read: it is kept aside, so nothing of it is lost. */
@@ -132,13 +140,14 @@ function contentOf(path: string): Content | undefined {
   }
 }
 
-async function logLosses(manifest: Manifest, log: LogUpkeep): Promise<string[]> {
+async function logLosses(manifest: Manifest, log: LogUpkeep, saved: boolean): Promise<string[]> {
   const { first, last } = await log.extent();
   const there = last - first + 1;
   if (there <= 0) return [];
   if (log.created !== manifest.stream_created) return [`${there} batches of another log (up to ${last})`];
   const newer = last - manifest.sequence;
-  if (newer > 0) return [`the last ${newer} batches of the log (up to ${last})`];
+  const since = saved ? `, since ${isoTime(manifest.created_at)}` : "";
+  if (newer > 0) return [`the last ${batches(newer)} of the log (up to ${last}${since})`];
   return newer === 0 ? ["a log that is sound and ends where this does"] : [];
 }
 

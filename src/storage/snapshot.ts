@@ -113,6 +113,24 @@ export function removeDatabase(path: string): void {
   for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(`${path}${suffix}`, { force: true });
 }
 
+/** What a view knows that an earlier state of the same cluster does not: tasks that were submitted, and that ended, since. */
+export function newerThan(path: string, earlier: string): { submitted: number; ended: number } {
+  return reading(path, (database) => {
+    database.query("ATTACH ? AS earlier").run(earlier);
+    return database
+      .query<{ submitted: number; ended: number }, []>(
+        `SELECT
+           (SELECT coalesce(sum(count), 0) FROM submissions
+            WHERE number > (SELECT coalesce(max(number), 0) FROM earlier.submissions)) AS submitted,
+           (SELECT coalesce(sum(
+              now.completed + now.failed + now.cancelled + now.timeout
+              - old.completed - old.failed - old.cancelled - old.timeout), 0)
+            FROM main.submissions AS now JOIN earlier.submissions AS old USING (number)) AS ended`,
+      )
+      .get() as { submitted: number; ended: number };
+  });
+}
+
 /** What a closed view has. Throws `io` for one that is damaged. */
 export function readContent(path: string): Content {
   return reading(path, contentOf);

@@ -12,7 +12,7 @@ import type { Service } from "../common/service.ts";
 import { connectOptions } from "../communication/broker.ts";
 import { WorkerBus } from "../communication/bus.ts";
 import { type NatsConnection, openConnection } from "../communication/connection.ts";
-import { type Credentials, localNodeId, readCredentials } from "../communication/credentials.ts";
+import { type Credentials, localNodeId, readCredentialsFor } from "../communication/credentials.ts";
 import { RemoteFiles } from "../communication/files.ts";
 import { type Lock, ownFolder } from "../communication/lock.ts";
 import { OutputPublisher } from "../communication/output.ts";
@@ -114,7 +114,8 @@ export class Worker implements Service {
     const { runtime, config, paths, logger, url, creds, domain } = this.#options;
     const folder = paths.worker_dir;
     this.#lock = await ownFolder(runtime, folder, "worker");
-    const credentials: Credentials | undefined = creds === undefined ? undefined : readCredentials(creds);
+    const credentials: Credentials | undefined =
+      creds === undefined ? undefined : readCredentialsFor(creds, config.cluster);
     this.#id = nodeIdOf(credentials, creds, folder);
     const incarnation = randomHex(runtime, 8);
     this.#incarnation = incarnation;
@@ -135,8 +136,13 @@ export class Worker implements Service {
       wait: true,
     }).finally(() => late.cancel());
     const files = new RemoteFiles(this.#connection, config.cluster, this.#id);
-    const bus = new WorkerBus(this.#connection, config.cluster, this.#id, (sender, why) => {
+    const dropped = (sender: string, why: string): void => {
       logger.warn("dropped a message that cannot be read", { sender, why });
+    };
+    const bus = new WorkerBus(this.#connection, config.cluster, this.#id, dropped, (error) => {
+      // One that was let in before does not end what runs for what may be a mistake in the broker's settings.
+      if (this.#noted === undefined) this.#options.onFailed(error);
+      else logger.warn(error.message);
     });
     this.#bus = bus;
     if (config.metrics) this.#meter = new LoadMeter(folder, (message) => logger.warn(message));

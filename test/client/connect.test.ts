@@ -6,7 +6,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { startCommand } from "../../src/client/start-again.ts";
 import { writeEndpoint } from "../../src/communication/endpoint.ts";
+import { noteStart } from "../../src/communication/started.ts";
 import { runCli } from "../cli.ts";
 import { type Cluster, openCluster } from "../cluster.ts";
 
@@ -49,6 +51,25 @@ describe("with no coordinator", () => {
     );
     const spaces = await runCli(["ls"], { env: { CLAW_HOME: `${home}/it's mine` } });
     expect(spaces.stderr).toContain(`\`CLAW_HOME='${home}/it'\\''s mine' claw up\``);
+  });
+
+  test("where one ran before, it is that one: with its role and its options, and without its password", async () => {
+    const env = { CLAW_HOME: join(home, "before") };
+    const data_dir = join(home, "before", "data");
+    const hint = async (): Promise<string> => (await runCli(["ls"], { env })).stderr.split("\n")[1] ?? "";
+    noteStart(data_dir, { version: 1, words: ["--role", "coordinator", "--port", "17422"], follows: false });
+    const start = `CLAW_HOME=${home}/before claw --role coordinator`;
+    expect(await hint()).toBe(`  start it again with \`${start} --port 17422\``);
+    const nats = "nats://me:pw@nats.example:4222";
+    noteStart(data_dir, { version: 1, words: ["--role", "coordinator", "--nats", nats], follows: true });
+    expect(await hint()).toContain(`\`${start} --nats 'nats://(secret)@nats.example:4222'\``);
+    expect(await hint()).toContain("`claw snapshot restore --from-view`");
+    expect(await hint()).not.toContain("claw up");
+    const where = { env, data_dir, profile: undefined };
+    expect(startCommand(where, true)).toBe(start);
+    // A file that says nothing is as good as none.
+    writeFileSync(join(data_dir, "started.json"), "{");
+    expect(await hint()).toContain("before claw up`");
   });
 
   test("an address that nobody listens on is said at once, without the advice to start a cluster here", async () => {
@@ -176,7 +197,7 @@ describe("credentials", () => {
     const { code, stderr, took_ms } = await timed(["ls", "--cluster", "other"], { CLAW_HOME: cluster.home });
     expect([code, stderr.split("\n")[0]]).toEqual([
       77,
-      "claw: these credentials may ask nothing of the cluster 'other'",
+      "claw: these credentials are for the cluster default, not other",
     ]);
     expect(took_ms).toBeLessThan(MOST_MS);
   });

@@ -36,9 +36,9 @@ test("events of a type that there is not are refused: nobody would ever hear of 
 
 describe("what the coordinator would refuse", () => {
   test.each([
-    [["--name", "", "true"], "--name is too short: at least 1", "--name"],
+    [["--name", "", "true"], "--name must not be empty", "--name"],
     [["--name", "x".repeat(129), "true"], "--name is too long: at most 128", "--name"],
-    [["--tag", "", "true"], "--tag is too short: at least 1", "--tag"],
+    [["--tag", "", "true"], "--tag must not be empty", "--tag"],
     [["--label", `a=${"x".repeat(300)}`, "true"], "--label is too long: at most 256", "--label"],
     [["--", ""], "what shall be run?", undefined],
     [["  "], "what shall be run?", undefined],
@@ -250,6 +250,40 @@ describe("a bad value names its option", () => {
     const { code, error } = await refused(...words);
     expect([code, error["field"]]).toEqual([64, field]);
     expect(`${error["message"]} ${error["hint"]}`).toContain(field);
+  });
+
+  test("what has to be one at least is said to begin with one", async () => {
+    const cases = [
+      ["ls", "--limit", "0"],
+      ["submit", "--array", "0", "true"],
+      ["submit", "--pids", "0", "true"],
+    ];
+    for (const words of cases) {
+      const { stderr } = await cluster.runCli(words);
+      expect(stderr).toMatch(/ is a whole number from 1 to \d+, not '0'/);
+    }
+  });
+
+  test("what must not be empty is said so, here and by the coordinator", async () => {
+    const tag = await cluster.runCli(["nodes", "set", "worker-1", "--tag", ""]);
+    expect([tag.code, tag.stderr.split("\n")[0]]).toEqual([64, "claw: --tag must not be empty"]);
+    const reason = await cluster.runCli(["nodes", "cordon", "worker-1", "--reason", ""]);
+    expect([reason.code, reason.stderr.split("\n")[0]]).toEqual([65, "claw: reason must not be empty"]);
+  });
+
+  test("-- is no option's value, of whichever command", async () => {
+    const cases = [
+      ["--spread", "run", "--spread", "--", "true"],
+      ["--label", "submit", "--label", "--", "true"],
+      ["--reason", "nodes", "drain", "--reason", "--", "worker-1"],
+      ["--color", "ls", "--color", "--"],
+      ["--profile", "up", "--profile", "--"],
+    ];
+    for (const [option, ...words] of cases) {
+      const { code, stderr } = await cluster.runCli(words);
+      expect([words, code]).toEqual([words, words[0] === "run" ? 125 : 64]);
+      expect(stderr).toMatch(new RegExp(`^claw: option '${option} <[^']*>' argument missing\n`));
+    }
   });
 
   test("a choice is listed", async () => {

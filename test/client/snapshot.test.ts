@@ -1,7 +1,7 @@
 // `snapshot save`, `ls` and `restore` as they are typed; what a restored cluster is like: e2e/snapshot.test.ts.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { readManifest } from "../../src/storage/packed.ts";
 import { checkSnapshot } from "../../src/storage/snapshot.ts";
@@ -25,8 +25,20 @@ function check(name: string): void {
 }
 
 describe("save", () => {
-  test("makes a private file that holds what it says, over one that was there", async () => {
+  test("makes a private file that holds what it says; over one that was there only when told to", async () => {
     writeFileSync(path("a.snap"), "old");
+    const refused = await cli("save", "a.snap");
+    expect([refused.code, refused.stderr]).toEqual([
+      65,
+      "claw: a.snap is there already\n  add --force to write over it\n",
+    ]);
+    const terminal = { in: true, err: true };
+    const no = await cluster.runCli(["snapshot", "save", "a.snap"], { terminal, stdin: "n\n" });
+    expect([no.code, no.stderr]).toEqual([0, "write over a.snap? [y/N] "]);
+    expect(readFileSync(path("a.snap"), "utf8")).toBe("old");
+    for (const option of ["--yes", "--force"]) expect((await cli("save", "a.snap", option)).code).toBe(0);
+    expect((await cluster.runCli(["snapshot", "save", "a.snap"], { terminal, stdin: "y\n" })).code).toBe(0);
+    rmSync(path("a.snap"));
     const { code, stdout, stderr } = await cli("save", "a.snap");
     expect([code, stdout]).toEqual([0, ""]);
     expect(stderr).toMatch(/^claw: saved everything up to sequence \d+ \(\d+ rows, [\d.]+K\) in a\.snap\n$/);

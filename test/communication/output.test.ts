@@ -125,6 +125,34 @@ test("a reader that is slower than the writer gets every chunk", async () => {
   expect(seen).toEqual(Array.from({ length: count }, (_, index) => index));
 });
 
+test("a follower whose consumer or whose stream is gone gets each chunk once, wherever it stands then", async () => {
+  const manager = await connection.jetstreamManager();
+  const stream = subjects.outputStream(CLUSTER);
+  const done = new AbortController();
+  let idle = Promise.withResolvers<void>();
+  const onIdle = (): void => idle.resolve();
+  const seen: number[] = [];
+  const options = { follow: true, done: done.signal, onIdle };
+  const reading = (async () => {
+    for await (const { bytes } of followOutput(connection, CLUSTER, 9, 0, options)) seen.push(bytes[0]!);
+  })();
+  const write = async (from: number): Promise<void> => {
+    for (const byte of [from, from + 1]) await publisher.publish(9, 0, 1, "stdout", new Uint8Array([byte]));
+    idle = Promise.withResolvers<void>();
+    await idle.promise;
+  };
+  await write(1);
+  for (const { name } of await manager.consumers.list(stream).next()) await manager.consumers.delete(stream, name);
+  await write(3);
+  // As a broker that was killed and forgot its last moment: places are given a second time.
+  await manager.streams.delete(stream);
+  await openStores(connection, CLUSTER, LIMITS_OF, 1);
+  await write(5);
+  done.abort();
+  await reading;
+  expect(seen).toEqual([1, 2, 3, 4, 5, 6]);
+});
+
 test("the oldest is forgotten when the limit is reached, and the limits follow the settings", async () => {
   const part = new Uint8Array(60_000);
   for (let index = 0; index < 25; index++) expect(await publisher.publish(4, index, 1, "stdout", part)).toBe(true);

@@ -42,13 +42,14 @@ afterAll(async () => {
   await bench.close();
 });
 
-async function clientOf(runtime: Runtime, url = bench.server.url) {
+async function clientOf(runtime: Runtime, url = bench.server.url, away_ms?: number) {
   const waiting: string[] = [];
   const client = new RequestClient(await join(url, "_INBOX_client_1"), {
     runtime,
     cluster: CLUSTER,
     who: "client_1",
     patience_ms: 120_000,
+    ...(away_ms === undefined ? {} : { away_ms }),
     onWaiting: (why) => waiting.push(why),
   });
   open.push(client);
@@ -167,6 +168,23 @@ describe("a request", () => {
     const error = await failureOf(client.query("node.list", {}));
     expect([error.code, error.message]).toEqual(["no_coordinator", "the connection was lost and did not come back"]);
     expect([asked.length, waiting]).toEqual([1, ["the connection was lost"]]);
+  });
+
+  test("is answered soon where a lost connection is not to be waited for, and at once from then on", async () => {
+    const proxy = await countingProxy(bench.server.port);
+    const asked = await coordinator({ nodes: [] }, "silence");
+    const { client } = await clientOf(systemRuntime, `nats://127.0.0.1:${proxy.port}`, 300);
+    await client.query("node.list", {});
+    expect(client.connected).toBe(true);
+    const begun_ms = performance.now();
+    const asking = failureOf(client.query("task.wait", { number: 1, until: "finished", wait_ms: 20_000 }));
+    await until(() => asked[1], "the request");
+    proxy.close();
+    await until(() => !client.connected, "word of the loss");
+    expect((await asking).code).toBe("no_coordinator");
+    expect((await failureOf(client.query("node.list", {}))).code).toBe("no_coordinator");
+    expect(performance.now() - begun_ms).toBeLessThan(2_000);
+    expect(asked).toHaveLength(2);
   });
 
   test("may be closed twice", async () => {

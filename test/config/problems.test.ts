@@ -115,7 +115,7 @@ describe("what is refused", () => {
       "c.yaml:1:11: tags.1 must be a text (put it in quotes)",
     ]);
     expect(check("executors: [command, shel]\n", "worker")[0]).toStartWith("c.yaml:1:22: executors.1 must be command,");
-    expect(check("executors: []\n", "worker")).toEqual(["c.yaml:1:1: executors is too short: at least 1"]);
+    expect(check("executors: []\n", "worker")).toEqual(["c.yaml:1:1: executors must not be empty"]);
     expect(check("resources: {named: {'': 1}}\n", "worker")).toEqual([
       "c.yaml:1:21: resources.named. is no name that can be used here",
     ]);

@@ -4,9 +4,13 @@
 import { afterEach, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { LIMITS } from "../../src/common/limits.ts";
 import { closeMachines, type Machine, machine, ownNats, type Service, until } from "./binary.ts";
 
 afterEach(closeMachines);
+
+/** The limit, and what a busy machine takes. */
+const SOON_MS = LIMITS.http_broker_ms + 2_000;
 
 interface Status {
   leader: string;
@@ -159,4 +163,38 @@ test("one follows a coordinator with a NATS of its own, and goes on from its vie
   await other.up();
   expect((await other.claw(["show", id])).code).toBe(0);
   expect((await other.claw(["wait", id])).code).toBe(0);
+}, 60_000);
+
+test("over HTTP a coordinator whose broker is gone says so soon, whoever leads", async () => {
+  const { url, machine: broker } = await ownNats();
+  const [leads, follows] = [machine(), machine()];
+  await leads.start('"message":"leads"', ["--role", "coordinator", "--nats", url]);
+  const follower = await follows.start("follows the log", ["--role", "coordinator", "--nats", url]);
+  await follower.says("coordinator is up");
+  const asks = [leads, follows].map((here) => {
+    const path = join(here.home, "data/endpoint.json");
+    const endpoint = JSON.parse(readFileSync(path, "utf8")) as { http_url: string; token_file: string };
+    const token = readFileSync(endpoint.token_file, "utf8").trim();
+    const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
+    return async (path: string, body?: object): Promise<[number, string | undefined]> => {
+      const sent = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
+      const response = await fetch(`${endpoint.http_url}${path}`, { headers, ...sent });
+      const answer = (await response.json()) as { error?: { code: string }; failing?: string[] };
+      return [response.status, answer.error?.code ?? answer.failing?.[0]];
+    };
+  });
+  for (const ask of asks) expect((await ask("/api/v1/tasks", { noop: true }))[0]).toBe(201);
+  process.kill(broker.taskPids("nats-server")[0]!, "SIGKILL");
+  const begun_ms = performance.now();
+  for (const ask of asks) {
+    const lost = async () => {
+      const [status, why] = await ask("/readyz");
+      return status === 503 ? why : undefined;
+    };
+    expect(await until("it is not ready", lost, 1_000)).toBe("the connection to NATS is lost");
+  }
+  const answers = asks.map((ask) => ask("/api/v1/tasks", { noop: true }));
+  answers.push(...["/api/v1/cluster", "/api/v1/tasks"].map((path) => asks[1]!(path)));
+  for (const answer of await Promise.all(answers)) expect(answer).toEqual([503, "no_coordinator"]);
+  expect(performance.now() - begun_ms).toBeLessThan(SOON_MS);
 }, 60_000);

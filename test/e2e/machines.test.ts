@@ -5,8 +5,9 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import { openConnection } from "../../src/communication/connection.ts";
 import { findServer } from "../communication/server-bench.ts";
-import { closeMachines, type Machine, machine, type Service, until } from "./binary.ts";
+import { closeMachines, type Machine, machine, ownNats, type Service, until } from "./binary.ts";
 
 afterEach(closeMachines);
 
@@ -85,9 +86,28 @@ describe("credentials", () => {
     expect((await here.claw([...call, "--creds", await carry(other, "client", here)])).code).toBe(77);
   });
 
-  test("a name given to both roles at once is the worker's", async () => {
+  test("of another cluster: exit code 77, and which one they are for", async () => {
     const here = machine();
-    const both = await here.up({}, ["--name", "alpha"]);
+    await here.coordinator();
+    const { nats_url } = await here.json<Status>(["status"]);
+    const worker = await carry(here, "worker", here);
+    const says = /these credentials are for the cluster default, not other/;
+    await refused(["--nats", nats_url, "--creds", worker, "--cluster", "other"], says);
+    const client = await carry(here, "client", here);
+    const ls = ["ls", "--nats", nats_url, "--creds", client, "--cluster", "other"];
+    expect(await here.claw(ls)).toMatchObject({ code: 77, err: expect.stringMatching(says) });
+  });
+
+  test("of a foreign NATS that lets nothing of this cluster through: the same exit code", async () => {
+    const rights = 'permissions: { publish: ">", subscribe: "claw.mine.>" }';
+    const { url } = await ownNats(`authorization: { users: [{ user: u, password: p, ${rights} }] }\n`);
+    const login = url.replace("//", "//u:p@");
+    await refused(["--nats", login, "--cluster", "other"], /these credentials may do nothing in the cluster other/);
+  });
+
+  test("a name given to both roles at once is the worker's, a cluster both's", async () => {
+    const here = machine();
+    const both = await here.up({}, ["--name", "alpha", "--cluster", "lab"]);
     expect((await here.json<{ name: string }[]>(["nodes"])).map(({ name }) => name)).toEqual(["alpha"]);
     expect(await both.stop()).toBe(0);
   });
@@ -98,6 +118,17 @@ describe("credentials", () => {
     const waiting = here.begin(["--role", "worker", "--nats", `nats://127.0.0.1:${port}`]);
     await waiting.says("NATS is not there yet");
     expect(await waiting.stop()).toBe(0);
+    const { url } = await ownNats();
+    const broker = await openConnection({ url, name: "test", timeout_ms: 5_000 });
+    const registered = Promise.withResolvers<void>();
+    broker.subscribe("claw.default.node.*.up", { callback: () => registered.resolve() });
+    await broker.flush();
+    const alone = here.begin(["--role", "worker", "--nats", url]);
+    await registered.promise;
+    await broker.close();
+    expect(await alone.stop()).toBe(0);
+    expect(alone.log).toContain("stopping");
+    expect(alone.log).not.toContain("has joined");
   });
 });
 

@@ -57,8 +57,11 @@ test("the broker's store is gone: log_lost says how to go on, and everything tha
   expect(refused.code).toBe(70);
   expect(refused.err).toContain("is not the one that");
   expect(refused.err).toContain("claw snapshot restore --from-view");
+  const again = `CLAW_HOME=${here.home} claw --role coordinator`;
+  expect((await here.claw(["ls"])).err).toContain(`start it again with \`${again}\``);
   const restored = await here.claw(["snapshot", "restore", "--from-view"]);
   expect(restored.err).toContain("1002 tasks, 1001 not over");
+  expect(restored.err).toEndWith(`  start it again: ${again}\n`);
   expect(restored.code).toBe(0);
   await here.coordinator();
   expect(await clusterId(here)).toBe(id);
@@ -103,7 +106,9 @@ test("from a file, on an empty machine: the cluster as it was; over one that liv
   expect([await up.stop(), up.log.includes("a bug")]).toEqual([0, false]);
   const refused = await here.claw(["snapshot", "restore", file]);
   expect(refused.code).toBe(65);
-  expect(refused.err).toMatch(/would lose the last \d+ batches that this machine's view has/);
+  expect(refused.err).toMatch(
+    /would lose 1 task submitted and the ends of 0 earlier tasks, which this machine's view has \(\d+ batches, up to \d+\)/,
+  );
   expect(refused.err).toContain("--force");
   await here.up();
   expect((await statuses(here))["later"]).toBe("completed");

@@ -29,6 +29,9 @@ function settingsOf(options: SetOptions): NodeSettings {
   const resources = pairs("--resource", resource);
   const attributes: Record<string, string | null> = { ...pairs("--attribute", attribute) };
   for (const name of withoutAttribute) attributes[name] = null;
+  for (const [option, given] of Object.entries({ "--tag": tag, "--without-tag": withoutTag })) {
+    if (given?.includes("") === true) throw new ClawError("usage", `${option} must not be empty`, { field: option });
+  }
   return {
     ...(cpu === undefined ? {} : { cpu_millis: Math.round(number("--cpu", cpu, 10_000) * 1000) }),
     ...(memory === undefined ? {} : { memory_mib: Math.floor(quantity("--memory", memory, parseSize) / MIB) }),

@@ -3,7 +3,6 @@
 import { constants } from "node:os";
 import { resolve } from "node:path";
 import { taskDocument } from "../../common/documents.ts";
-import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import { endOf, isTerminal, type Outcome, type Specification, type TaskView } from "../../common/models.ts";
 import { FileStore } from "../../communication/files.ts";
@@ -16,7 +15,7 @@ import { quoteForShell } from "../../core/template.ts";
 import { attach, leftAlone, OUTPUT_CLOSED_EXIT } from "../attached.ts";
 import { type Io, OutputClosed } from "../io.ts";
 import { isScriptName, specificationOf, type TaskOptions } from "../specification.ts";
-import { number } from "../values.ts";
+import { count as countOf } from "../values.ts";
 import { LOOK_MS, SOON_MS, Waits } from "../waits.ts";
 
 export interface RunOptions extends TaskOptions {
@@ -50,8 +49,7 @@ async function submitWords(
   words: readonly string[],
   options: RunOptions,
 ): Promise<Submitted> {
-  const count = options.array === undefined ? undefined : number("--array", options.array, LIMITS.array_members, true);
-  if (count === 0) throw new ClawError("usage", "--array 0 would run nothing", { field: "--array" });
+  const count = options.array === undefined ? undefined : countOf("--array", options.array, LIMITS.array_members);
   const files = (): FileStore => new FileStore(client.connection, client.cluster);
   // Members of a counted array know their place by the template and by CLAW_TASK_INDEX.
   const specification = await specificationOf(options, { words, each: false, cwd: io.cwd }, files);

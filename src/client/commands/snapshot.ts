@@ -1,7 +1,7 @@
 // `snapshot save` and `snapshot ls`: a cluster's whole state into a file, and what copies it has. (`restore` works without a
 // coordinator: operations/restore.ts.)
 
-import { createWriteStream, renameSync, rmSync } from "node:fs";
+import { createWriteStream, renameSync, rmSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { ClawError, messageOf } from "../../common/errors.ts";
 import { isoTime, randomHex } from "../../common/runtime.ts";
@@ -10,6 +10,7 @@ import { formatSize } from "../../common/units.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
 import { type Column, modeOf, printRows } from "../output.ts";
+import { agreed } from "../select.ts";
 import { ageOf } from "../show.ts";
 
 export async function listSnapshots(
@@ -43,13 +44,17 @@ export async function saveSnapshot(
   io: Io,
   client: RequestClient,
   target: string,
-  options: { json?: boolean },
+  options: { json?: boolean; force?: boolean; yes?: boolean },
 ): Promise<number> {
   if (target === "-" && options.json === true) {
     throw new ClawError("usage", "standard output takes the snapshot or the JSON, not both", { field: "--json" });
   }
   if (target === "-" && io.terminal.out) {
     throw new ClawError("usage", "a snapshot is no text for a terminal", { hint: "claw snapshot save FILE" });
+  }
+  // Asked before the work begins.
+  if (target !== "-" && options.force !== true && options.yes !== true && isFile(resolve(io.cwd, target))) {
+    if (!(await mayReplace(io, target))) return 0;
   }
   const manifest = await take(io, client);
   if (target === "-") await send(client, manifest, (bytes) => io.out(bytes));
@@ -61,6 +66,19 @@ export async function saveSnapshot(
     io.err(`claw: saved everything up to sequence ${sequence} (${rows} rows, ${formatSize(bytes)})${where}\n`);
   }
   return 0;
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+}
+
+/** It may be the only copy that there is of something. */
+async function mayReplace(io: Io, target: string): Promise<boolean> {
+  if (io.terminal.in && io.terminal.err) return await agreed(io, `write over ${target}`, false);
+  throw new ClawError("conflict", `${target} is there already`, {
+    hint: "add --force to write over it",
+    field: target,
+  });
 }
 
 async function take(io: Io, client: RequestClient): Promise<Manifest> {

@@ -1,7 +1,6 @@
 // `ls`, `show`, `logs`, `wait`, `cancel`: tasks by id, by unique prefix, several at once, from standard input with `-`.
 
 import { taskDocument } from "../../common/documents.ts";
-import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import {
   endOf,
@@ -23,7 +22,7 @@ import { type Column, modeOf, printRows, statusColor } from "../output.ts";
 import { refs } from "../refs.ts";
 import { confirmed, type SelectOptions, select, selects, statusesOf } from "../select.ts";
 import { ageOf, commandOf, countsText, nodeText, taskText } from "../show.ts";
-import { duration, number, oneOf, pairs } from "../values.ts";
+import { count, duration, oneOf, pairs } from "../values.ts";
 
 interface Mode {
   json?: boolean;
@@ -76,8 +75,7 @@ export async function listCommand(io: Io, client: RequestClient, options: ListOp
   const statuses = options.status
     ?.flatMap((text) => text.split(","))
     .map((text) => oneOf<TaskStatus>("--status", text, TASK_STATUSES));
-  const limit = number("--limit", options.limit ?? "50", LIMITS.list_rows, true);
-  if (limit === 0) throw new ClawError("usage", "--limit 0 would list nothing", { field: "--limit" });
+  const limit = count("--limit", options.limit ?? "50", LIMITS.list_rows);
   const labels = pairs("--label", options.label);
   const { tasks, more } = await listTasks(client, limit, {
     ...(statuses === undefined ? {} : { statuses }),

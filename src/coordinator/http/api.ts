@@ -20,6 +20,8 @@ export interface HttpSource {
   ): Promise<QueryAnswers[T]>;
   /** Sends commands to whoever leads, as any client does. */
   client(): RequestClient;
+  /** The same for whoever follows something: a leader that is away is waited for. */
+  patient(): RequestClient;
   /** Prometheus' text format. */
   metrics(): string;
   /** A bug: it was answered as an error, and whoever runs the coordinator has to know. */

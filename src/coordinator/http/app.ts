@@ -23,7 +23,7 @@ const SECRET_PATHS = ["/api/*", "/metrics", "/openapi.json"];
 export function httpApp(source: HttpSource, token: string, host: string, streams: Streams): OpenAPIHono {
   const app: OpenAPIHono = new OpenAPIHono({
     defaultHook: (result, context) => {
-      if (!result.success) refuse(app, context, result.target, result.error);
+      if (!result.success) refuse(app, context, result.target, result.error, (result as { data?: unknown }).data);
     },
   });
   app.use(async (context, next) => {

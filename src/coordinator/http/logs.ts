@@ -102,7 +102,7 @@ async function endOf(source: HttpSource, { number, index }: TaskRef, left: Abort
   const leave = (): void => reject(new Gone());
   left.addEventListener("abort", leave);
   const patience = (): number => (left.aborted ? 0 : Number.POSITIVE_INFINITY);
-  const over = waitFor(source.client(), { number, index }, "finished", patience);
+  const over = waitFor(source.patient(), { number, index }, "finished", patience);
   const task = await Promise.race([over, promise]).finally(() => left.removeEventListener("abort", leave));
   if (task === undefined) throw new Gone();
   return endedOf(task);

@@ -4,18 +4,26 @@ import type { OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { ClawError } from "../../common/errors.ts";
 import { nearest } from "../../common/nearest.ts";
+import { valueAt, wordsOf } from "../../common/problem-words.ts";
 
 export type Target = "query" | "json" | "param" | "header" | "cookie" | "form";
 
 /** Throws the first thing that is wrong. */
-export function refuse(app: OpenAPIHono, context: Context, target: Target, error: z.core.$ZodError): never {
+export function refuse(
+  app: OpenAPIHono,
+  context: Context,
+  target: Target,
+  error: z.core.$ZodError,
+  given: unknown,
+): never {
   const issue = deepest(error.issues);
   // A parameter that was given several times is still one parameter.
   const path = target === "query" ? issue.path.slice(0, 1) : issue.path;
   const place = path.join(".");
   if (issue.code !== "unrecognized_keys") {
-    const said = place === "" ? issue.message : `${place}: ${issue.message}`;
-    throw new ClawError("bad_request", said, place === "" ? {} : { field: place });
+    const what = place === "" ? (target === "json" ? "the body" : "the request") : place;
+    const { message, ...hint } = wordsOf(issue, what, undefined, faulty(given, target, issue));
+    throw new ClawError("bad_request", message, { ...hint, ...(place === "" ? {} : { field: place }) });
   }
   const [name = ""] = issue.keys;
   const field = place === "" ? name : `${place}.${name}`;
@@ -26,6 +34,11 @@ export function refuse(app: OpenAPIHono, context: Context, target: Target, error
     field,
     ...(meant === undefined ? valid : { hint: `did you mean ${meant}?` }),
   });
+}
+
+function faulty(given: unknown, target: Target, { path }: z.core.$ZodIssue): unknown {
+  if (target !== "query") return valueAt(given, path);
+  return [valueAt(given, path.slice(0, 1))].flat()[Number(path[1] ?? 0)];
 }
 
 /** Of a choice between shapes the one that came nearest. */

@@ -62,6 +62,28 @@ function errorOf({ body }: Answered): { code: string; message: string; hint?: st
   return (body as { error: { code: string; message: string } }).error;
 }
 
+test("what is wrong with a request is said in words, with what was meant", async () => {
+  const { get } = endpoint();
+  for (const query of ["status=runing", "status=failed&status=runing"]) {
+    const error = errorOf(await get(`/api/v1/tasks?${query}`));
+    expect(error).toMatchObject({ code: "bad_request", field: "status", hint: "did you mean running?" });
+    expect(error.message).toStartWith("status must be pending, scheduled, running");
+  }
+  const app = httpApp({ runtime: systemRuntime } as unknown as HttpSource, TOKEN, "127.0.0.1", new Streams());
+  const wrong: [body: object, message: string][] = [
+    [{ command: [] }, "command must not be empty"],
+    [{ command: "ls" }, "command must be a list"],
+    [{ command: ["ls"], name: "x".repeat(LIMITS.name_chars + 1) }, `name is too long: at most ${LIMITS.name_chars}`],
+    [{ command: ["ls"], priority: "hihg" }, "priority must be critical, high, normal or low"],
+  ];
+  for (const [body, message] of wrong) {
+    const headers = { ...AUTHORIZED, host: "localhost", "content-type": "application/json" };
+    const response = await app.request("/api/v1/tasks", { method: "POST", headers, body: JSON.stringify(body) });
+    const { error } = (await response.json()) as { error: { message: string } };
+    expect([response.status, error.message]).toEqual([400, message]);
+  }
+});
+
 describe("without a token", () => {
   test("health is told, and whether it serves, and nothing else", async () => {
     const { get } = endpoint();
