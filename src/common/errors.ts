@@ -153,6 +153,12 @@ export function isFault(error: unknown): boolean {
   return !(error instanceof ClawError) || FAULTS.has(error.code);
 }
 
+/** What the system says of a file that cannot be written: a full disk is told from everything else. */
+export function writeProblem(error: unknown, path: string): ClawError {
+  const full = (error as NodeJS.ErrnoException).code === "ENOSPC";
+  return new ClawError(full ? "disk_full" : "io", `cannot write ${path}: ${messageOf(error)}`, { cause: error });
+}
+
 /** The text of anything that was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

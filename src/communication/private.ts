@@ -13,7 +13,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
-import { ClawError, messageOf } from "../common/errors.ts";
+import { ClawError, messageOf, writeProblem } from "../common/errors.ts";
 
 /** Writes such a file, whole or not at all; a durable one also outlives the machine's power from then on. */
 export function writePrivate(path: string, text: string, durable = false): void {
@@ -54,8 +54,7 @@ function placed(path: string, text: string, durable: boolean, place: (draft: str
     if (durable) syncFolder(folder);
   } catch (error) {
     discard(draft);
-    const full = (error as NodeJS.ErrnoException).code === "ENOSPC";
-    throw new ClawError(full ? "disk_full" : "io", `cannot write ${path}: ${messageOf(error)}`, { cause: error });
+    throw writeProblem(error, path);
   }
 }
 

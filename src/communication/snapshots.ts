@@ -2,7 +2,7 @@
 // manifest is stored last, once the chunks were read back and found sound: one without it does not count. The stream's
 // subject has a secret in it for the reason that the log's has (log.ts): what stands there is believed.
 
-import { appendFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import {
   DiscardPolicy,
   type JetStreamClient,
@@ -11,7 +11,7 @@ import {
   RetentionPolicy,
   StorageType,
 } from "nats";
-import { ClawError, messageOf } from "../common/errors.ts";
+import { ClawError, messageOf, writeProblem } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import { type Runtime, randomHex } from "../common/runtime.ts";
 import { chunksOf, Manifest } from "../common/snapshot.ts";
@@ -156,8 +156,15 @@ class NatsSnapshots implements SnapshotStore {
   }
 
   async download(manifest: Manifest, path: string): Promise<void> {
-    writeFileSync(path, "", { mode: 0o600 });
-    for (let at = 0; at < chunksOf(manifest); at++) appendFileSync(path, await this.#get(manifest.id, at));
+    const write = (bytes: Uint8Array, flag: "w" | "a"): void => {
+      try {
+        writeFileSync(path, bytes, { mode: 0o600, flag });
+      } catch (error) {
+        throw writeProblem(error, path);
+      }
+    };
+    write(new Uint8Array(), "w");
+    for (let at = 0; at < chunksOf(manifest); at++) write(await this.#get(manifest.id, at), "a");
   }
 
   async remove(ids: readonly string[], sequence: number): Promise<void> {

@@ -4,7 +4,7 @@
 
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { ClawError } from "../common/errors.ts";
+import { ClawError, writeProblem } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import type { Logger } from "../common/logging.ts";
 import { type Runtime, randomHex, type Timer } from "../common/runtime.ts";
@@ -54,6 +54,14 @@ interface Mark {
 const LOOK_MS = 5_000;
 /** After a failure, such as a full disk, it is tried again this much later. */
 const PAUSE_MS = 60_000;
+
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw writeProblem(error, folder);
+  }
+}
 
 export class Snapshots {
   readonly #options: SnapshotsOptions;
@@ -157,8 +165,8 @@ export class Snapshots {
     const { runtime, folder, view, flush, maker, store, settings, logger } = this.#options;
     this.#live();
     const began_ms = runtime.monotonic_ms();
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
     try {
+      makeFolder(folder);
       flush();
       const nonce = randomHex(runtime, 8);
       const { manifest, path } = await maker.take({ view, folder, nonce, now: runtime.wall_ms() });

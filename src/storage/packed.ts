@@ -3,7 +3,7 @@
 // time is in memory.
 
 import { closeSync, openSync, readSync, writeSync } from "node:fs";
-import { ClawError, messageOf } from "../common/errors.ts";
+import { ClawError, messageOf, writeProblem } from "../common/errors.ts";
 import { MANIFEST_MAGIC, Manifest, skippable } from "../common/snapshot.ts";
 
 const PIECE_BYTES = 1024 * 1024;
@@ -56,16 +56,33 @@ class Reader {
   }
 }
 
+function createFile(path: string): number {
+  try {
+    return openSync(path, "wx", 0o600);
+  } catch (error) {
+    throw writeProblem(error, path);
+  }
+}
+
+/** All of it: what is written to a disk that fills up may be less. */
+function write(fd: number, bytes: Uint8Array, path: string): void {
+  try {
+    for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+  } catch (error) {
+    throw writeProblem(error, path);
+  }
+}
+
 /** Packs `from` into the new file `to`; gives its size and hash. */
 export function pack(from: string, to: string): { view_bytes: number; bytes: number; sha256: string } {
   const input = openSync(from, "r");
-  const output = openSync(to, "wx", 0o600);
+  const output = createFile(to);
   const hash = new Bun.CryptoHasher("sha256");
   let [view_bytes, bytes] = [0, 0];
   const put = (part: Uint8Array): void => {
     hash.update(part);
     bytes += part.length;
-    writeSync(output, part);
+    write(output, part, to);
   };
   try {
     const piece = Buffer.alloc(PIECE_BYTES);
@@ -122,7 +139,7 @@ function manifestIn(path: string, reader: Reader): Manifest {
  */
 export function unpack(from: string, to: string, manifest: Manifest, headed: boolean): void {
   const input = openSync(from, "r");
-  const output = openSync(to, "wx", 0o600);
+  const output = createFile(to);
   try {
     if (headed) manifestIn(from, new Reader(from, input));
     const reader = new Reader(from, input);
@@ -132,7 +149,7 @@ export function unpack(from: string, to: string, manifest: Manifest, headed: boo
       if (packed === undefined) throw damaged(from);
       const piece = decompressed(packed, from);
       view_bytes += piece.length;
-      writeSync(output, piece);
+      write(output, piece, to);
     }
     const same = reader.hash.digest("hex") === manifest.sha256 && reader.bytes === manifest.bytes;
     if (!same || view_bytes !== manifest.view_bytes) throw damaged(from);

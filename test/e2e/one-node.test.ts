@@ -96,7 +96,9 @@ test("shut down by the cluster it empties itself, ends with 0 and is offline by 
   const asked = await here.claw(["nodes", "shutdown", "first", "--yes", "--reason", "new disk"]);
   expect(asked).toMatchObject({ code: 0, err: "claw: first is being emptied, then its worker ends\n" });
   const waits = (await submit(["--", "true"])).out.trim();
-  expect((await here.claw(["nodes"])).err).toContain("first is being shut down, 1 task left: new disk; claw nodes resume first");
+  expect((await here.claw(["nodes"])).err).toContain(
+    "first is being shut down, 1 task left: new disk; claw nodes resume first",
+  );
   expect(worker.running).toBe(true);
   writeFileSync(join(here.work, "go"), "");
   expect(await worker.exited(10_000)).toBe(0);

@@ -175,6 +175,8 @@ describe("a disk", () => {
     expect(said).toEqual({
       full_open: ["disk_full", expect.stringContaining(view)],
       full_add: ["disk_full", expect.stringContaining(outbox)],
+      full_pack: ["disk_full", expect.stringContaining(join(folder, "disk", "large.zst"))],
+      full_unpack: ["disk_full", expect.stringContaining(join(folder, "disk", "large"))],
       kept: ["3 reports", ""],
       readonly_add: ["io", expect.stringContaining(outbox)],
       readonly_open: ["io", expect.stringContaining(view)],

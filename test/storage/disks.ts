@@ -2,9 +2,12 @@
 // own. Prints what was refused, as JSON.
 
 import { rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClawError, messageOf } from "../../src/common/errors.ts";
+import type { Manifest } from "../../src/common/snapshot.ts";
 import { Outbox } from "../../src/storage/outbox.ts";
+import { pack, unpack } from "../../src/storage/packed.ts";
 import { View } from "../../src/storage/view.ts";
 
 const [folder = ""] = process.argv.slice(-1);
@@ -46,6 +49,14 @@ for (const body of ["1", "2", "3"]) outbox.add("task.complete", body);
 fill();
 refused("full_open", () => new View(view));
 refused("full_add", () => outbox.add("task.complete", "x".repeat(100_000)));
+// What does not get smaller.
+const large = join(tmpdir(), `large-${process.pid}`);
+writeFileSync(large, crypto.getRandomValues(new Uint8Array(65_536)));
+refused("full_pack", () => pack(large, join(folder, "large.zst")));
+const manifest = { ...pack(large, `${large}.zst`) } as unknown as Manifest;
+refused("full_unpack", () => unpack(`${large}.zst`, join(folder, "large"), manifest, false));
+for (const file of [large, `${large}.zst`]) rmSync(file);
+for (const file of ["large", "large.zst"]) rmSync(join(folder, file), { force: true });
 rmSync(join(folder, "ballast"));
 for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(`${view}${suffix}`, { force: true });
 said["kept"] = [`${outbox.all().length} reports`, ""];
