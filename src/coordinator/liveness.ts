@@ -83,6 +83,8 @@ export class Liveness {
         if (contact !== undefined) contact.pinged_ms = undefined;
         this.#host.add({ t: "node", node: node.id, status: "offline", reason: "its heartbeats stopped", at });
       } else if (contact !== undefined && this.#isDeaf(contact, now)) {
+        // In error before its work waits again: else it would be given the same once more.
+        this.#judge(node, contact, now, at);
         const deaf_ms = now.monotonic_ms - (contact.pinged_ms ?? 0);
         const events = decideUnheard(state, node, deaf_ms, at, options.lost_after_ms);
         for (const event of events) this.#host.add(event);
