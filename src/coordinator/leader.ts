@@ -70,7 +70,7 @@ export class Leader {
   readonly #stopping = new Map<number, number | undefined>();
   #serving = false;
   #started_ms: number;
-  readonly #started_at: number;
+  #started_at: number;
   readonly #clock: LogClock;
 
   /** `anchor`: where a follower has watched log time go on; without it the wall clock is believed at first. */
@@ -171,7 +171,14 @@ export class Leader {
 
   /** The log has stored the batch with this sequence. */
   stored(sequence: number, now: Now): void {
+    const served = this.#serving;
     this.#committer.stored(sequence);
+    if (!served && this.#serving) {
+      // Nobody was heard before that.
+      this.#started_at = this.#time(now);
+      this.#started_ms = now.monotonic_ms;
+      this.#liveness.watchFrom(now.monotonic_ms);
+    }
     this.settle(now);
   }
 

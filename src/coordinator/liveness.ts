@@ -51,12 +51,18 @@ interface Rival {
 
 export class Liveness {
   readonly #host: LivenessHost;
-  readonly #started_ms: number;
+  /** Since when it hears anybody. */
+  #started_ms: number;
   readonly #rivals = new Map<string, Rival>();
 
   constructor(host: LivenessHost, started_ms: number) {
     this.#host = host;
     this.#started_ms = started_ms;
+  }
+
+  /** What was said before is not known: the leader did not serve yet. */
+  watchFrom(now_ms: number): void {
+    this.#started_ms = now_ms;
   }
 
   /** A new leader gives every node a full interval before it calls one silent. */
