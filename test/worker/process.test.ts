@@ -294,10 +294,14 @@ describe("ending the whole tree", () => {
     // Before that it still has the attempt's mark and is as easily ended as anybody.
     await until("the stranger is there", () => existsSync(file("there")) && bench.living().length >= 3);
     attempt.stop("cancelled", 0);
-    await until("it was told", () => told.length > 0);
-    expect(told[0]?.length).toBe(1);
-    expect(over).toBe(false);
-    writeFileSync(file("stop"), "");
+    try {
+      await until("it was told", () => told.length > 0);
+      expect(told[0]?.length).toBe(1);
+      expect(over).toBe(false);
+    } finally {
+      // Whatever was found: the stranger goes with what is killed next.
+      writeFileSync(file("stop"), "");
+    }
     const outcome = Outcome.parse(await done);
     expect(outcome).toMatchObject({ status: "cancelled", signal: "SIGKILL" });
     expect(outcome.message).toContain(`${told[0]}`);
