@@ -274,14 +274,19 @@ describe("ending the whole tree", () => {
     expect(listByPs().filter((other) => other.pid === attempt.pid)).toEqual([]);
   });
 
-  // What cannot be ended, as a process in the kernel's hands: whenever one is killed, a stranger puts another in its place.
+  // What cannot be ended, as a process in the kernel's hands: whenever one is killed, strangers put another in its place.
   test("who cannot be ended is told, and the attempt is not over before it is gone", async () => {
-    // Half a minute passes in a third of a second: what was killed has to be gone by then, also on a busy machine.
-    const runtime = { ...systemRuntime, monotonic_ms: () => systemRuntime.monotonic_ms() * 100 };
+    // Half a minute passes in some milliseconds: the fewer looks, the less likely that two of them find nobody.
+    const runtime = { ...systemRuntime, monotonic_ms: () => systemRuntime.monotonic_ms() * 1000 };
     const context = bench.context(
       specification("shell", [
+        // Two of them: while one puts another in the place of what was killed, nobody is there of it.
         `exec 3>&- >/dev/null 2>&1; M=$CLAW_ATTEMPT
-        env -u CLAW_ATTEMPT setsid sh -c ': >there; until [ -e stop ]; do CLAW_ATTEMPT=$0 sleep 300; done; rm -f stop' "$M" & sleep 300`,
+        for n in 1 2; do
+          env -u CLAW_ATTEMPT setsid sh -c \
+            ': >there$1; while [ -e there$1 ] && [ ! -e stop ]; do CLAW_ATTEMPT=$0 sleep 300; done; rm -f there$1' "$M" $n &
+        done
+        sleep 300`,
       ]),
       { runtime },
     );
@@ -291,21 +296,23 @@ describe("ending the whole tree", () => {
     const done = attempt.done.finally(() => {
       over = true;
     });
-    // Before that it still has the attempt's mark and is as easily ended as anybody.
-    await until("the stranger is there", () => existsSync(file("there")) && bench.living().length >= 3);
+    const there = (): number => ["there1", "there2"].filter((name) => existsSync(file(name))).length;
+    // Before that they still have the attempt's mark and are as easily ended as anybody.
+    await until("the strangers are there", () => there() === 2 && bench.living().length >= 4);
     attempt.stop("cancelled", 0);
     try {
       await until("it was told", () => told.length > 0);
-      expect(told[0]?.length).toBe(1);
+      // Beside it there may be what was killed a moment ago, on a busy machine.
+      expect(told[0]?.length).toBeGreaterThan(0);
       expect(over).toBe(false);
     } finally {
-      // Whatever was found: the stranger goes with what is killed next.
+      // Whatever was found: they go with what is killed next.
       writeFileSync(file("stop"), "");
     }
     const outcome = Outcome.parse(await done);
     expect(outcome).toMatchObject({ status: "cancelled", signal: "SIGKILL" });
-    expect(outcome.message).toContain(`${told[0]}`);
+    expect(outcome.message).toContain(String(told[0]?.[0]));
     expect(told.length).toBe(1);
-    await until("the stranger went", () => !existsSync(file("stop")));
+    await until("the strangers went", () => there() === 0);
   });
 });
