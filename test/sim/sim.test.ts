@@ -24,11 +24,11 @@ test("seeds with one worker: what was acknowledged is recorded once, and everyth
   }
   // Views that were lost were made again from a snapshot and the log behind it: the audit folds the whole log.
   expect(shortened).toBeGreaterThan(SEEDS / 2);
-}, 120_000);
+}, 240_000); // some two seconds of a processor a seed, and other tests beside it
 
 test("seeds with three workers", async () => {
   for (let seed = 1001; seed <= 1000 + SEEDS / 2; seed++) await simulate(seed, { workers: 3, coordinators: 1 });
-}, 120_000);
+}, 240_000); // some two seconds of a processor a seed, and other tests beside it
 
 test("seeds with three coordinators and five workers", async () => {
   let renewals = 0;
@@ -42,7 +42,7 @@ test("seeds with three coordinators and five workers", async () => {
   expect(missed).toBeGreaterThan(0);
   // Followers were cut off until the log was shortened beyond them, and began anew.
   expect(renewals).toBeGreaterThan(0);
-}, 120_000);
+}, 240_000); // some two seconds of a processor a seed, and other tests beside it
 
 /** What each of them found once stands behind it. */
 const FOUND_BY: readonly number[] = [
