@@ -16,6 +16,7 @@ import {
   checkWorld,
 } from "./tidy/rules.ts";
 import { scan } from "./tidy/scan.ts";
+import { packagesAtStart } from "./tidy/start.ts";
 
 const ROOT = join(import.meta.dir, "..");
 const paths = [...new Bun.Glob("{src,scripts,test}/**/*.{ts,tsx}").scanSync(ROOT)].sort();
@@ -33,5 +34,10 @@ describe("tidy", () => {
     expect(checkOpening(sources.filter(({ path }) => !path.startsWith("test/")))).toEqual([]);
   });
   test("exports are used", () => expect(checkDeadExports(sources)).toEqual([]));
+  test("a line is understood without what its command needs", () => {
+    // Schemas, the broker's client and the logger cost each command tens of milliseconds: who needs them loads them.
+    expect([...packagesAtStart(join(ROOT, "src/main.ts")).keys()]).toEqual(["commander"]);
+    expect(packagesAtStart(join(ROOT, "src/client/commands/run.ts")).has("nats")).toBe(true);
+  });
   test("main reaches every file", () => expect(checkDeadFiles(sources)).toEqual([]));
 });

@@ -1,7 +1,7 @@
 // Finding the cluster: the flags or the environment name a NATS and credentials, or the coordinator on this machine left
 // word of where it is.
 
-import { ClusterName } from "../common/config-schema.ts";
+import { ClusterName } from "../common/cluster-name.ts";
 import { ClawError } from "../common/errors.ts";
 import { parseNatsUrls } from "../common/nats-url.ts";
 import { type Environment, resolvePaths } from "../common/paths.ts";

@@ -2,16 +2,10 @@
 
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
-import {
-  type OnLost,
-  RETRY_BACKOFF,
-  RETRY_REASONS,
-  type Retry,
-  type Specification,
-  type TaskType,
-} from "../common/models.ts";
+import type { Retry, Specification } from "../common/models.ts";
 import { nearest } from "../common/nearest.ts";
 import { parseIsoTime } from "../common/runtime.ts";
+import { type OnLost, RETRY_BACKOFF, RETRY_REASONS, type TaskType } from "../common/vocabulary.ts";
 import { duration, number, oneOf } from "./values.ts";
 
 export interface LifeOptions {

@@ -1,7 +1,7 @@
 // The options that several commands share, and what they mean as settings.
 
 import { type Command, Option } from "commander";
-import { STRATEGIES } from "../common/models.ts";
+import { STRATEGIES } from "../common/vocabulary.ts";
 
 export interface RoleOptions {
   role: "coordinator" | "worker" | "all";

@@ -3,8 +3,9 @@
 
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
-import type { TaskStatus, TaskView } from "../common/models.ts";
+import type { TaskView } from "../common/models.ts";
 import { plural } from "../common/units.ts";
+import type { TaskStatus } from "../common/vocabulary.ts";
 import type { RequestClient } from "../communication/request.ts";
 import type { Io } from "./io.ts";
 import { readLines } from "./lines.ts";

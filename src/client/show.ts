@@ -1,9 +1,10 @@
 // Tasks as people see them; what scripts see is in common/documents.ts.
 
 import { LIMITS } from "../common/limits.ts";
-import { type AttemptView, endOf, type Outcome, type TaskView } from "../common/models.ts";
+import type { AttemptView, Outcome, TaskView } from "../common/models.ts";
 import { isoTime } from "../common/runtime.ts";
 import { formatDuration } from "../common/units.ts";
+import { endOf } from "../common/vocabulary.ts";
 import { printable, printableText } from "./output.ts";
 import { specificationLines, wordsOf } from "./specification-text.ts";
 

@@ -8,7 +8,6 @@ import type { RequestClient } from "../communication/request.ts";
 import { EXAMPLES } from "./examples.ts";
 import type { Io } from "./io.ts";
 import { colorOption, targetOptions } from "./options.ts";
-import { startCommand } from "./start-again.ts";
 
 export interface RestoreCall {
   /** Undefined: from this machine's view. */
@@ -114,5 +113,6 @@ async function restoreCommand(
   );
   if (kept !== undefined) io.err(`  the view that was there is kept as ${kept}\n`);
   const { data_dir } = resolvePaths(io.env, profile === undefined ? {} : { profile });
+  const { startCommand } = await import("./start-again.ts");
   io.err(`  start it again: ${startCommand({ env: io.env, data_dir, profile }, true)}\n`);
 }

@@ -1,9 +1,9 @@
 // A specification for people: what was asked for and is not as it is anyway, a line each.
 
-import { type Needs, type Specification, TYPE_PRESETS } from "../common/models.ts";
-import { formatDuration } from "../common/units.ts";
+import type { Needs, Specification } from "../common/models.ts";
+import { formatDuration, SAY } from "../common/units.ts";
+import { TYPE_PRESETS } from "../common/vocabulary.ts";
 import { conditionText } from "../core/conditions.ts";
-import { SAY } from "../core/fit.ts";
 
 /** The words that are run. */
 export function wordsOf({ argv, script, needs }: Specification): string {

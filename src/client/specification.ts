@@ -6,18 +6,17 @@ import { problemsOf } from "../common/config-problem.ts";
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import { machineHash } from "../common/machine.ts";
+import { type Needs, Specification } from "../common/models.ts";
+import { parseSize } from "../common/units.ts";
+import { isReserved } from "../common/variables.ts";
 import {
-  type Needs,
   PRIORITIES,
   type Priority,
-  Specification,
   STRATEGIES,
   TASK_TYPES,
   type TaskType,
   TYPE_PRESETS,
-} from "../common/models.ts";
-import { parseSize } from "../common/units.ts";
-import { isReserved } from "../common/variables.ts";
+} from "../common/vocabulary.ts";
 import type { FileStore } from "../communication/files.ts";
 import { parseCondition } from "../core/conditions.ts";
 import { type LifeOptions, lifeOf } from "./life.ts";

@@ -2,11 +2,12 @@
 // in the name). config/*.yaml.example documents every one; a test holds the two together.
 
 import { z } from "zod";
+import { ClusterName } from "./cluster-name.ts";
 import { ClawError } from "./errors.ts";
-import { EXECUTORS, STRATEGIES } from "./models.ts";
 import { parseNatsUrls } from "./nats-url.ts";
 import { few } from "./records.ts";
 import { formatDuration, formatSize, parseDuration, parseSize } from "./units.ts";
+import { EXECUTORS, STRATEGIES } from "./vocabulary.ts";
 
 const MIB = 1024 * 1024;
 const MINUTE_MS = 60_000;
@@ -50,10 +51,6 @@ const port = z.int().min(1).max(65_535);
 const weight = z.number().min(0).max(1000);
 const text = z.string().min(1).max(4096);
 const natsUrl = text.refine((url) => parseNatsUrls(url) !== undefined, "must look like nats://HOST:4222");
-/** It is part of subjects and of streams' names. */
-export const ClusterName = z
-  .string()
-  .regex(/^[a-z0-9][a-z0-9-]{0,15}$/, "must be lower-case letters, digits and hyphens, at most 16, no hyphen first");
 
 const log = z
   .strictObject({

@@ -1,8 +1,9 @@
 // Nodes as people name them: by name, by id or by a unique beginning of an id; a name that several have stands for none.
 
 import { ClawError } from "./errors.ts";
-import type { NodeStatus, NodeView } from "./models.ts";
+import type { NodeView } from "./models.ts";
 import { nearest } from "./nearest.ts";
+import type { NodeStatus } from "./vocabulary.ts";
 
 const SHARING_NAMED = 5;
 

@@ -6,6 +6,23 @@ import { LIMITS } from "./limits.ts";
 import { few } from "./records.ts";
 import type { NodeSettings, PlacementChange } from "./settings.ts";
 import { skillName } from "./skills.ts";
+import {
+  END_REASONS,
+  type EndReason,
+  EXECUTORS,
+  LIMIT_KINDS,
+  type NodeStatus,
+  ON_LOST,
+  PRIORITIES,
+  type Priority,
+  RETRY_REASONS,
+  STRATEGIES,
+  type StopReason,
+  type Strategy,
+  TASK_TYPES,
+  type TaskStatus,
+  TERMINAL_STATUSES,
+} from "./vocabulary.ts";
 
 const count = z.int().min(0);
 const millis = z
@@ -13,37 +30,6 @@ const millis = z
   .min(0)
   .max(10 ** 13);
 const label = z.string().min(1).max(LIMITS.label_chars);
-
-export const TASK_STATUSES = [
-  "pending",
-  "scheduled",
-  "running",
-  "completed",
-  "failed",
-  "cancelled",
-  "timeout",
-] as const;
-export type TaskStatus = (typeof TASK_STATUSES)[number];
-export const TERMINAL_STATUSES = ["completed", "failed", "cancelled", "timeout"] as const;
-export type TerminalStatus = (typeof TERMINAL_STATUSES)[number];
-
-export function isTerminal(status: TaskStatus): status is TerminalStatus {
-  return (TERMINAL_STATUSES as readonly string[]).includes(status);
-}
-
-export const TASK_TYPES = ["interactive", "batch", "compute", "io", "daemon"] as const;
-export type TaskType = (typeof TASK_TYPES)[number];
-
-/** Highest first: the position is the rank. */
-export const PRIORITIES = ["critical", "high", "normal", "low"] as const;
-export type Priority = (typeof PRIORITIES)[number];
-
-export const EXECUTORS = ["command", "shell", "script", "noop"] as const;
-export type ExecutorKind = (typeof EXECUTORS)[number];
-
-/** How a node is chosen among those that fit (core/strategies.ts). */
-export const STRATEGIES = ["best_fit", "least_tasks", "round_robin", "pack", "random", "affinity"] as const;
-export type Strategy = (typeof STRATEGIES)[number];
 
 const VALUES = { "=": "one value", "!=": "one value", in: "at least one value", exists: "no value" } as const;
 
@@ -67,10 +53,6 @@ const Spread = z.strictObject({
   /** Tasks that say the same keep apart; absent: those with the same name, without one those of the same submission. */
   among: label.optional(),
 });
-
-/** What a node can hold its tasks to: their memory, their share of the processors, their number of processes. */
-export const LIMIT_KINDS = ["memory", "cpu", "pids"] as const;
-export type LimitKind = (typeof LIMIT_KINDS)[number];
 
 /** What a task needs of a node. Absent means none; `node` is an id or a name. */
 /** A path that somebody named: it may be anything. */
@@ -104,24 +86,12 @@ export const Needs = z.strictObject({
 });
 export type Needs = z.infer<typeof Needs>;
 
-/** What a type of task needs when nobody said: presets and nothing more. */
-export const TYPE_PRESETS: Record<TaskType, { cpu_millis: number; priority: Priority }> = {
-  interactive: { cpu_millis: 100, priority: "high" },
-  batch: { cpu_millis: 500, priority: "normal" },
-  compute: { cpu_millis: 1000, priority: "normal" },
-  io: { cpu_millis: 100, priority: "normal" },
-  daemon: { cpu_millis: 100, priority: "normal" },
-};
-
 /** A script that the client bundled; the content stands in the cluster under its hash. */
 const Script = z.strictObject({
   name: z.string().min(1).max(255),
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
   size_bytes: count.max(LIMITS.script_bytes),
 });
-
-/** Failures that a retry may be worth: by how the attempt ended, or by its exit code. */
-export const RETRY_REASONS = ["exit", "timeout", "not_found", "spawn", "memory"] as const;
 
 /** What follows a failure. Wait before the first retry, doubled with each one up to the most; equal: always the same. */
 export const Retry = z.strictObject({
@@ -137,13 +107,6 @@ export const Retry = z.strictObject({
     .optional(),
 });
 export type Retry = z.infer<typeof Retry>;
-
-/** The waits of one who asked for retries and said nothing of them. */
-export const RETRY_BACKOFF = { backoff_ms: 1_000, backoff_max_ms: 300_000 } as const;
-
-/** When the node of an attempt is lost: run it elsewhere, or leave it, so that it never runs twice. */
-const ON_LOST = ["retry", "fail"] as const;
-export type OnLost = (typeof ON_LOST)[number];
 
 /** What to run and how. One serves every member of an array. */
 export const Specification = z.strictObject({
@@ -187,24 +150,6 @@ export const StreamSummary = z.strictObject({
 });
 export type StreamSummary = z.infer<typeof StreamSummary>;
 
-/** Why an attempt ended as it did, when the status alone does not say it. */
-export const END_REASONS = [
-  "exit", // by its own exit code or signal
-  "timeout",
-  "cancelled",
-  "not_found", // the program, folder or script was not there
-  "spawn", // the node could not start it
-  "memory", // it used more than it had asked for, and its node held it to that
-  "input", // the template could not take the input
-  "lost", // the node went away or began a new life
-  "released", // given back before it began
-  "poison", // several nodes were lost under it
-  "abandoned", // nobody extended its array
-  "deadline", // the time for all of it was over
-  "drained", // its node was emptied for maintenance
-] as const;
-export type EndReason = (typeof END_REASONS)[number];
-
 /** What is recorded of an attempt that ended: never lost once acknowledged. Times are wall milliseconds of the node. */
 export const Outcome = z.strictObject({
   status: z.enum(TERMINAL_STATUSES),
@@ -233,18 +178,6 @@ export const Outcome = z.strictObject({
   message: z.string().max(4096).optional(),
 });
 export type Outcome = z.infer<typeof Outcome>;
-
-/** How it ended, in a few words. */
-export function endOf(outcome: Outcome): string {
-  if (outcome.message !== undefined) return outcome.message;
-  if (outcome.status === "timeout") return "its timeout ended it";
-  if (outcome.signal !== undefined) return `ended by ${outcome.signal}`;
-  if (outcome.exit_code !== undefined) return `exit code ${outcome.exit_code}`;
-  return outcome.reason;
-}
-
-export const NODE_STATUSES = ["online", "offline", "maintenance", "error"] as const;
-export type NodeStatus = (typeof NODE_STATUSES)[number];
 
 export const Capacity = z.strictObject({
   cpu_millis: count,
@@ -335,10 +268,6 @@ export interface TaskCounts {
   timeout: number;
 }
 
-export function finishedCount(counts: TaskCounts): number {
-  return counts.completed + counts.failed + counts.cancelled + counts.timeout;
-}
-
 /** One attempt that did not give the task's result; `outcome` is absent when its node never told. */
 export interface AttemptView {
   attempt: number;
@@ -356,10 +285,6 @@ export interface TaskProgress {
   stdout_bytes: number;
   stderr_bytes: number;
 }
-
-/** Why a node was told to stop an attempt: somebody cancelled it, its time is over, or the node is being emptied. */
-export const STOP_REASONS = ["cancel", "deadline", "drain"] as const;
-export type StopReason = (typeof STOP_REASONS)[number];
 
 /** What is going on with a task that a node holds. */
 export interface HeldView {

@@ -3,8 +3,8 @@
 
 import { z } from "zod";
 import { LIMITS } from "./limits.ts";
-import { STRATEGIES } from "./models.ts";
 import { few } from "./records.ts";
+import { STRATEGIES } from "./vocabulary.ts";
 
 const count = z.int().min(0);
 const label = z.string().min(1).max(LIMITS.label_chars);

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { LIMITS } from "./limits.ts";
-import type { NodeStatus } from "./models.ts";
+import type { NodeStatus } from "./vocabulary.ts";
 
 export const SKILL_NAME = /^[a-z0-9][a-z0-9_-]{0,63}$/;
 export const skillName = z.string().regex(SKILL_NAME, "is no skill's name");

@@ -66,3 +66,10 @@ function trim(value: number): string {
 export function plural(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
+
+/** Amounts as people ask for them; memory to the MiB, because what is short may be little. */
+export const SAY = {
+  cpu: (millis: number): string => `${millis / 1000} cpu`,
+  memory: (mib: number): string => `${mib % 1024 === 0 ? `${mib / 1024}G` : `${mib}M`} of memory`,
+  gpus: (count: number): string => plural(count, "gpu"),
+} as const;

@@ -2,9 +2,10 @@
 // What was not kept is said.
 
 import { LIMITS } from "../common/limits.ts";
-import { type AttemptView, endOf, type Outcome } from "../common/models.ts";
+import type { AttemptView, Outcome } from "../common/models.ts";
 import type { Runtime } from "../common/runtime.ts";
 import { plural } from "../common/units.ts";
+import { endOf } from "../common/vocabulary.ts";
 import { type FollowOptions, followOutput, type OutputChunk } from "./output.ts";
 import type { RequestClient } from "./request.ts";
 import { endedOf, waitThrough } from "./waiting.ts";

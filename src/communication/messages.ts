@@ -4,10 +4,11 @@
 
 import { z } from "zod";
 import { LIMITS } from "../common/limits.ts";
-import { Capacity, FolderPath, NodeInfo, Outcome, Specification, TERMINAL_STATUSES } from "../common/models.ts";
+import { Capacity, FolderPath, NodeInfo, Outcome, Specification } from "../common/models.ts";
 import { NodeSettings, PlacementChange } from "../common/settings.ts";
 import { Skill } from "../common/skills.ts";
 import type { Manifest } from "../common/snapshot.ts";
+import { TERMINAL_STATUSES } from "../common/vocabulary.ts";
 
 const WIRE_VERSION = 1;
 

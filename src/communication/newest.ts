@@ -1,6 +1,6 @@
 // The newest events that somebody asked for. One answer looks back so far only; who filters may want more than it found.
 
-import type { EventDocument } from "../common/documents.ts";
+import type { EventDocument } from "../common/document-schemas.ts";
 import type { QueryAnswers, QueryRequest } from "./queries.ts";
 
 type Query = Omit<QueryRequest<"event.list">, "seen">;

@@ -2,21 +2,20 @@
 // that the client has seen; the answer is at least as new.
 
 import { z } from "zod";
-import type { EventDocument } from "../common/documents.ts";
+import type { EventDocument } from "../common/document-schemas.ts";
 import { LIMITS } from "../common/limits.ts";
 import {
   type ClusterState,
   type NodeView,
   type Outcome,
   type PlanView,
-  PRIORITIES,
   Specification,
-  TASK_STATUSES,
   type TaskCounts,
   type TaskView,
 } from "../common/models.ts";
 import type { SkillView } from "../common/skills.ts";
 import type { Manifest } from "../common/snapshot.ts";
+import { PRIORITIES, TASK_STATUSES } from "../common/vocabulary.ts";
 
 const integer = z.int().min(0);
 const seen = integer.optional();

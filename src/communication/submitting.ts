@@ -2,8 +2,9 @@
 // was sent again is done once.
 
 import { ClawError } from "../common/errors.ts";
-import type { Specification, TerminalStatus } from "../common/models.ts";
+import type { Specification } from "../common/models.ts";
 import { type Runtime, randomHex, randomU32 } from "../common/runtime.ts";
+import type { TerminalStatus } from "../common/vocabulary.ts";
 import type { CommandAnswers, TaskRetry, TaskSubmit } from "./messages.ts";
 import type { RequestClient } from "./request.ts";
 

@@ -1,7 +1,8 @@
 // Waiting for tasks: long polls, asked again until what they wait for is there. A coordinator that restarts meanwhile is
 // waited for by the request client.
 
-import { type AttemptView, isTerminal, type TaskView } from "../common/models.ts";
+import type { AttemptView, TaskView } from "../common/models.ts";
+import { isTerminal } from "../common/vocabulary.ts";
 import type { Ended } from "./follow.ts";
 import type { RequestClient } from "./request.ts";
 

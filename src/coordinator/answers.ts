@@ -3,18 +3,9 @@
 
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
-import {
-  type AttemptView,
-  finishedCount,
-  type HeldView,
-  isTerminal,
-  type NodeView,
-  type RefusalView,
-  type TaskStatus,
-  type TaskView,
-  type WaitingView,
-} from "../common/models.ts";
+import type { AttemptView, HeldView, NodeView, RefusalView, TaskView, WaitingView } from "../common/models.ts";
 import { isoTime } from "../common/runtime.ts";
+import { finishedCount, isTerminal, type TaskStatus } from "../common/vocabulary.ts";
 import type { QueryAnswers, QueryRequest, ResolvedRef, ResultRow } from "../communication/queries.ts";
 import { healthOf } from "../core/health.ts";
 import { formatTaskId, parseTaskRef } from "../core/ids.ts";

@@ -2,7 +2,8 @@
 // has a place for good, whoever watches goes on where he was with any coordinator, nothing is missed, and nobody pays for
 // what nobody watches.
 
-import type { EventDocument, EventType } from "../common/documents.ts";
+import type { EventDocument } from "../common/document-schemas.ts";
+import type { EventType } from "../common/documents.ts";
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import { isoTime, type Runtime } from "../common/runtime.ts";

@@ -1,8 +1,9 @@
 // The coordinator's figures for Prometheus. What the cluster is, only who leads tells; counters begin with this process.
 
-import { NODE_STATUSES, type NodeView, TASK_STATUSES } from "../common/models.ts";
+import type { NodeView } from "../common/models.ts";
 import { family, Histogram, type Sample } from "../common/prometheus.ts";
 import { VERSION } from "../common/version.ts";
+import { NODE_STATUSES, TASK_STATUSES } from "../common/vocabulary.ts";
 import type { Event } from "../core/event.ts";
 import { readyAt } from "../core/ready.ts";
 import type { State } from "../core/state.ts";

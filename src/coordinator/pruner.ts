@@ -1,7 +1,7 @@
 // When what is over is forgotten: a few at a time, one event at a time, so that what one names is gone from the view
 // before the next is decided.
 
-import { finishedCount } from "../common/models.ts";
+import { finishedCount } from "../common/vocabulary.ts";
 import type { Event } from "../core/event.ts";
 import { decidePruned, type PastResults, type Retention } from "../core/prune.ts";
 import type { State } from "../core/state.ts";

@@ -1,7 +1,8 @@
 // The one fold: live traffic, replay after a restart and a restored snapshot all go through `apply`. It never refuses:
 // what may happen was decided before the log, so an event that does not fit is a bug and throws.
 
-import type { Outcome, TaskStatus } from "../common/models.ts";
+import type { Outcome } from "../common/models.ts";
+import type { TaskStatus } from "../common/vocabulary.ts";
 import type { Touched } from "./changes.ts";
 import { withSettings } from "./configure.ts";
 import type { Event, EventRun } from "./event.ts";

@@ -1,8 +1,9 @@
 // What one or several batches changed, as the view's rows. The fold notes what it touched; `seal` takes the rows'
 // images at the batch's end, so that only acknowledged states ever reach the view.
 
-import type { EndReason, NodeInfo, NodeStatus, Outcome, Specification, TaskCounts } from "../common/models.ts";
+import type { NodeInfo, Outcome, Specification, TaskCounts } from "../common/models.ts";
 import type { NodeSettings, PlacementChange } from "../common/settings.ts";
+import type { EndReason, NodeStatus } from "../common/vocabulary.ts";
 import type { Segment } from "./segments.ts";
 import type { NodeSkills } from "./skills.ts";
 import type { Cordon, Node, State, Submission } from "./state.ts";

@@ -3,7 +3,8 @@
 
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
-import type { Specification, TerminalStatus } from "../common/models.ts";
+import type { Specification } from "../common/models.ts";
+import type { TerminalStatus } from "../common/vocabulary.ts";
 import type { Decision, FindIds } from "./decide.ts";
 import type { Event } from "./event.ts";
 import { formatTaskId } from "./ids.ts";

@@ -3,7 +3,8 @@
 
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
-import type { Needs, Outcome, Specification, TaskStatus } from "../common/models.ts";
+import type { Needs, Outcome, Specification } from "../common/models.ts";
+import type { TaskStatus } from "../common/vocabulary.ts";
 import { planted } from "./canary.ts";
 import type { Event, EventRun } from "./event.ts";
 import { formatTaskId } from "./ids.ts";

@@ -2,17 +2,10 @@
 // nobody anything. A run is [submission, from, to, attempt], `to` excluded; times are wall milliseconds.
 
 import { z } from "zod";
-import {
-  Capacity,
-  END_REASONS,
-  NODE_STATUSES,
-  NodeInfo,
-  Outcome,
-  Specification,
-  STOP_REASONS,
-} from "../common/models.ts";
+import { Capacity, NodeInfo, Outcome, Specification } from "../common/models.ts";
 import { NodeSettings, PlacementChange } from "../common/settings.ts";
 import { Skill } from "../common/skills.ts";
+import { END_REASONS, NODE_STATUSES, STOP_REASONS } from "../common/vocabulary.ts";
 import { Fold } from "./fold.ts";
 
 const integer = z.int().min(0);

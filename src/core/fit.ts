@@ -2,8 +2,9 @@
 // and what others have taken of it just now.
 
 import { LIMITS } from "../common/limits.ts";
-import type { Capacity, LimitKind, Needs, NodeInfo } from "../common/models.ts";
-import { plural } from "../common/units.ts";
+import type { Capacity, Needs, NodeInfo } from "../common/models.ts";
+import { SAY } from "../common/units.ts";
+import type { LimitKind } from "../common/vocabulary.ts";
 import { planted } from "./canary.ts";
 import { attributeOf, conditionText, holds } from "./conditions.ts";
 import { type NodeSkills, skillObstacle, usableSkills } from "./skills.ts";
@@ -117,13 +118,6 @@ export function limitsMissing({ enforce, cpu_millis, memory_mib, pids }: Needs, 
   if (pids !== undefined) asked.push("pids");
   return asked.filter((kind) => limits?.enforced.includes(kind) !== true);
 }
-
-/** Amounts as people ask for them; memory to the MiB, because what is short may be little. */
-export const SAY = {
-  cpu: (millis: number): string => `${millis / 1000} cpu`,
-  memory: (mib: number): string => `${mib % 1024 === 0 ? `${mib / 1024}G` : `${mib}M`} of memory`,
-  gpus: (count: number): string => plural(count, "gpu"),
-} as const;
 
 function shortages(needs: Needs, free: Capacity, verb: string): string[] {
   const found: string[] = [];

@@ -1,8 +1,9 @@
 // How well a node is: 100, less what each sign takes away, with the reason for it. For people and for alarms; nothing is
 // decided by it.
 
-import type { HealthPart, NodeHealth, NodeStatus } from "../common/models.ts";
+import type { HealthPart, NodeHealth } from "../common/models.ts";
 import { formatDuration, formatSize } from "../common/units.ts";
+import type { NodeStatus } from "../common/vocabulary.ts";
 
 const MIB = 1024 * 1024;
 

@@ -3,8 +3,9 @@
 // large for the gaps has a node emptied for it. Then short tasks are prefetched, so that no worker waits a round trip.
 
 import { LIMITS } from "../common/limits.ts";
-import type { Needs, Priority, Strategy } from "../common/models.ts";
-import { PRIORITIES } from "../common/models.ts";
+import type { Needs } from "../common/models.ts";
+import type { Priority, Strategy } from "../common/vocabulary.ts";
+import { PRIORITIES } from "../common/vocabulary.ts";
 import {
   distance,
   fits,

@@ -5,7 +5,7 @@
 // was submitted first has it. Members that wait again (a retry, also one that was put off; a lost node; work given back)
 // have the place of their submission, not the end of the line. Nothing of this is in the log: it follows from what is.
 
-import { PRIORITIES, type Priority } from "../common/models.ts";
+import { PRIORITIES, type Priority } from "../common/vocabulary.ts";
 import type { Submission } from "./state.ts";
 
 /** Submissions of a lane that lie together: in one array a million would be moved whenever one in the middle is cancelled. */

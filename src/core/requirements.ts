@@ -2,8 +2,9 @@
 
 import type { Condition, Needs } from "../common/models.ts";
 import { nearest } from "../common/nearest.ts";
+import { SAY } from "../common/units.ts";
 import { attributeOf, conditionText, holds, isInherent } from "./conditions.ts";
-import { isUnsaid, limitsMissing, type NodeLoad, SAY, stateOf, suitsOtherwise } from "./fit.ts";
+import { isUnsaid, limitsMissing, type NodeLoad, stateOf, suitsOtherwise } from "./fit.ts";
 import { skillFault, usableSkills } from "./skills.ts";
 import { quoteForShell } from "./template.ts";
 

@@ -2,7 +2,7 @@
 // one segment; a member stands alone only while it differs from its neighbours. How a member ended is its result's
 // matter: here all that are over are alike, so that a failure now and then does not cut an array to pieces.
 
-import type { StopReason } from "../common/models.ts";
+import type { StopReason } from "../common/vocabulary.ts";
 
 export interface Segment {
   from: number;

@@ -1,18 +1,9 @@
 // The cluster's truth in memory: what is live (waiting, assigned, running) and the nodes. What is over stands in the
 // view only. `core/apply` is the only writer.
 
-import {
-  finishedCount,
-  type Needs,
-  type NodeInfo,
-  type NodeStatus,
-  type OnLost,
-  type Priority,
-  type Retry,
-  type Specification,
-  type TaskCounts,
-} from "../common/models.ts";
+import type { Needs, NodeInfo, Retry, Specification, TaskCounts } from "../common/models.ts";
 import type { NodeSettings, PlacementChange } from "../common/settings.ts";
+import { finishedCount, type NodeStatus, type OnLost, type Priority } from "../common/vocabulary.ts";
 import { Rows } from "./fold.ts";
 import type { Held } from "./held.ts";
 import { formatTaskId } from "./ids.ts";

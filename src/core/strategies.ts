@@ -1,7 +1,8 @@
 // Which of the nodes that have room is given the next tasks. Each strategy is a rank (the highest is given first) and a
 // share (how many at once); `round_robin` is a round of its own.
 
-import type { Needs, Strategy } from "../common/models.ts";
+import type { Needs } from "../common/models.ts";
+import type { Strategy } from "../common/vocabulary.ts";
 import { holds } from "./conditions.ts";
 import type { NodeLoad } from "./fit.ts";
 

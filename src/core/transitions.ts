@@ -1,7 +1,7 @@
 // The life of a task as data: which event takes it from where to where. The fold checks every move against it, in one
 // place, and test/golden prints it.
 
-import type { TaskStatus } from "../common/models.ts";
+import type { TaskStatus } from "../common/vocabulary.ts";
 import type { Event } from "./event.ts";
 
 export type Transition = Extract<

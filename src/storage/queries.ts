@@ -2,16 +2,8 @@
 
 import type { Database } from "bun:sqlite";
 import { LIMITS } from "../common/limits.ts";
-import {
-  type AttemptView,
-  type EndReason,
-  isTerminal,
-  type Outcome,
-  type Priority,
-  type Specification,
-  type TaskCounts,
-  type TaskStatus,
-} from "../common/models.ts";
+import type { AttemptView, Outcome, Specification, TaskCounts } from "../common/models.ts";
+import { type EndReason, isTerminal, type Priority, type TaskStatus } from "../common/vocabulary.ts";
 import { contentOf, type KnownId, type KnownKey } from "../core/decide.ts";
 import type { Prunable } from "../core/prune.ts";
 import { type Segment, segmentAt } from "../core/segments.ts";

@@ -15,7 +15,8 @@ import {
 import { basename, dirname, join } from "node:path";
 import { messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
-import { LIMIT_KINDS, type LimitKind, type Needs, type NodeInfo } from "../common/models.ts";
+import type { Needs, NodeInfo } from "../common/models.ts";
+import { LIMIT_KINDS, type LimitKind } from "../common/vocabulary.ts";
 
 const MIB = 1024 * 1024;
 /** Where the worker's own processes go: a group that is divided may hold none itself. */

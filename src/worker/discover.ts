@@ -3,8 +3,9 @@
 import * as os from "node:os";
 import { LIMITS } from "../common/limits.ts";
 import { machineHash, type ReadText, readText } from "../common/machine.ts";
-import { EXECUTORS, type ExecutorKind, type NodeInfo } from "../common/models.ts";
+import type { NodeInfo } from "../common/models.ts";
 import { VERSION } from "../common/version.ts";
+import { EXECUTORS, type ExecutorKind } from "../common/vocabulary.ts";
 import { groupFolders } from "./cgroup.ts";
 import type { Gpus } from "./gpus.ts";
 

@@ -2,8 +2,9 @@
 
 import { ClawError, messageOf } from "../common/errors.ts";
 import type { Logger } from "../common/logging.ts";
-import type { ExecutorKind, Outcome } from "../common/models.ts";
+import type { Outcome } from "../common/models.ts";
 import type { Runtime } from "../common/runtime.ts";
+import type { ExecutorKind } from "../common/vocabulary.ts";
 import type { OutputPublisher } from "../communication/output.ts";
 import { keyOf } from "./agent.ts";
 import type { Cgroups, TaskGroup } from "./cgroup.ts";

@@ -1,7 +1,7 @@
 // What may be asked about tasks: ids as people type them, lists in pages and with filters, waits that end in time.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { TaskStatus } from "../../src/common/models.ts";
+import type { TaskStatus } from "../../src/common/vocabulary.ts";
 import { formatTaskId } from "../../src/core/ids.ts";
 import { type Cluster, openCluster, specificationOf, submission } from "../cluster.ts";
 import { rejection } from "./rejection.ts";

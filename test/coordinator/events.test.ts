@@ -1,7 +1,7 @@
 // What happened, read out of the log: by the command line, from any place on, filtered, and as it happens.
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { EventDocument } from "../../src/common/documents.ts";
+import { EventDocument } from "../../src/common/document-schemas.ts";
 import { LIMITS } from "../../src/common/limits.ts";
 import { formatTaskId } from "../../src/core/ids.ts";
 import { type Cluster, openCluster } from "../cluster.ts";

@@ -1,7 +1,7 @@
 // In whose turn the scheduler gives work out, when submissions become ready in another order than they came.
 
 import { describe, expect, test } from "bun:test";
-import { PRIORITIES } from "../../src/common/models.ts";
+import { PRIORITIES } from "../../src/common/vocabulary.ts";
 import { Scheduler } from "../../src/coordinator/scheduler.ts";
 import { decideDue } from "../../src/core/due.ts";
 import type { EventRun } from "../../src/core/event.ts";

@@ -2,13 +2,8 @@
 // scratch, by another way than the fold keeps them.
 
 import { expect } from "bun:test";
-import {
-  finishedCount,
-  type NodeInfo,
-  type Outcome,
-  type Specification,
-  TASK_STATUSES,
-} from "../../src/common/models.ts";
+import type { NodeInfo, Outcome, Specification } from "../../src/common/models.ts";
+import { finishedCount, TASK_STATUSES } from "../../src/common/vocabulary.ts";
 import { apply, heldBy } from "../../src/core/apply.ts";
 import { Touched } from "../../src/core/changes.ts";
 import type { FindIds, KnownId } from "../../src/core/decide.ts";

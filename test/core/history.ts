@@ -4,7 +4,8 @@
 
 import { expect } from "bun:test";
 import { ClawError } from "../../src/common/errors.ts";
-import { type Outcome, type Specification, TERMINAL_STATUSES } from "../../src/common/models.ts";
+import type { Outcome, Specification } from "../../src/common/models.ts";
+import { TERMINAL_STATUSES } from "../../src/common/vocabulary.ts";
 import { reportEvents } from "../../src/coordinator/reports.ts";
 import { Scheduler } from "../../src/coordinator/scheduler.ts";
 import { apply, heldBy } from "../../src/core/apply.ts";

@@ -2,8 +2,9 @@
 // with the events that the fold is fed with; whatever both of them know has to agree after each (ranges.test.ts).
 
 import { expect } from "bun:test";
-import type { StopReason } from "../../src/common/models.ts";
-import { type Needs, TASK_STATUSES, type TaskStatus } from "../../src/common/models.ts";
+import type { Needs } from "../../src/common/models.ts";
+import type { StopReason } from "../../src/common/vocabulary.ts";
+import { TASK_STATUSES, type TaskStatus } from "../../src/common/vocabulary.ts";
 import type { AttemptRecord, ResultRecord } from "../../src/core/changes.ts";
 import type { Event } from "../../src/core/event.ts";
 import { Held } from "../../src/core/held.ts";

@@ -2,7 +2,8 @@
 
 import { describe, expect, test } from "bun:test";
 import { LIMITS } from "../../src/common/limits.ts";
-import type { Needs, Strategy } from "../../src/common/models.ts";
+import type { Needs } from "../../src/common/models.ts";
+import type { Strategy } from "../../src/common/vocabulary.ts";
 import { fits, type NodeLoad, obstacle, suits, suitsOtherwise } from "../../src/core/fit.ts";
 import { type Placement, place as placeAll, type WaitingLane } from "../../src/core/place.ts";
 import { addUse, emptyUsed } from "../../src/core/state.ts";

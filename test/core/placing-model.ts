@@ -1,7 +1,8 @@
 // A cluster in which time passes: tasks come, are placed by `place`, run as long as they run, and end. Nothing else than
 // placing is in it, so that what placing promises over time can be looked at by the thousand.
 
-import type { Needs, NodeInfo, Priority } from "../../src/common/models.ts";
+import type { Needs, NodeInfo } from "../../src/common/models.ts";
+import type { Priority } from "../../src/common/vocabulary.ts";
 import { Emptying } from "../../src/coordinator/emptying.ts";
 import type { Lasting, NodeLoad } from "../../src/core/fit.ts";
 import { type PlacementSettings, place, turnOf, type WaitingLane } from "../../src/core/place.ts";

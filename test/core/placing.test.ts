@@ -3,7 +3,8 @@
 
 import { describe, expect, test } from "bun:test";
 import { LIMITS } from "../../src/common/limits.ts";
-import { type Needs, PRIORITIES, STRATEGIES } from "../../src/common/models.ts";
+import type { Needs } from "../../src/common/models.ts";
+import { PRIORITIES, STRATEGIES } from "../../src/common/vocabulary.ts";
 import { type NodeLoad, obstacle } from "../../src/core/fit.ts";
 import { place, turnOf } from "../../src/core/place.ts";
 import { addUse, emptyUsed } from "../../src/core/state.ts";

@@ -1,7 +1,7 @@
 // Whose turn it is: lanes by requirement and priority, and inside a lane first ready, first served.
 
 import { describe, expect, test } from "bun:test";
-import { PRIORITIES, type Priority } from "../../src/common/models.ts";
+import { PRIORITIES, type Priority } from "../../src/common/vocabulary.ts";
 import { Ready } from "../../src/core/ready.ts";
 import type { Submission } from "../../src/core/state.ts";
 import { forSeeds } from "./seeds.ts";

@@ -1,7 +1,8 @@
 // What the end of an attempt means: a table of ends, policies and orders to stop, and the waits between retries.
 
 import { describe, expect, test } from "bun:test";
-import type { Outcome, Retry, StopReason } from "../../src/common/models.ts";
+import type { Outcome, Retry } from "../../src/common/models.ts";
+import type { StopReason } from "../../src/common/vocabulary.ts";
 import type { Policy } from "../../src/core/state.ts";
 import { backoffMs, verdictOf } from "../../src/core/verdict.ts";
 import { AT } from "./cluster.ts";

@@ -1,7 +1,8 @@
 // What clients ask for in a run: submissions of every kind, under keys, extended bit by bit, cancelled, asked for again; and
 // what they look at meanwhile.
 
-import { type Needs, type Specification, STRATEGIES } from "../../src/common/models.ts";
+import type { Needs, Specification } from "../../src/common/models.ts";
+import { STRATEGIES } from "../../src/common/vocabulary.ts";
 import { FOLDERS } from "./folders.ts";
 import type { World } from "./world.ts";
 

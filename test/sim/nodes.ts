@@ -2,7 +2,7 @@
 // copied key, a cloned machine), they go deaf, their disks are full.
 
 import { join } from "node:path";
-import { STRATEGIES } from "../../src/common/models.ts";
+import { STRATEGIES } from "../../src/common/vocabulary.ts";
 import { Chance } from "./chance.ts";
 import { SimWorker } from "./worker.ts";
 import type { World } from "./world.ts";

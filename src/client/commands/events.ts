@@ -1,6 +1,7 @@
 // `events`: what happened in the cluster, the newest of it, and with `-f` what happens from now on.
 
-import { EVENT_FILTERS, type EventDocument, noEvents } from "../../common/documents.ts";
+import type { EventDocument } from "../../common/document-schemas.ts";
+import { EVENT_FILTERS, noEvents } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import { plural } from "../../common/units.ts";

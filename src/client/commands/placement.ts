@@ -1,10 +1,12 @@
 // `placement`: how a node is chosen, for the whole cluster and while it runs.
 
-import { type PlacementRequest, placementChange, placementDocument } from "../../common/documents.ts";
+import type { PlacementRequest } from "../../common/document-schemas.ts";
+import { placementChange, placementDocument } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
-import { type ClusterState, STRATEGIES } from "../../common/models.ts";
+import type { ClusterState } from "../../common/models.ts";
 import type { PlacementChange } from "../../common/settings.ts";
 import { formatDuration } from "../../common/units.ts";
+import { STRATEGIES } from "../../common/vocabulary.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
 import { duration, number, oneOf, pairs } from "../values.ts";

@@ -1,7 +1,8 @@
 // `plan`: where a task would go if it were submitted now, and why there; nothing is.
 
-import type { PlanView, Strategy } from "../../common/models.ts";
+import type { PlanView } from "../../common/models.ts";
 import { formatSize } from "../../common/units.ts";
+import type { Strategy } from "../../common/vocabulary.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
 import { printable } from "../output.ts";

@@ -2,8 +2,8 @@
 
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
-import { TERMINAL_STATUSES, type TerminalStatus } from "../../common/models.ts";
 import { plural } from "../../common/units.ts";
+import { TERMINAL_STATUSES, type TerminalStatus } from "../../common/vocabulary.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import { retryTasks } from "../../communication/submitting.ts";
 import { formatTaskId } from "../../core/ids.ts";

@@ -2,15 +2,9 @@
 
 import { taskDocument } from "../../common/documents.ts";
 import { LIMITS } from "../../common/limits.ts";
-import {
-  endOf,
-  finishedCount,
-  isTerminal,
-  TASK_STATUSES,
-  type TaskStatus,
-  type TaskView,
-} from "../../common/models.ts";
+import type { TaskView } from "../../common/models.ts";
 import { plural } from "../../common/units.ts";
+import { endOf, finishedCount, isTerminal, TASK_STATUSES, type TaskStatus } from "../../common/vocabulary.ts";
 import { followTask, printFinished, printSoFar, type TaskRef } from "../../communication/follow.ts";
 import type { QueryRequest, ResolvedRef } from "../../communication/queries.ts";
 import type { RequestClient } from "../../communication/request.ts";

@@ -1,7 +1,8 @@
 // `--halt`, as GNU parallel has it: when enough tasks failed (or succeeded, or ended), start no more, or stop all.
 
 import { ClawError } from "../../common/errors.ts";
-import { finishedCount, type TaskCounts } from "../../common/models.ts";
+import type { TaskCounts } from "../../common/models.ts";
+import { finishedCount } from "../../common/vocabulary.ts";
 
 export interface Halt {
   when: "soon" | "now";

@@ -3,7 +3,7 @@
 
 import { outcomeDocument } from "../../common/documents.ts";
 import { LIMITS } from "../../common/limits.ts";
-import { endOf } from "../../common/models.ts";
+import { endOf } from "../../common/vocabulary.ts";
 import { type Ended, printFinished } from "../../communication/follow.ts";
 import type { ResultRow } from "../../communication/queries.ts";
 import type { RequestClient } from "../../communication/request.ts";

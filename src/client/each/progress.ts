@@ -1,7 +1,8 @@
 // How far `--each` is: one line on a terminal's error output, redrawn a few times a second, and a summary at the end.
 
-import { finishedCount, type TaskCounts } from "../../common/models.ts";
+import type { TaskCounts } from "../../common/models.ts";
 import { formatDuration } from "../../common/units.ts";
+import { finishedCount } from "../../common/vocabulary.ts";
 import type { Io } from "../io.ts";
 
 const REDRAW_MS = 100;

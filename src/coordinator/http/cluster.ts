@@ -1,15 +1,8 @@
 // The cluster over HTTP: what it is, what happened in it, and its figures for Prometheus.
 
 import { streamSSE } from "hono/streaming";
-import {
-  ClusterDocument,
-  clusterDocument,
-  EVENT_FILTERS,
-  EventDocument,
-  noEvents,
-  PlacementRequest,
-  placementChange,
-} from "../../common/documents.ts";
+import { ClusterDocument, EventDocument, PlacementRequest } from "../../common/document-schemas.ts";
+import { clusterDocument, EVENT_FILTERS, noEvents, placementChange } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import { newestEvents } from "../../communication/newest.ts";

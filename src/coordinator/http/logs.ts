@@ -2,7 +2,7 @@
 
 import { stream } from "hono/streaming";
 import { ClawError } from "../../common/errors.ts";
-import { isTerminal } from "../../common/models.ts";
+import { isTerminal } from "../../common/vocabulary.ts";
 import {
   type Ended,
   followTask,

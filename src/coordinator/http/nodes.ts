@@ -1,6 +1,7 @@
 // Nodes over HTTP: list them, look at one, take them out of service and back.
 
-import { NodeDocument, nodeDocument } from "../../common/documents.ts";
+import { NodeDocument } from "../../common/document-schemas.ts";
+import { nodeDocument } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import type { NodeView } from "../../common/models.ts";

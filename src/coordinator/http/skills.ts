@@ -1,6 +1,6 @@
 // The skills of the cluster's nodes over HTTP.
 
-import { SkillDocument } from "../../common/documents.ts";
+import { SkillDocument } from "../../common/document-schemas.ts";
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import {

@@ -2,17 +2,10 @@
 
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
-import {
-  Needs,
-  PRIORITIES,
-  RETRY_BACKOFF,
-  Retry,
-  Specification,
-  TASK_TYPES,
-  TYPE_PRESETS,
-} from "../../common/models.ts";
+import { Needs, Retry, Specification } from "../../common/models.ts";
 import { parseIsoTime } from "../../common/runtime.ts";
 import { isReserved } from "../../common/variables.ts";
+import { PRIORITIES, RETRY_BACKOFF, TASK_TYPES, TYPE_PRESETS } from "../../common/vocabulary.ts";
 import { z } from "./api.ts";
 
 const { shape: own } = Specification;

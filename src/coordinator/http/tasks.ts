@@ -1,10 +1,11 @@
 // Tasks over HTTP: submit, list, show, wait, cancel and retry.
 
-import { PlanDocument, TaskDocument, taskDocument } from "../../common/documents.ts";
+import { PlanDocument, TaskDocument } from "../../common/document-schemas.ts";
+import { taskDocument } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
-import { PRIORITIES, TASK_STATUSES, TERMINAL_STATUSES } from "../../common/models.ts";
 import { parseIsoTime } from "../../common/runtime.ts";
+import { PRIORITIES, TASK_STATUSES, TERMINAL_STATUSES } from "../../common/vocabulary.ts";
 import { retryTasks, submitTasks } from "../../communication/submitting.ts";
 import { formatTaskId } from "../../core/ids.ts";
 import {

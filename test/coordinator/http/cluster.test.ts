@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { EventDocument, NodeDocument, PlanDocument, TaskDocument } from "../../../src/common/documents.ts";
+import { EventDocument, NodeDocument, PlanDocument, TaskDocument } from "../../../src/common/document-schemas.ts";
 import { LIMITS } from "../../../src/common/limits.ts";
 import { readEndpoint } from "../../../src/communication/endpoint.ts";
 import { type Cluster, openCluster } from "../../cluster.ts";

@@ -3,7 +3,7 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import type { EventDocument } from "../../../src/common/documents.ts";
+import type { EventDocument } from "../../../src/common/document-schemas.ts";
 import { systemRuntime } from "../../../src/common/runtime.ts";
 import { openConnection } from "../../../src/communication/connection.ts";
 import { authenticatorOf, parseCreds } from "../../../src/communication/credentials.ts";
