@@ -19,7 +19,7 @@ import {
   workerConfig,
 } from "./config-schema.ts";
 import { environmentSettings, flagOf, readText } from "./config-text.ts";
-import { ClawError } from "./errors.ts";
+import { writeProblem } from "./errors.ts";
 import { type Environment, ensureFolder, type Paths } from "./paths.ts";
 import { redactAddresses } from "./redact.ts";
 
@@ -142,9 +142,8 @@ export function initConfig(role: ConfigRole, config_dir: string): { file: string
     linkSync(fresh, file); // unlike a rename it never replaces what somebody else put there meanwhile
     return { file, created: true };
   } catch (error) {
-    const code = codeOf(error);
-    if (code === "EEXIST") return { file, created: false };
-    throw new ClawError(code === "ENOSPC" ? "disk_full" : "io", `cannot write ${file} (${code})`, { cause: error });
+    if (codeOf(error) === "EEXIST") return { file, created: false };
+    throw writeProblem(error, `write ${file}`);
   } finally {
     rmSync(fresh, { force: true });
   }

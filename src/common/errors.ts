@@ -153,10 +153,10 @@ export function isFault(error: unknown): boolean {
   return !(error instanceof ClawError) || FAULTS.has(error.code);
 }
 
-/** What the system says of a file that cannot be written: a full disk is told from everything else. */
-export function writeProblem(error: unknown, path: string): ClawError {
+/** What the system says when a file or a folder cannot be written: a full disk is told from everything else. */
+export function writeProblem(error: unknown, doing: string): ClawError {
   const full = (error as NodeJS.ErrnoException).code === "ENOSPC";
-  return new ClawError(full ? "disk_full" : "io", `cannot write ${path}: ${messageOf(error)}`, { cause: error });
+  return new ClawError(full ? "disk_full" : "io", `cannot ${doing}: ${messageOf(error)}`, { cause: error });
 }
 
 /** The text of anything that was thrown. */

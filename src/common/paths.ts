@@ -3,7 +3,7 @@
 
 import { mkdirSync } from "node:fs";
 import { basename, isAbsolute, join, resolve } from "node:path";
-import { ClawError } from "./errors.ts";
+import { ClawError, writeProblem } from "./errors.ts";
 
 export interface Paths {
   config_dir: string;
@@ -84,9 +84,6 @@ export function ensureFolder(path: string): void {
   try {
     mkdirSync(path, { recursive: true, mode: 0o700 });
   } catch (error) {
-    const code = (error as { code?: string }).code;
-    throw new ClawError(code === "ENOSPC" ? "disk_full" : "io", `cannot make the folder ${path} (${code})`, {
-      cause: error,
-    });
+    throw writeProblem(error, `make the folder ${path}`);
   }
 }

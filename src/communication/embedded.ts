@@ -12,7 +12,7 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { ClawError, messageOf } from "../common/errors.ts";
+import { ClawError, messageOf, writeProblem } from "../common/errors.ts";
 import { checkServerVersion } from "./connection.ts";
 import { discard } from "./private.ts";
 
@@ -47,8 +47,7 @@ export async function unpack(folder: string, version: string, blob: Blob): Promi
     renameSync(draft, path);
   } catch (error) {
     discard(draft);
-    const full = (error as NodeJS.ErrnoException).code === "ENOSPC";
-    throw new ClawError(full ? "disk_full" : "io", `cannot unpack nats-server: ${messageOf(error)}`, { cause: error });
+    throw writeProblem(error, "unpack nats-server");
   }
   return path;
 }

@@ -4,7 +4,7 @@
 import { dlopen, FFIType } from "bun:ffi";
 import { closeSync, ftruncateSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { ClawError, messageOf } from "../common/errors.ts";
+import { ClawError, messageOf, writeProblem } from "../common/errors.ts";
 import { type Runtime, sleep } from "../common/runtime.ts";
 
 export interface Lock {
@@ -88,10 +88,7 @@ function openFile(path: string): number {
   try {
     return openSync(path, "a+", 0o600);
   } catch (error) {
-    const full = (error as NodeJS.ErrnoException).code === "ENOSPC";
-    throw new ClawError(full ? "disk_full" : "io", `cannot open the lock ${path}: ${messageOf(error)}`, {
-      cause: error,
-    });
+    throw writeProblem(error, `open the lock ${path}`);
   }
 }
 

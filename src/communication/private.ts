@@ -54,7 +54,7 @@ function placed(path: string, text: string, durable: boolean, place: (draft: str
     if (durable) syncFolder(folder);
   } catch (error) {
     discard(draft);
-    throw writeProblem(error, path);
+    throw writeProblem(error, `write ${path}`);
   }
 }
 

@@ -160,7 +160,7 @@ class NatsSnapshots implements SnapshotStore {
       try {
         writeFileSync(path, bytes, { mode: 0o600, flag });
       } catch (error) {
-        throw writeProblem(error, path);
+        throw writeProblem(error, `write ${path}`);
       }
     };
     write(new Uint8Array(), "w");

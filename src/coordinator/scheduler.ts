@@ -122,9 +122,10 @@ export class Scheduler {
   /** The assignments that can be made now, an event a node; first of all `ask` is told what waits for a folder. */
   assignments(reachable: (node: Node) => boolean, at: number, ask?: Ask): Event[] {
     const lanes = this.#state.ready.lanes();
+    const groups = new Set(lanes.map((lane) => lane.group));
     const loads = lanes.length === 0 ? [] : this.loads(reachable);
     if (!loads.some((load) => load.open)) {
-      this.#emptying.decided(undefined, new Set(), at);
+      this.#emptying.decided(undefined, groups, at);
       return [];
     }
     const waiting = lanes.map((lane) => this.#waitingLane(lane));
@@ -143,7 +144,7 @@ export class Scheduler {
     const { placements, reserved } = place(waiting, loads, now);
     const group = reserved === undefined ? undefined : lanes[reserved.lane]?.group;
     const emptied = reserved === undefined || group === undefined ? undefined : { node: reserved.node, group };
-    this.#emptying.decided(emptied, new Set(lanes.map((lane) => lane.group)), at);
+    this.#emptying.decided(emptied, groups, at);
     return this.#events(lanes, placements, at);
   }
 

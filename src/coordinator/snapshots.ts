@@ -59,7 +59,7 @@ function makeFolder(folder: string): void {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
   } catch (error) {
-    throw writeProblem(error, folder);
+    throw writeProblem(error, `write ${folder}`);
   }
 }
 

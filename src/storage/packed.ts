@@ -60,7 +60,7 @@ function createFile(path: string): number {
   try {
     return openSync(path, "wx", 0o600);
   } catch (error) {
-    throw writeProblem(error, path);
+    throw writeProblem(error, `write ${path}`);
   }
 }
 
@@ -69,7 +69,7 @@ function write(fd: number, bytes: Uint8Array, path: string): void {
   try {
     for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
   } catch (error) {
-    throw writeProblem(error, path);
+    throw writeProblem(error, `write ${path}`);
   }
 }
 

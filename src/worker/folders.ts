@@ -5,7 +5,7 @@
 import { accessSync, chmodSync, constants, lstatSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import { rm, stat } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
-import { ClawError, messageOf } from "../common/errors.ts";
+import { ClawError, messageOf, writeProblem } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import type { Specification } from "../common/models.ts";
 import type { Runtime } from "../common/runtime.ts";
@@ -185,8 +185,7 @@ export class TaskFolderPool {
     try {
       for (const path of [slot.base, slot.work, slot.tmp]) mkdirSync(path, { mode: PRIVATE });
     } catch (error) {
-      const full = (error as NodeJS.ErrnoException).code === "ENOSPC";
-      throw new ClawError(full ? "disk_full" : "io", `cannot make a folder for a task: ${messageOf(error)}`);
+      throw writeProblem(error, "make a folder for a task");
     }
     return slot;
   }
