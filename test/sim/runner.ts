@@ -29,7 +29,8 @@ Exit code: 0 when all were clean, 1 when one was not, 64 for a mistake in the op
 /** Runs while shrinking that may fail to fail; each takes a fraction of a second. */
 const MOST_SHRINKING_RUNS = 150;
 const TRACE_LINES = 60;
-const PROGRESS_MS = 2_000;
+/** How often progress is told: over the line on a terminal, a line of its own in a file. */
+const PROGRESS_MS = process.stderr.isTTY ? 2_000 : 60_000;
 
 interface Report {
   seed: number;
@@ -186,7 +187,7 @@ async function runMany(from: number, count: number, jobs: number): Promise<numbe
       }
       if (performance.now() - told_ms < PROGRESS_MS) continue;
       told_ms = performance.now();
-      if (process.stderr.isTTY) process.stderr.write(`\r${progress()}\u001b[K`);
+      process.stderr.write(process.stderr.isTTY ? `\r${progress()}\u001b[K` : `${progress()}\n`);
     }
     if ((await child.exited) !== 0) throw new Error(`a process of the simulation ended with ${child.exitCode}`);
   };
