@@ -16,23 +16,28 @@ const LeaseRecord = z.strictObject({
   lease_ms: z.int().min(1),
   /** Another number each time that it is written: a broker that forgot everything counts its revisions anew. */
   beat: z.int().min(0),
+  /** Where its writer believed to write it. In another place it may lie over somebody's, and says nothing. */
+  bucket: z.string().optional(), // claw 0.1.0 before this field
   /** Given back: nobody has to wait for it. */
   released: z.boolean(),
 });
 export type LeaseRecord = z.infer<typeof LeaseRecord>;
 
-/** `revision` is 0 where there is no record; `bucket` then tells one memory of the broker from another. */
+/** `revision` is 0 where there is no record; `bucket` tells one memory of the broker from another. */
 export interface LeaseEntry {
   record: LeaseRecord | undefined;
   revision: number;
-  bucket?: string;
+  bucket: string;
 }
+
+/** Where a write came to stand. Not where it was meant to, if the broker forgot everything and counts up to there again. */
+export type LeaseWritten = Omit<LeaseEntry, "record">;
 
 /** The port: the real one here, one in the simulator. Reading and writing throw `broker` when it does not answer. */
 export interface Lease {
   read(): Promise<LeaseEntry>;
-  /** The new revision, or undefined when the present one is not `revision`. */
-  write(record: LeaseRecord, revision: number): Promise<number | undefined>;
+  /** Undefined when the present revision is not `revision`. */
+  write(record: LeaseRecord, revision: number): Promise<LeaseWritten | undefined>;
   /** Calls whenever somebody wrote, or tried to; gives what ends that. */
   watch(changed: () => void): () => void;
 }
@@ -68,21 +73,26 @@ class NatsLease implements Lease {
 
   read(): Promise<LeaseEntry> {
     return this.#asked(async () => {
+      const bucket = await this.#bucket();
       const entry = await this.#kv.get(KEY);
       if (entry === null || entry.operation !== "PUT") {
-        const { created } = (await this.#kv.status()).streamInfo;
-        return { record: undefined, revision: entry?.revision ?? 0, bucket: created };
+        return { record: undefined, revision: entry?.revision ?? 0, bucket };
       }
       // What nobody of us wrote counts as nobody's.
       const record = LeaseRecord.safeParse(entry.json());
-      return { record: record.success ? record.data : undefined, revision: entry.revision };
+      return { record: record.success ? record.data : undefined, revision: entry.revision, bucket };
     });
   }
 
-  write(record: LeaseRecord, revision: number): Promise<number | undefined> {
+  async #bucket(): Promise<string> {
+    return (await this.#kv.status()).streamInfo.created;
+  }
+
+  write(record: LeaseRecord, revision: number): Promise<LeaseWritten | undefined> {
     return this.#asked(async () => {
       try {
-        return await this.#kv.put(KEY, JSON.stringify(record), { previousSeq: revision });
+        const written = await this.#kv.put(KEY, JSON.stringify(record), { previousSeq: revision });
+        return { revision: written, bucket: await this.#bucket() };
       } catch (error) {
         if (errorCode(error) === WRONG_LAST_SEQUENCE) return undefined;
         throw error;

@@ -7,9 +7,10 @@
 // - Another waits until it has seen the same revision for longer than that, by its own clock, before it writes over it.
 // - A lease that was released, or is of an earlier life of this very coordinator (its folder is locked, so that life is
 //   over), is taken at once. One that is not there may have been forgotten by a broker that was started anew, with its
-//   holder alive: it is waited for as long. Two that try are told apart by the revision.
+//   holder alive: it is waited for as long. Two that try are told apart by the revision; and since a broker that forgot
+//   gives the same revisions again, a lease counts only where its writer had looked: in the same bucket.
 
-import type { LeaseEntry, LeaseRecord } from "../communication/lease.ts";
+import type { LeaseEntry, LeaseRecord, LeaseWritten } from "../communication/lease.ts";
 import { planted } from "../core/canary.ts";
 
 export interface ElectorWorld {
@@ -47,6 +48,11 @@ const HINTED_AGAIN_MS = 20;
 function isSame(one: LeaseEntry | undefined, other: LeaseEntry): boolean {
   if (one === undefined || one.revision !== other.revision || one.bucket !== other.bucket) return false;
   return one.record?.holder === other.record?.holder && one.record?.beat === other.record?.beat;
+}
+
+/** Whether it stands where its writer had looked; elsewhere it may lie over another's, who still trusts his. */
+function isInPlace({ record, bucket }: LeaseEntry): boolean {
+  return record?.bucket === undefined || record.bucket === bucket;
 }
 
 type Mode = "following" | "trying" | "leading" | "stopped";
@@ -126,7 +132,7 @@ export class Elector {
     if (this.#entry === undefined || !this.#world.ready()) return undefined;
     const { id, alone, lease_ms } = this.#options;
     const { record } = this.#entry;
-    const free = record === undefined ? alone : record.released || record.holder === id;
+    const free = record === undefined ? alone : isInPlace(this.#entry) && (record.released || record.holder === id);
     return free ? this.#seen_ms : this.#seen_ms + (record?.lease_ms ?? lease_ms) * (1 + MARGIN);
   }
 
@@ -138,11 +144,12 @@ export class Elector {
 
   #write(now_ms: number): void {
     const { id: holder, name, lease_ms } = this.#options;
+    const { revision, bucket } = this.#entry ?? { revision: 0, bucket: "" };
     this.#asked_ms = now_ms;
     this.#next_ms = now_ms + lease_ms / 3;
     this.#beat += 1;
-    this.#writing = { v: 1, holder, name, lease_ms, beat: this.#beat, released: false };
-    this.#world.write(this.#writing, this.#entry?.revision ?? 0);
+    this.#writing = { v: 1, holder, name, lease_ms, beat: this.#beat, bucket, released: false };
+    this.#world.write(this.#writing, revision);
   }
 
   /** The lease as it was read. A replica of the broker may be behind: an older entry says nothing. */
@@ -161,20 +168,27 @@ export class Elector {
   }
 
   /** What a leader finds that had to ask. */
-  #seenLeading({ record }: LeaseEntry, fresh: boolean, now_ms: number): void {
+  #seenLeading(entry: LeaseEntry, fresh: boolean, now_ms: number): void {
+    const { record } = entry;
     if (record !== undefined && record.holder !== this.#options.id) this.#step_down(`${record.name} leads`);
     // Its time was over, and what it wrote last is no longer there: others may have led and gone.
-    else if (fresh && now_ms >= this.#trusted_until_ms) this.#step_down("its lease was lost");
+    else if (fresh && (now_ms >= this.#trusted_until_ms || !isInPlace(entry))) this.#step_down("its lease was lost");
     else this.#write(now_ms);
   }
 
-  /** What was written is there, with this revision. */
-  written(revision: number, now_ms: number): void {
+  /** What was written is there. */
+  written(at: LeaseWritten, now_ms: number): void {
     const began_ms = this.#asked_ms ?? now_ms;
     this.#asked_ms = undefined;
     if (this.#mode === "stopped") return;
-    this.#entry = { record: this.#writing, revision };
+    this.#entry = { record: this.#writing, ...at };
     this.#seen_ms = now_ms;
+    if (!isInPlace(this.#entry)) {
+      // Over somebody's, perhaps: it is waited for as if it were another's.
+      if (this.#mode === "leading") this.#step_down("the broker forgot its lease");
+      else this.#mode = "following";
+      return;
+    }
     this.#trusted_until_ms = began_ms + this.#options.lease_ms;
     // A moment without trust is over as if nothing had been: nobody else wrote in between.
     if (this.#mode === "leading") return;

@@ -1,7 +1,7 @@
 // Electors over one lease, with the clock in the test's hand: who leads when, and that no two may answer at once.
 
 import { describe, expect, test } from "bun:test";
-import type { LeaseEntry, LeaseRecord } from "../../src/communication/lease.ts";
+import type { LeaseEntry, LeaseRecord, LeaseWritten } from "../../src/communication/lease.ts";
 import { Elector } from "../../src/coordinator/elector.ts";
 
 const LEASE_MS = 2_000;
@@ -11,10 +11,10 @@ class Store {
   now_ms = 0;
   entry: LeaseEntry = { record: undefined, revision: 0, bucket: "1" };
 
-  write(record: LeaseRecord, revision: number): number | undefined {
+  write(record: LeaseRecord, revision: number): LeaseWritten | undefined {
     if (revision !== this.entry.revision) return undefined;
-    this.entry = { record, revision: revision + 1 };
-    return revision + 1;
+    this.entry = { ...this.entry, record, revision: revision + 1 };
+    return this.entry;
   }
 }
 
@@ -177,6 +177,48 @@ describe("a leader", () => {
     expect(other.elector.leading).toBe(false);
     pass(store, [one, other], 5_000);
     expect(other.told).toEqual([]);
+  });
+
+  test("that was won a moment before the broker forgot it is not won again by one that had waited as long", () => {
+    const store = new Store();
+    const [one, other] = [new Candidate(store, "a"), new Candidate(store, "b")];
+    for (const both of [one, other]) both.turn(store.now_ms);
+    store.now_ms = LEASE_MS * 1.125;
+    one.turn(store.now_ms);
+    expect(one.elector.trusted(store.now_ms)).toBe(true);
+    store.entry = { record: undefined, revision: 0, bucket: "2" };
+    other.turn(store.now_ms); // over none, as it had seen it: but that was another none
+    expect(store.entry.record?.holder).toBe("b");
+    expect(other.elector.leading).toBe(false);
+    pass(store, [one, other], 10_000);
+    expect(one.told).toEqual([`leads at ${LEASE_MS * 1.125}`, "yields: the broker forgot its lease"]);
+    expect(other.told.length).toBe(1);
+  });
+
+  test("that was overwritten so is no earlier life's to whoever wrote it and is started anew", () => {
+    const store = new Store();
+    const [one, other] = [new Candidate(store, "a"), new Candidate(store, "b")];
+    for (const both of [one, other]) both.turn(store.now_ms);
+    store.now_ms = LEASE_MS * 1.125;
+    one.turn(store.now_ms);
+    one.cut = true;
+    store.entry = { record: undefined, revision: 0, bucket: "2" };
+    other.turn(store.now_ms);
+    const next = new Candidate(store, "b");
+    pass(store, [one, next], 3_000);
+    expect(next.elector.leading).toBe(true);
+  });
+
+  test("whose revision another bucket has come to as well is lost to who renews it there", () => {
+    const { store, leader, others } = three();
+    const { revision } = store.entry;
+    const [heir] = others;
+    store.entry = { record: { ...store.entry.record!, holder: "c", name: "c", bucket: "2" }, revision, bucket: "2" };
+    heir!.cut = true;
+    store.now_ms += LEASE_MS / 3;
+    leader.turn(store.now_ms);
+    expect(leader.told.at(-1)).toBe("yields: the broker forgot its lease");
+    pass(store, [leader, ...others], 5_000);
   });
 
   test("whose lease was forgotten while it slept does not take it for its own", () => {

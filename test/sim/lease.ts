@@ -1,7 +1,7 @@
 // The lease as a fault-ridden server has it: requests and answers get lost, and a restart of the server forgets it.
 
 import { ClawError } from "../../src/common/errors.ts";
-import type { Lease, LeaseEntry, LeaseRecord } from "../../src/communication/lease.ts";
+import type { Lease, LeaseEntry, LeaseRecord, LeaseWritten } from "../../src/communication/lease.ts";
 import type { Chance } from "./chance.ts";
 import type { Clock } from "./clock.ts";
 
@@ -31,11 +31,11 @@ export class SimLease implements Lease {
     return this.#asked(() => this.#entry);
   }
 
-  write(record: LeaseRecord, revision: number): Promise<number | undefined> {
+  write(record: LeaseRecord, revision: number): Promise<LeaseWritten | undefined> {
     const written = this.#asked(() => {
       if (this.#entry.revision !== revision) return undefined;
-      this.#entry = { record, revision: revision + 1 };
-      return revision + 1;
+      this.#entry = { ...this.#entry, record, revision: revision + 1 };
+      return this.#entry;
     });
     // Whoever watches hears of the attempt, at times before it is there.
     for (const tell of this.#watchers) this.#clock.after(this.#chance.between(0, 6), tell);

@@ -50,6 +50,7 @@ const FOUND_BY: readonly number[] = [
   11026, // the same
   1538, // a leader whose barrier took long had heard nobody, and welcomed a second process in place of one that was alive
   52021, // skills that a machine did not have any more stayed with its node
+  301533, // a lease was won, forgotten and won again by one that had seen none before, and two answered questions
 ];
 
 test("seeds that found something once stay clean", async () => {
