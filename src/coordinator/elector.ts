@@ -50,6 +50,10 @@ function isSame(one: LeaseEntry | undefined, other: LeaseEntry): boolean {
   return one.record?.holder === other.record?.holder && one.record?.beat === other.record?.beat;
 }
 
+function isOlder(one: LeaseEntry, than: LeaseEntry): boolean {
+  return one.bucket === than.bucket && one.revision < than.revision;
+}
+
 /** Whether it stands where its writer had looked; elsewhere it may lie over another's, who still trusts his. */
 function isInPlace({ record, bucket }: LeaseEntry): boolean {
   return record?.bucket === undefined || record.bucket === bucket;
@@ -156,8 +160,7 @@ export class Elector {
   seen(entry: LeaseEntry, now_ms: number): void {
     this.#asked_ms = undefined;
     if (this.#mode === "stopped") return;
-    const known = this.#entry?.revision ?? 0;
-    if (entry.revision !== 0 && entry.revision < known) return;
+    if (entry.revision !== 0 && this.#entry !== undefined && isOlder(entry, this.#entry)) return;
     const fresh = !isSame(this.#entry, entry);
     if (fresh) this.#seen_ms = now_ms;
     else if (this.#hinted) this.#next_ms = now_ms + HINTED_AGAIN_MS;

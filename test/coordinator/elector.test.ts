@@ -25,9 +25,11 @@ class Candidate {
   cut = false;
   /** Knows the log. */
   ready = true;
+  readonly name: string;
   #asked: (() => void)[] = [];
 
   constructor(store: Store, name: string, alone = false) {
+    this.name = name;
     const answer = (reply: () => void): void => {
       this.#asked.push(() => (this.cut ? this.elector.silent(store.now_ms) : reply()));
     };
@@ -219,6 +221,23 @@ describe("a leader", () => {
     leader.turn(store.now_ms);
     expect(leader.told.at(-1)).toBe("yields: the broker forgot its lease");
     pass(store, [leader, ...others], 5_000);
+  });
+
+  test("of many renewals that comes back to another's first ones follows, and leads again when that one is gone", () => {
+    const { store, leader, others } = three();
+    const [heir, third] = others;
+    third!.cut = true;
+    pass(store, [leader, heir!, third!], 60_000);
+    leader.cut = true;
+    store.entry = { record: undefined, revision: 0, bucket: "2" };
+    pass(store, [leader, heir!, third!], 3_000);
+    expect(heir!.elector.leading).toBe(true);
+    leader.cut = false;
+    pass(store, [leader, heir!, third!], 1_000);
+    expect(leader.told.at(-1)).toBe(`yields: ${heir!.name} leads`);
+    heir!.cut = true;
+    pass(store, [leader, heir!, third!], 5_000);
+    expect(leader.elector.trusted(store.now_ms)).toBe(true);
   });
 
   test("whose lease was forgotten while it slept does not take it for its own", () => {
