@@ -15,6 +15,8 @@ export class Known {
   readonly #key_of = new Map<number, string>();
   /** Retries by what they stand on. */
   readonly #source_of = new Map<number, number>();
+  /** What is being forgotten: the view has it for as long as that is on its way to the log. */
+  readonly #leaving = new Set<number>();
 
   constructor(view: Pick<LeaderView, "findIds" | "findKey">) {
     this.#view = view;
@@ -32,12 +34,30 @@ export class Known {
     return found;
   };
 
-  readonly key: FindKey = (key) => this.#keys.get(key) ?? this.#view.findKey(key);
+  readonly key: FindKey = (key) => {
+    const found = this.#keys.get(key) ?? this.#view.findKey(key);
+    return found === undefined || this.#leaving.has(found.number) ? undefined : found;
+  };
 
   /** Whether a retry that the view may not have yet stands on it. */
   isSource(number: number): boolean {
     for (const source of this.#source_of.values()) if (source === number) return true;
     return false;
+  }
+
+  /** Nothing new may stand on it. */
+  isLeaving(number: number): boolean {
+    return this.#leaving.has(number);
+  }
+
+  leave(number: number, ids: readonly number[]): void {
+    this.forget(number, ids);
+    this.#leaving.add(number);
+  }
+
+  /** All that were leaving are gone from the view. */
+  left(): void {
+    this.#leaving.clear();
   }
 
   note({ number, nonce, ids, spec, array, count, source }: Submitted): void {

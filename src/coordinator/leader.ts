@@ -328,7 +328,7 @@ export class Leader {
       case "task.retry": {
         const past: PastView = {
           findIds: this.#known.ids,
-          retryable: (number) => this.#view.retryable(number),
+          retryable: (number) => (this.#known.isLeaving(number) ? undefined : this.#view.retryable(number)),
           ended: (number, statuses) => this.#view.ended(number, statuses),
           retries: (root, after) => this.#view.retries(root, after),
         };

@@ -37,12 +37,13 @@ export class Pruner {
     this.#surplus = surplus;
     if (event === undefined) return undefined;
     this.#under_way = true;
-    for (const number of event.numbers) this.#known.forget(number, this.#state.submissions.get(number)?.ids ?? []);
+    for (const number of event.numbers) this.#known.leave(number, this.#state.submissions.get(number)?.ids ?? []);
     return event;
   }
 
   stored(): void {
     this.#under_way = false;
+    this.#known.left();
   }
 
   /** There are no more results than tasks that are over. */
