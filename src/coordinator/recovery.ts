@@ -39,13 +39,16 @@ export async function openView(options: RecoveryOptions): Promise<View> {
   try {
     const { sequence, stream_created } = view.witness();
     const { first } = await log.extent();
+    const known = readWitness(options.witness);
+    // A machine that lost its power may have lost the end of both, the view's and the log's: the witness remembers.
+    if (known?.stream_created === log.created && known.sequence > sequence) await requireWitnessed(log, known);
     if (sequence > 0 && stream_created === log.created && sequence + 1 >= first) return view;
     if (sequence > 0 && stream_created !== log.created) {
       const made = await fromSnapshots(options, view, (manifest) => descends(manifest, view));
       if (!made) await requireSameCluster(log, first, view);
       return view; // catching up says what is wrong with it
     }
-    if (sequence === 0) await requireWitnessed(log, readWitness(options.witness));
+    if (sequence === 0) await requireWitnessed(log, known);
     await goOn(options, view);
     return view;
   } catch (error) {

@@ -41,7 +41,7 @@ export class WitnessKeeper {
   readonly #path: string;
   readonly #view: View;
   readonly #failed: (error: unknown) => void;
-  #written = -1;
+  #written: Pick<Witness, "stream_created" | "sequence"> | undefined;
   #timer: Timer | undefined;
 
   constructor(runtime: Runtime, path: string, view: View, failed: (error: unknown) => void) {
@@ -49,6 +49,7 @@ export class WitnessKeeper {
     this.#path = path;
     this.#view = view;
     this.#failed = failed;
+    this.#written = readWitness(path);
     this.#keep();
   }
 
@@ -67,11 +68,13 @@ export class WitnessKeeper {
   }
 
   #write(): void {
-    // A view that was made anew may be behind for a moment: what was known stays known.
-    if (this.#view.flushed <= this.#written) return;
+    // A view that was made anew, or lost its end, may be behind for a moment: what was known stays known.
+    const witness = this.#view.witness();
+    const { stream_created, sequence } = this.#written ?? { stream_created: undefined, sequence: -1 };
+    if (witness.stream_created === stream_created && witness.sequence <= sequence) return;
     const { cluster_id } = JSON.parse(this.#view.meta("state") ?? "{}") as { cluster_id?: string };
-    writeWitness(this.#path, cluster_id ?? "", this.#view.witness());
-    this.#written = this.#view.flushed;
+    writeWitness(this.#path, cluster_id ?? "", witness);
+    this.#written = witness;
   }
 
   /** One that cannot be written any more (a full disk) stays as it is: an older witness is as true. */

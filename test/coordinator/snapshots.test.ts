@@ -304,6 +304,28 @@ describe("a view", () => {
     expect(behind).toMatchObject({ code: "log_lost", message: expect.stringContaining("the broker lost data") });
   });
 
+  test("that lost its end together with the log's is not taken for all that there was", async () => {
+    const cluster = await open();
+    await cluster.submit(NOWHERE);
+    await cluster.stopCoordinator();
+    const saved = (name: string): string => join(cluster.home, `saved-${name}`);
+    for (const name of ["jetstream", "view.sqlite"]) {
+      Bun.spawnSync(["cp", "-a", join(cluster.folder, name), saved(name)]);
+    }
+    await cluster.startCoordinator();
+    await cluster.submit(NOWHERE);
+    await cluster.stopCoordinator();
+    const witness = readFileSync(join(cluster.folder, "witness.json"), "utf8");
+    removeView(cluster);
+    rmSync(join(cluster.folder, "jetstream"), { recursive: true });
+    for (const name of ["jetstream", "view.sqlite"]) {
+      Bun.spawnSync(["cp", "-a", saved(name), join(cluster.folder, name)]);
+    }
+    const lost = await refusal(cluster.startCoordinator());
+    expect(lost).toMatchObject({ code: "log_lost", message: expect.stringContaining("the broker lost data") });
+    expect(readFileSync(join(cluster.folder, "witness.json"), "utf8")).toBe(witness);
+  });
+
   test("that a newer claw wrote is refused by its format, and left as it is", async () => {
     const cluster = await open();
     await cluster.stopCoordinator();
