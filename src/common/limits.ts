@@ -64,14 +64,16 @@ export const LIMITS = {
   output_window_bytes: 1 * MiB,
   output_total_bytes: 1024 * MiB,
   output_hold_ms: 200, // short output waits this long for the task's end, to ride in its report
-  output_stall_ms: 5000, // when nobody takes a chunk for so long, output is cut rather than the task blocked
+  output_stall_ms: 5000, // when nobody takes a chunk for so long, what comes is kept aside rather than the task blocked
+  output_aside_bytes: 256 * 1024, // of one attempt, until the broker is back; more is cut
   once_submissions: 10_000, // whose attempts a node remembers because they must not run twice
   swept_rows: 2_000, // of pruned submissions, removed at once
   list_scanned: 20_000, // submissions that one answer looks at: the next one goes on
   answer_bytes: 640 * 1024, // of a list, before what comes next has to be asked for
   key_chars: 256, // an idempotency key
   presence_bytes: 1024, // what a coordinator says of itself
-  output_patience_ms: 30_000, // how long a chunk is sent again while the broker is away
+  output_keep_ms: 600_000, // how long a chunk is sent again while the broker is away
+  output_patience_ms: 30_000, // how long a task's end, and whoever reads its output, waits for what is not there yet
   output_drain_ms: 1000, // a pipe that says nothing for so long after the task's tree is gone is closed
   // Ending a task's processes
   task_pids: 16_384, // processes and threads of a task that did not say how many, where its node can limit them

@@ -60,7 +60,7 @@ export class OutputPublisher {
   #chunks = 0;
 
   constructor(connection: NatsConnection, cluster: string, node: string, options: PublisherOptions) {
-    const { runtime, patience_ms = LIMITS.output_patience_ms, domain } = options;
+    const { runtime, patience_ms = LIMITS.output_keep_ms, domain } = options;
     this.#connection = connection;
     this.#jetstream = connection.jetstream({ timeout: ACK_MS, ...(domain === undefined ? {} : { domain }) });
     this.#cluster = cluster;

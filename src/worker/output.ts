@@ -16,6 +16,10 @@ export interface OutputCaps {
   /** Published bytes of one attempt, both streams. */
   task_bytes: number;
   stall_ms: number;
+  /** Kept aside while nobody takes a chunk. */
+  aside_bytes: number;
+  /** How long the report waits for what was kept aside. */
+  finish_ms: number;
   hold_ms: number;
   drain_ms: number;
 }
@@ -23,6 +27,8 @@ export interface OutputCaps {
 export const DEFAULT_OUTPUT_CAPS: OutputCaps = {
   task_bytes: LIMITS.output_task_bytes,
   stall_ms: LIMITS.output_stall_ms,
+  aside_bytes: LIMITS.output_aside_bytes,
+  finish_ms: LIMITS.output_patience_ms,
   hold_ms: LIMITS.output_hold_ms,
   drain_ms: LIMITS.output_drain_ms,
 };
@@ -97,8 +103,12 @@ export class OutputPump {
   #published_bytes = 0;
   /** Publishing goes one chunk at a time, so that order holds between the pipes and the held chunks. */
   #line: Promise<void> = Promise.resolve();
-  /** A chunk that nobody took within `stall_ms`; until its answer comes everything else is cut. */
+  /** A chunk that nobody took within `stall_ms`; until its answer comes what follows is kept aside. */
   #stuck: { state: StreamState; bytes: number } | undefined;
+  #aside: { state: StreamState; piece: Uint8Array }[] = [];
+  #aside_bytes = 0;
+  /** Somebody waits until nothing is stuck or aside. */
+  #caught_up: (() => void) | undefined;
   #open = 0;
   #publishing = 0;
   #chunks = 0;
@@ -128,11 +138,23 @@ export class OutputPump {
     await this.#settle();
     this.#hold_timer?.cancel();
     await this.#line;
+    await this.#catchUp();
     if (this.#stuck !== undefined) this.#stuck.state.cut_bytes += this.#stuck.bytes;
     this.#stuck = undefined;
+    for (const { state, piece } of this.#aside.splice(0)) state.cut_bytes += piece.length;
     const inline = this.#mode === "holding";
     this.#mode = "closed";
     return this.#report(inline);
+  }
+
+  /** Waits for what nobody took yet, but not for ever. */
+  async #catchUp(): Promise<void> {
+    if (this.#stuck === undefined && this.#aside.length === 0) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#caught_up = resolve;
+    const timer = this.#runtime.after(this.#caps.finish_ms, resolve);
+    await promise;
+    timer.cancel();
   }
 
   /** Bytes that are not text would not survive the report's JSON: such output is published, however short. */
@@ -231,9 +253,33 @@ export class OutputPump {
     for (let from = 0; from < fits.length; from += LIMITS.output_chunk_bytes) {
       const piece = fits.subarray(from, from + LIMITS.output_chunk_bytes);
       this.#published_bytes += piece.length;
-      if (this.#stuck !== undefined) state.cut_bytes += piece.length;
+      if (this.#stuck !== undefined || this.#aside.length > 0) this.#putAside(state, piece);
       else await this.#send(state, piece);
     }
+  }
+
+  #putAside(state: StreamState, piece: Uint8Array): void {
+    if (this.#aside_bytes + piece.length > this.#caps.aside_bytes) {
+      state.cut_bytes += piece.length;
+      return;
+    }
+    this.#aside.push({ state, piece });
+    this.#aside_bytes += piece.length;
+  }
+
+  /** In its place in the line: nothing that came later goes before. */
+  #sendAside(): void {
+    this.#publishing += 1;
+    this.#line = this.#line.then(async () => {
+      while (this.#stuck === undefined && this.#mode !== "closed") {
+        const first = this.#aside.shift();
+        if (first === undefined) break;
+        this.#aside_bytes -= first.piece.length;
+        await this.#send(first.state, first.piece);
+      }
+      this.#publishing -= 1;
+      if (this.#stuck === undefined) this.#caught_up?.();
+    });
   }
 
   async #send(state: StreamState, piece: Uint8Array): Promise<void> {
@@ -259,6 +305,7 @@ export class OutputPump {
         if (this.#stuck !== undefined && this.#mode !== "closed") {
           this.#stuck = undefined;
           if (!kept) state.cut_bytes += bytes;
+          this.#sendAside();
         }
         resolve(kept);
       };

@@ -109,26 +109,30 @@ test("slow publishing pauses its own task only, and keeps everything", async () 
 });
 
 test("when nobody takes it, output is cut and the task goes on", async () => {
-  const output_caps = { ...DEFAULT_OUTPUT_CAPS, stall_ms: 50 };
+  const output_caps = { ...DEFAULT_OUTPUT_CAPS, stall_ms: 50, finish_ms: 50 };
   const publish = (): Promise<boolean> => new Promise(() => undefined);
   const outcome = await bench.command(["head", "-c", "1000000", "/dev/zero"], {}, { publish, output_caps }).done;
   expect(outcome.stdout).toMatchObject({ bytes: 1_000_000, cut_bytes: 1_000_000 });
 });
 
-test("a chunk taken late was kept; what came meanwhile was not", async () => {
-  const output_caps = { ...DEFAULT_OUTPUT_CAPS, stall_ms: 20 };
+test("a chunk taken late was kept; what came meanwhile was too, in its order, as far as there was room for it", async () => {
+  const output_caps = { ...DEFAULT_OUTPUT_CAPS, stall_ms: 20, aside_bytes: 3000 };
   const first = Promise.withResolvers<boolean>();
-  let calls = 0;
-  const publish = (): Promise<boolean> | boolean => (++calls === 1 ? first.promise : true);
+  const published: string[] = [];
+  const publish = (_stream: string, chunk: Uint8Array): Promise<boolean> | boolean => {
+    published.push(new TextDecoder().decode(chunk));
+    return published.length === 1 ? first.promise : true;
+  };
   const attempt = bench.shell(
-    "head -c 2000 /dev/zero; sleep 0.3; head -c 3000 /dev/zero; until [ -e go ]; do sleep 0.02; done; head -c 4000 /dev/zero",
+    "printf 'a%.0s' $(seq 2000); sleep 0.3; printf 'b%.0s' $(seq 3000); sleep 0.1; printf 'c%.0s' $(seq 500); until [ -e go ]; do sleep 0.02; done; printf 'd%.0s' $(seq 4000)",
     {},
     { publish, output_caps },
   );
-  await until("the second part was read", () => attempt.output_bytes.stdout === 5000);
+  await until("the second part was read", () => attempt.output_bytes.stdout === 5500);
   first.resolve(true);
   await Bun.write(`${bench.root}/go`, "");
-  expect((await attempt.done).stdout).toMatchObject({ bytes: 9000, cut_bytes: 3000 });
+  expect((await attempt.done).stdout).toMatchObject({ bytes: 9500, cut_bytes: 500 });
+  expect(published.join("").replace(/(.)\1*/g, (run) => `${run[0]}${run.length} `)).toBe("a2000 b3000 d4000 ");
 });
 
 test("publishing that refuses, throws or rejects counts as cut", async () => {
