@@ -40,6 +40,11 @@ function kept(outcome: Outcome): number {
   return [outcome.stdout, outcome.stderr].reduce((sum, one) => sum + (one?.bytes ?? 0) - (one?.cut_bytes ?? 0), 0);
 }
 
+/** Its node was lost and told nothing: what reached the stream is all that there is. */
+function isUntold({ reason, stdout, stderr }: Outcome): boolean {
+  return (reason === "lost" || reason === "poison") && stdout === undefined && stderr === undefined;
+}
+
 function sayMissing(io: Sink, id: string, outcome: Outcome, got: number): void {
   const cut = (outcome.stdout?.cut_bytes ?? 0) + (outcome.stderr?.cut_bytes ?? 0);
   const missing = Math.max(0, kept(outcome) - got);
@@ -99,12 +104,14 @@ export async function printFinished(
   attempts: readonly AttemptView[] = [],
 ): Promise<void> {
   const all = [ended.outcome, ...attempts.map(({ outcome }) => outcome)];
-  if (all.some((one) => one !== undefined && kept(one) > 0)) {
+  const untold = isUntold(ended.outcome);
+  if (!untold && all.some((one) => one !== undefined && kept(one) > 0)) {
     await followTask(io, client, task, Promise.resolve(ended), attempts);
     return;
   }
   const shown = new Shown(io, task.id, () => undefined);
   for (const one of attempts) shown.over(one);
+  if (untold) await passSoFar(io, client, task, shown);
   await shown.last(ended);
 }
 
@@ -117,9 +124,13 @@ export async function printSoFar(
 ): Promise<void> {
   const shown = new Shown(io, task.id, () => undefined);
   for (const one of attempts) shown.over(one);
+  await passSoFar(io, client, task, shown);
+  await shown.earlier(Number.POSITIVE_INFINITY);
+}
+
+async function passSoFar(io: Sink, client: RequestClient, task: TaskRef, shown: Shown): Promise<void> {
   const never = new AbortController();
   await pass(client, task, shown, { follow: false, done: never.signal, runtime: io.runtime });
-  await shown.earlier(Number.POSITIVE_INFINITY);
 }
 
 async function pass(client: RequestClient, task: TaskRef, shown: Shown, options: FollowOptions): Promise<void> {
@@ -154,6 +165,7 @@ class Shown {
 
   /** Whether everything that was kept has come. */
   complete(end: Ended): boolean {
+    if (isUntold(end.outcome)) return false;
     return [end, ...this.#ended].every(({ attempt, outcome }) => outcome === undefined || this.#has(attempt, outcome));
   }
 

@@ -69,3 +69,18 @@ test.each([
   expect(attempts).toMatchObject([{ started_at, reason: "lost" }]);
   expect(after.node_status).toBeUndefined();
 });
+
+test("what it had written stays readable when it is given up for good with its node", async () => {
+  const { cluster, node, id, number } = await running("fail");
+  const { attempt = 0 } = await cluster.show(number);
+  await node.write(cluster, number, attempt, "charged 17\n");
+  const following = cluster.runCli(["logs", "-f", id]);
+  cluster.runtime.skip(HEARTBEAT_MS * 5);
+  await statusIs(cluster, node, "offline");
+  const { lost_at = 0, node_offline_since = 0 } = await cluster.show(number);
+  cluster.runtime.skip(lost_at - node_offline_since);
+  await until(async () => (await cluster.show(number)).status === "failed", "the task to be given up");
+  for (const { code, stdout } of [await cluster.runCli(["logs", id]), await following]) {
+    expect([code, stdout]).toEqual([0, "charged 17\n"]);
+  }
+});

@@ -10,6 +10,7 @@ import { WorkerBus } from "../../src/communication/bus.ts";
 import { type NatsConnection, openConnection } from "../../src/communication/connection.ts";
 import { readCredentials } from "../../src/communication/credentials.ts";
 import type { DownMessage, Run, UpMessage } from "../../src/communication/messages.ts";
+import { OutputPublisher } from "../../src/communication/output.ts";
 import { Held } from "../../src/core/held.ts";
 import type { Cluster } from "../cluster.ts";
 import { until } from "../until.ts";
@@ -75,6 +76,15 @@ export class PlayedNode {
     const executors: NodeInfo["executors"] = ["command", "shell", "noop"];
     const machine = { machine: "m", os: "linux", arch: "x64", version: "1.0.0", pid: 1 };
     return { name: this.name, ...machine, capacity: { ...CAPACITY, ...capacity }, tags: [], attributes: {}, executors };
+  }
+
+  /** What an attempt writes on its standard output. */
+  async write(cluster: Cluster, number: number, attempt: number, text: string): Promise<void> {
+    const publisher = new OutputPublisher(this.#connection, cluster.client.cluster, this.id, {
+      runtime: systemRuntime,
+    });
+    const kept = await publisher.publish(number, 0, attempt, "stdout", new TextEncoder().encode(text));
+    if (!kept) throw new Error("the output was not kept");
   }
 
   send(message: UpMessage): void {
