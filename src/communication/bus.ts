@@ -64,6 +64,19 @@ function parseMessage<T>(schema: z.ZodType<T>, data: Uint8Array): T {
   throw new ClawError("bad_request", message, { field, ...hint });
 }
 
+/**
+ * The broker hands out what its streams keep on any subject that somebody names for an answer, and with the right to publish
+ * everywhere: such a message bears the name of the stream, or the subject that it was kept under. Nobody said it here.
+ */
+function requireSaid(message: Msg, subject: string): void {
+  const parts = message.subject.split(".");
+  const wanted = subject.split(".");
+  const here = wanted.every((part, at) => part === ">" || part === "*" || part === parts[at]);
+  if (!here || message.headers?.has("Nats-Stream") === true) {
+    throw new ClawError("refused", "a message out of a stream, which nobody sent here");
+  }
+}
+
 class Dropped {
   count = 0;
   readonly #senders = new Set<string>();
@@ -133,6 +146,7 @@ export class CoordinatorBus {
           return;
         }
         try {
+          requireSaid(message, subject);
           handle(message);
         } catch (thrown) {
           if (!(thrown instanceof ClawError)) throw thrown;
@@ -204,7 +218,8 @@ export class WorkerBus {
   /** Called again it subscribes anew: the server may have forgotten the subscription that there was. */
   listen(handle: (message: DownMessage) => void): void {
     const before = this.#subscription;
-    this.#subscription = this.#connection.subscribe(subjects.down(this.#cluster, this.#node), {
+    const subject = subjects.down(this.#cluster, this.#node);
+    this.#subscription = this.#connection.subscribe(subject, {
       callback: (error, message) => {
         if (isForbidden(error)) {
           this.#refused(forbidden(this.#cluster, error));
@@ -212,6 +227,7 @@ export class WorkerBus {
         }
         try {
           if (error !== null) throw new ClawError("broker", messageOf(error));
+          requireSaid(message, subject);
           handle(parseMessage(DownMessage, message.data));
         } catch (thrown) {
           if (!(thrown instanceof ClawError)) throw thrown;

@@ -14,6 +14,8 @@ import { subjects } from "./subjects.ts";
 const REQUEST_MS = 5_000;
 /** For somebody who never answered yet: a person waits for the error. */
 const FIRST_ANSWER_MS = 3_000;
+/** Longer than another coordinator takes to lead. */
+const TAKEOVER_MS = 10_000;
 /** A restart that is over sooner is not worth a word. */
 const OVERDUE_MS = 1_000;
 const FIRST_PAUSE_MS = 100;
@@ -122,7 +124,7 @@ export class RequestClient {
       // As long as the leader may take its time, nobody is waited for in vain.
       since_ms ??= Math.min(runtime.monotonic_ms(), sent_ms + wait_ms);
       const waited_ms = runtime.monotonic_ms() - since_ms;
-      const patience = this.#answered ? patience_ms : Math.min(patience_ms, FIRST_ANSWER_MS);
+      const patience = this.#answered ? patience_ms : Math.min(patience_ms, firstPatience(failure));
       // After close() nothing is on its way any more.
       if (!isTransient(failure) || this.#link === "away" || waited_ms > patience || this.connection.isClosed())
         throw failure;
@@ -162,6 +164,11 @@ export class RequestClient {
   async close(): Promise<void> {
     if (!this.connection.isClosed()) await this.connection.close();
   }
+}
+
+/** Who hears and does not answer may be a leader that hangs: another one takes over. */
+function firstPatience({ cause }: ClawError): number {
+  return (cause as { code?: string } | undefined)?.code === "TIMEOUT" ? TAKEOVER_MS : FIRST_ANSWER_MS;
 }
 
 function whyUnanswered(error: unknown): string {

@@ -8,7 +8,7 @@ import type { NatsConnection } from "nats";
 import { ClawError } from "../../src/common/errors.ts";
 import { LIMITS } from "../../src/common/limits.ts";
 import { systemRuntime } from "../../src/common/runtime.ts";
-import { CoordinatorBus } from "../../src/communication/bus.ts";
+import { CoordinatorBus, WorkerBus } from "../../src/communication/bus.ts";
 import { openConnection } from "../../src/communication/connection.ts";
 import { authenticatorOf, parseCreds, readCredentials } from "../../src/communication/credentials.ts";
 import { FileStore, RemoteFiles } from "../../src/communication/files.ts";
@@ -344,6 +344,8 @@ describe("what passes through the streams", () => {
   });
 });
 
+const sent = ([subject, message]: [string, object]): [string, string] => [subject, JSON.stringify(message)];
+
 describe("an answer that is sent elsewhere", () => {
   const PAUSE = "the answers";
 
@@ -364,6 +366,43 @@ describe("an answer that is sent elsewhere", () => {
     await settled(client);
     await settled(worker);
     expect(await log.last()).toBe(1);
+  });
+
+  test("by the broker out of a stream is not taken for what a leader, a worker or another client says", async () => {
+    const heard: string[] = [];
+    const dropped: string[] = [];
+    const tell = (sender: string, why: string): void => void dropped.push(`${sender}: ${why}`);
+    const toWorker = new WorkerBus(worker.connection, CLUSTER, worker.id, tell);
+    toWorker.listen(({ type }) => heard.push(type));
+    const toLeader = new CoordinatorBus(coordinator, CLUSTER, tell);
+    toLeader.serve({
+      command: (type) => heard.push(type),
+      query: (type) => heard.push(type),
+      up: (_, { type }) => heard.push(type),
+    });
+    const incarnation = "0123456789abcdef";
+    const refuse = { kind: "refuse", code: "refused", message: "forged" };
+    const forged: [string, object][] = [
+      [subjects.down(CLUSTER, worker.id), { type: "node.control", incarnation, action: refuse }],
+      [subjects.up(CLUSTER, worker.id), { type: "task.start", incarnation, runs: [[1, 0, 1, 1, 1]] }],
+      [subjects.query(CLUSTER, stranger.id, "cluster.status"), {}],
+    ];
+    const files = subjects.fileStream(CLUSTER);
+    const drops = (count: number) => until(() => (dropped.length === count ? true : undefined), `${count} drops`);
+    for (const [at, [subject, message]] of forged.entries()) {
+      const kept = subjects.fileChunk(CLUSTER, String(at).repeat(64), 0);
+      await client.connection.jetstream().publish(kept, JSON.stringify(message));
+      client.connection.publish(`$JS.API.DIRECT.GET.${files}.${kept}`, "", { reply: subject });
+      await drops(at + 1);
+    }
+    // What is said by whom it is said to be is heard.
+    coordinator.publish(...sent(forged[0]!));
+    worker.connection.publish(...sent(forged[1]!));
+    await until(() => (heard.length === 2 ? true : undefined), "both");
+    expect(heard.sort()).toEqual(["node.control", "task.start"]);
+    expect(dropped.every((one) => one.includes("out of a stream"))).toBe(true);
+    toWorker.stop();
+    toLeader.stop();
   });
 
   test("by the broker neither purges nor deletes the log, whatever the message is that it carries", async () => {

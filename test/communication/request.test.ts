@@ -130,6 +130,13 @@ describe("a request", () => {
     expect(waiting).toEqual(["no coordinator answers"]);
   });
 
+  test("that the first one hears and does not answer is sent again, for another may lead by then", async () => {
+    const asked = await coordinator("silence", { nodes: [] });
+    const { client, waiting } = await clientOf(systemRuntime);
+    expect(await client.query("node.list", {})).toMatchObject({ nodes: [] });
+    expect([asked.length, waiting]).toEqual([2, ["the coordinator did not answer in time"]]);
+  });
+
   test("waits for a coordinator that was there and comes back, and tells once that it waits", async () => {
     const first = await coordinator({ nodes: [] });
     const { client, waiting } = await clientOf(hasty);
