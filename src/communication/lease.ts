@@ -4,6 +4,7 @@
 import { type KV, type NatsConnection, StorageType } from "nats";
 import { z } from "zod";
 import { ClawError, messageOf } from "../common/errors.ts";
+import { Outages } from "./outages.ts";
 import { errorCode, isStreamMissing } from "./streams.ts";
 import { subjects } from "./subjects.ts";
 
@@ -60,12 +61,14 @@ export async function openLease(
 
 class NatsLease implements Lease {
   readonly #connection: NatsConnection;
+  readonly #outages: Outages;
   #kv: KV;
   readonly #open: () => Promise<KV>;
   readonly #subject: string;
 
   constructor(connection: NatsConnection, kv: KV, open: () => Promise<KV>, subject: string) {
     this.#connection = connection;
+    this.#outages = new Outages(connection);
     this.#kv = kv;
     this.#open = open;
     this.#subject = subject;
@@ -103,11 +106,13 @@ class NatsLease implements Lease {
   /** A server that was started anew has not even the bucket any more. */
   async #asked<T>(ask: () => Promise<T>): Promise<T> {
     try {
-      return await ask().catch(async (error: unknown) => {
-        if (!isGone(error)) throw error;
-        this.#kv = await this.#open();
-        return await ask();
-      });
+      return await this.#outages.answer(
+        ask().catch(async (error: unknown) => {
+          if (!isGone(error)) throw error;
+          this.#kv = await this.#open();
+          return await ask();
+        }),
+      );
     } catch (error) {
       throw new ClawError("broker", `the broker does not answer for the lease: ${messageOf(error)}`, { cause: error });
     }

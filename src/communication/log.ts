@@ -14,6 +14,7 @@ import {
 import { ClawError, messageOf } from "../common/errors.ts";
 import type { Runtime } from "../common/runtime.ts";
 import { randomHex, sleep } from "../common/runtime.ts";
+import { Outages } from "./outages.ts";
 import { ensureStream, errorCode, findStream, hiddenName, isStreamMissing, type NewStream } from "./streams.ts";
 import { subjects } from "./subjects.ts";
 
@@ -150,6 +151,7 @@ export async function renewLog(
 class NatsLog implements LogUpkeep {
   readonly created: string;
   readonly #connection: NatsConnection;
+  readonly #outages: Outages;
   readonly #jetstream: JetStreamClient;
   readonly #manager: JetStreamManager;
   readonly #runtime: Runtime;
@@ -168,6 +170,7 @@ class NatsLog implements LogUpkeep {
     created: string,
   ) {
     this.#connection = connection;
+    this.#outages = new Outages(connection);
     this.#jetstream = jetstream;
     this.#manager = manager;
     this.#runtime = runtime;
@@ -180,10 +183,8 @@ class NatsLog implements LogUpkeep {
   async append(sequence: number, nonce: string, payload: Uint8Array): Promise<AppendResult> {
     const msgID = `${nonce}:${sequence}`;
     try {
-      const ack = await this.#jetstream.publish(this.#subject, payload, {
-        msgID,
-        expect: { streamName: this.#stream, lastSequence: sequence - 1 },
-      });
+      const expect = { streamName: this.#stream, lastSequence: sequence - 1 };
+      const ack = await this.#outages.answer(this.#jetstream.publish(this.#subject, payload, { msgID, expect }));
       return ack.seq === sequence ? "stored" : "deposed";
     } catch {
       return await this.#look(sequence, msgID);
@@ -195,7 +196,7 @@ class NatsLog implements LogUpkeep {
     const until_ms = this.#runtime.monotonic_ms() + this.#look_ms;
     while (this.#runtime.monotonic_ms() < until_ms) {
       try {
-        const message = await this.#manager.streams.getMessage(this.#stream, { seq: sequence });
+        const message = await this.#outages.answer(this.#manager.streams.getMessage(this.#stream, { seq: sequence }));
         return message.header.get("Nats-Msg-Id") === msgID ? "stored" : "deposed";
       } catch (error) {
         // Nothing there: it may still be on its way from the server's queue, so nobody may say that it was not stored.
@@ -209,7 +210,7 @@ class NatsLog implements LogUpkeep {
 
   async #state(): Promise<StreamState> {
     try {
-      return (await this.#manager.streams.info(this.#stream)).state;
+      return (await this.#outages.answer(this.#manager.streams.info(this.#stream))).state;
     } catch (error) {
       throw silent(error);
     }
@@ -252,7 +253,8 @@ class NatsLog implements LogUpkeep {
       throw behind(state.first_seq, sequence);
     }
     const start = { opt_start_seq: sequence };
-    const consumer = await this.#jetstream.consumers.get(this.#stream, start).catch((error: unknown) => {
+    const made = this.#jetstream.consumers.get(this.#stream, start);
+    const consumer = await this.#outages.answer(made).catch((error: unknown) => {
       throw silent(error);
     });
     const messages = await consumer.consume({ max_messages: 500 });
