@@ -114,3 +114,32 @@ test(
   },
   RUN_MS,
 );
+
+test(
+  "what is written while coordinator and broker are away for long is there when they are back",
+  async () => {
+    const here = machine();
+    const coordinator = await here.coordinator();
+    await here.worker();
+    const { out: id } = await here.claw(["submit", "--", "sh", "-c", SCRIPT]);
+    const written = (): number => {
+      try {
+        return lines(readFileSync(join(here.work, "out"), "utf8")).length;
+      } catch {
+        return 0; // not begun
+      }
+    };
+    await until("it writes", () => written() > 5 || undefined, RUN_MS);
+    await coordinator.stop();
+    // For longer than a chunk waits before the next ones are kept aside.
+    const from = written();
+    await until("it goes on", () => written() >= from + 80 || undefined, RUN_MS);
+    await here.coordinator();
+    expect((await here.claw(["wait", id.trim()])).code).toBe(0);
+    const { out, err } = await here.claw(["logs", id.trim()]);
+    expect(missing(err)).toBe(0);
+    expect(err).not.toContain("were cut");
+    compare(here, out, err);
+  },
+  RUN_MS,
+);
