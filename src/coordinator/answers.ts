@@ -109,7 +109,7 @@ export class Answers {
     if (statuses.every((status) => counts[status] === 0)) return;
     const wanted = new Set<string>(statuses);
     const live = piecesOf(segments, from, counts.total, ({ status }) => wanted.has(status));
-    yield* inOrder(live, this.#queries.ended(number, from, statuses));
+    yield* inOrder(live, this.#queries.ended(number, from, counts.total, statuses));
   }
 
   show(request: QueryRequest<"task.show">): QueryAnswers["task.show"] {

@@ -329,7 +329,7 @@ export class Leader {
         const past: PastView = {
           findIds: this.#known.ids,
           retryable: (number) => this.#view.retryable(number),
-          ended: (number, statuses) => this.#view.ended(number, statuses),
+          ended: (number, from, to, statuses) => this.#view.ended(number, from, to, statuses),
           retries: (root, after) => this.#view.retries(root, after),
         };
         const { events, answer } = decideRetry(this.state, past, payload as TaskRetry, who, at);

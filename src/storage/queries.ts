@@ -5,6 +5,7 @@ import { LIMITS } from "../common/limits.ts";
 import type { AttemptView, Outcome, Specification, TaskCounts } from "../common/models.ts";
 import { type EndReason, isTerminal, type Priority, type TaskStatus } from "../common/vocabulary.ts";
 import { contentOf, type KnownId, type KnownKey } from "../core/decide.ts";
+import type { Range } from "../core/members.ts";
 import type { Prunable } from "../core/prune.ts";
 import { type Segment, segmentAt } from "../core/segments.ts";
 import { guarded } from "./database.ts";
@@ -278,8 +279,10 @@ export class Queries {
   }
 
   resultOf(number: number, index: number): RecordedResult | undefined {
+    // No two have a member in common, so none before the nearest one has this member.
     const query = this.#database.query<RawResult, [number, number, number]>(
-      "SELECT * FROM results WHERE number = ? AND first <= ? AND past > ? ORDER BY first DESC LIMIT 1",
+      `SELECT * FROM (SELECT * FROM results WHERE number = ? AND first <= ? ORDER BY first DESC LIMIT 1)
+       WHERE past > ?`,
     );
     const row = this.#guarded(() => query.get(number, index, index));
     return row === null ? undefined : resultOf(row);
@@ -314,21 +317,21 @@ export class Queries {
     return row?.first ?? Number.MAX_SAFE_INTEGER;
   }
 
-  /** Members from `from` on that ended in one of these ways, in their order, as ranges. */
-  *ended(number: number, from: number, statuses: readonly TaskStatus[]): Iterable<{ from: number; to: number }> {
-    const query = this.#database.query<{ first: number; past: number }, [number, number, string]>(
-      `SELECT first, past FROM results WHERE number = ? AND first >= ?
+  /** Members of [from, to) that ended in one of these ways, in their order, as ranges. */
+  *ended(number: number, from: number, to: number, statuses: readonly TaskStatus[]): Iterable<Range> {
+    const query = this.#database.query<{ first: number; past: number }, [number, number, number, string]>(
+      `SELECT first, past FROM results WHERE number = ? AND first >= ? AND first < ?
        AND status IN (SELECT value FROM json_each(?)) ORDER BY first LIMIT 256`,
     );
     // The range that `from` stands in may begin before it.
-    const inside = this.resultOf(number, from);
-    if (inside !== undefined && inside.from < from && statuses.includes(inside.outcome.status)) {
-      yield { from, to: inside.to };
+    const first = this.resultOf(number, from);
+    if (first !== undefined && from < to && statuses.includes(first.outcome.status)) {
+      yield { from, to: Math.min(first.to, to) };
     }
-    let next = inside === undefined || inside.from === from ? from : inside.to;
-    for (;;) {
-      const rows = this.#guarded(() => query.all(number, next, JSON.stringify(statuses)));
-      for (const { first, past } of rows) yield { from: first, to: past };
+    let next = first?.to ?? from;
+    while (next < to) {
+      const rows = this.#guarded(() => query.all(number, next, to, JSON.stringify(statuses)));
+      for (const { first, past } of rows) yield { from: first, to: Math.min(past, to) };
       const last = rows.at(-1);
       if (last === undefined) return;
       next = last.past;

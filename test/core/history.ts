@@ -306,9 +306,10 @@ export class History {
       [...this.one_by_one.books]
         .filter(([number, { event }]) => number > after && event.source?.number === root)
         .map(([, { event }]) => event.source!.members),
-    ended: (number, statuses): Range[] => {
+    ended: (number, from, to, statuses): Range[] => {
       const { tasks } = this.one_by_one.books.get(number)!;
-      const ended = [...tasks.entries()].filter(([, { status }]) => statuses.includes(status as never));
+      const named = [...tasks.entries()].slice(from, to);
+      const ended = named.filter(([, { status }]) => statuses.includes(status as never));
       return ended.map(([at]) => ({ from: at, to: at + 1 }));
     },
   };
