@@ -66,7 +66,7 @@ export const LIMITS = {
   output_hold_ms: 200, // short output waits this long for the task's end, to ride in its report
   output_stall_ms: 5000, // when nobody takes a chunk for so long, output is cut rather than the task blocked
   once_submissions: 10_000, // whose attempts a node remembers because they must not run twice
-  swept_rows: 2_000, // of pruned submissions, removed at once
+  swept_rows: 1_000, // of pruned submissions, removed at once
   list_scanned: 20_000, // submissions that one answer looks at: the next one goes on
   answer_bytes: 640 * 1024, // of a list, before what comes next has to be asked for
   key_chars: 256, // an idempotency key

@@ -179,6 +179,8 @@ export class Leader {
       this.#started_ms = now.monotonic_ms;
       this.#liveness.watchFrom(now.monotonic_ms);
     }
+    // With the next tick more may be over than one event takes.
+    if (this.#pruner.behind) this.#prune(this.#time(now));
     this.settle(now);
   }
 

@@ -108,8 +108,10 @@ export class Queries {
    */
   prunable(before: number, limit: number): Prunable[] {
     const query = this.#database.query<Prunable, [number, number]>(
-      `SELECT number, completed, failed, cancelled, timeout, source IS NOT NULL AS retry FROM submissions AS s WHERE over_at IS NOT NULL AND over_at < ?
-       AND NOT EXISTS (SELECT 1 FROM submissions AS r WHERE r.source IS NOT NULL AND r.source ->> '$.number' = s.number)
+      // The plus: as a plain number it is looked up in the index, as a column it would be compared with every retry.
+      `SELECT number, iif(is_array, 1, count) AS ids, completed, failed, cancelled, timeout, source IS NOT NULL AS retry
+       FROM submissions AS s WHERE over_at IS NOT NULL AND over_at < ? AND NOT EXISTS
+       (SELECT 1 FROM submissions AS r WHERE r.source IS NOT NULL AND r.source ->> '$.number' = +s.number)
        ORDER BY over_at LIMIT ?`,
     );
     return this.#guarded(() => query.all(before, limit));

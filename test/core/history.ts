@@ -374,7 +374,7 @@ export class History {
     const rows = books.map(([number, { tasks, over_at = 0, event }]) => {
       const { completed = 0, failed = 0, cancelled = 0, timeout = 0 } = this.one_by_one.counts(tasks);
       const retry = event.source === undefined ? 0 : 1;
-      return { number, completed, failed, cancelled, timeout, retry, over_at };
+      return { number, ids: event.ids.length, completed, failed, cancelled, timeout, retry, over_at };
     });
     const past = {
       prunable: (before: number, limit: number) =>
