@@ -27,6 +27,9 @@ export interface SubmissionRecord {
   source?: { number: number; members: string };
 }
 
+/** How far a submission is, without what is known of each member: that may be long. */
+export type Standing = Pick<SubmissionRecord, "array" | "open" | "live" | "counts">;
+
 /** What of submissions is asked for, as far as their rows tell it at once. */
 export interface Wanted {
   name?: string | undefined;
@@ -47,17 +50,20 @@ export interface RecordedResult {
   outcome: Outcome;
 }
 
-interface Raw extends Omit<TaskCounts, "total"> {
+interface RawStanding extends Omit<TaskCounts, "total"> {
+  is_array: number;
+  count: number;
+  open: number;
+  live: number;
+}
+
+interface Raw extends RawStanding {
   number: number;
   nonce: string;
   by: string;
   at: number;
-  is_array: number;
   ids: string;
   specification: string;
-  count: number;
-  open: number;
-  live: number;
   segments: string;
   source: string | null;
 }
@@ -223,6 +229,15 @@ export class Queries {
     return row === null ? undefined : recordOf(row);
   }
 
+  standing(number: number): Standing | undefined {
+    const query = this.#database.query<RawStanding, [number]>(
+      `SELECT is_array, count, open, live, pending, scheduled, running, completed, failed, cancelled, timeout
+       FROM submissions WHERE number = ?`,
+    );
+    const row = this.#guarded(() => query.get(number));
+    return row === null ? undefined : standingOf(row);
+  }
+
   /**
    * Submissions below `before`, newest first, that may have what is asked for; `next` is the newest one that was not looked
    * at, where there are more. Whoever leads answers nothing else meanwhile, so only so many rows are looked at.
@@ -364,20 +379,26 @@ export class Queries {
   }
 }
 
-function recordOf(row: Raw): SubmissionRecord {
+function standingOf(row: RawStanding): Standing {
   const { pending, scheduled, running, completed, failed, cancelled, timeout, count: total } = row;
   return {
+    array: row.is_array === 1,
+    open: row.open === 1,
+    live: row.live === 1,
+    counts: { total, pending, scheduled, running, completed, failed, cancelled, timeout },
+  };
+}
+
+function recordOf(row: Raw): SubmissionRecord {
+  return {
+    ...standingOf(row),
     number: row.number,
     nonce: row.nonce,
     by: row.by,
     at: row.at,
-    array: row.is_array === 1,
     ids: JSON.parse(row.ids) as number[],
     specification: JSON.parse(row.specification) as Specification,
-    open: row.open === 1,
-    live: row.live === 1,
     segments: JSON.parse(row.segments) as Segment[],
-    counts: { total, pending, scheduled, running, completed, failed, cancelled, timeout },
     ...(row.source === null ? {} : { source: JSON.parse(row.source) as NonNullable<SubmissionRecord["source"]> }),
   };
 }
