@@ -67,7 +67,7 @@ export const LIMITS = {
   output_stall_ms: 5000, // when nobody takes a chunk for so long, what comes is kept aside rather than the task blocked
   output_aside_bytes: 256 * 1024, // of one attempt, until the broker is back; more is cut
   once_submissions: 10_000, // whose attempts a node remembers because they must not run twice
-  swept_rows: 2_000, // of pruned submissions, removed at once
+  swept_rows: 1_000, // of pruned submissions, removed at once
   list_scanned: 20_000, // submissions that one answer looks at: the next one goes on
   answer_bytes: 640 * 1024, // of a list, before what comes next has to be asked for
   key_chars: 256, // an idempotency key

@@ -5,7 +5,7 @@ import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import type { AttemptView, HeldView, NodeView, RefusalView, TaskView, WaitingView } from "../common/models.ts";
 import { isoTime } from "../common/runtime.ts";
-import { finishedCount, isTerminal, type TaskStatus } from "../common/vocabulary.ts";
+import { finishedCount, type TaskStatus } from "../common/vocabulary.ts";
 import type { QueryAnswers, QueryRequest, ResolvedRef, ResultRow } from "../communication/queries.ts";
 import { healthOf } from "../core/health.ts";
 import { formatTaskId, parseTaskRef } from "../core/ids.ts";
@@ -17,6 +17,7 @@ import {
   overallStatus,
   type Queries,
   type RecordedResult,
+  type Standing,
   type SubmissionRecord,
   type Wanted,
 } from "../storage/queries.ts";
@@ -65,11 +66,11 @@ export class Answers {
         throw new ClawError("not_found", `${formatTaskId(id)} is not an array`, { field: text });
       return { ref: text, id: formatTaskId(id), number, index: member, array };
     }
-    const record = this.#queries.submission(number);
-    if (ref.index !== undefined && ref.index >= (record?.counts.total ?? 0)) {
-      throw new ClawError("not_found", `${formatTaskId(id)} has ${record?.counts.total ?? 0} members`, { field: text });
+    const { index } = ref;
+    const { total } = this.#standing(number).counts;
+    if (index !== undefined && index >= total) {
+      throw new ClawError("not_found", `${formatTaskId(id)} has ${total} members`, { field: text });
     }
-    const index = ref.index;
     return { ref: text, id: formatTaskId(id, index), number, array, ...(index === undefined ? {} : { index }) };
   }
 
@@ -109,7 +110,7 @@ export class Answers {
     if (statuses.every((status) => counts[status] === 0)) return;
     const wanted = new Set<string>(statuses);
     const live = piecesOf(segments, from, counts.total, ({ status }) => wanted.has(status));
-    yield* inOrder(live, this.#queries.ended(number, from, statuses));
+    yield* inOrder(live, this.#queries.ended(number, from, counts.total, statuses));
   }
 
   show(request: QueryRequest<"task.show">): QueryAnswers["task.show"] {
@@ -120,21 +121,22 @@ export class Answers {
 
   /** The answer to a wait, or undefined while there is still something to wait for. */
   wait(request: QueryRequest<"task.wait">): QueryAnswers["task.wait"] | undefined {
-    const answer = this.show(request);
-    const { task } = answer;
-    const over =
-      task.index === undefined && task.counts !== undefined
-        ? !task.open && isTerminal(task.status)
-        : isTerminal(task.status);
-    const begun = request.until === "started" && task.status === "running";
-    const { after } = request;
-    const another = after !== undefined && task.attempts?.some(({ attempt }) => attempt > after) === true;
-    const enough = over || begun || another;
-    return enough ? answer : undefined;
+    return this.#isAwaited(request) ? undefined : this.show(request);
+  }
+
+  /** Asked with every batch that touches the submission, and by everybody who waits: so it looks at no more than it must. */
+  #isAwaited({ number, index, until, after }: QueryRequest<"task.wait">): boolean {
+    const { array, live, counts } = this.#standing(number);
+    const begun = until === "started" && counts.running > 0;
+    const member = index ?? (array ? undefined : 0);
+    if (member === undefined) return live && !begun;
+    if (!live || member >= counts.total || this.#queries.resultOf(number, member) !== undefined) return false;
+    if (begun && memberOf(this.#record(number), member)?.status === "running") return false;
+    return after === undefined || !this.#queries.attempts(number, member).some(({ attempt }) => attempt > after);
   }
 
   results(request: QueryRequest<"task.results">): QueryAnswers["task.results"] {
-    const record = this.#record(request.number);
+    const { counts, open, live } = this.#standing(request.number);
     const { found, cursor } = this.#queries.results(request.number, request.cursor, request.limit);
     const results: ResultRow[] = [];
     let bytes = 0;
@@ -149,9 +151,9 @@ export class Answers {
       results,
       cursor: cut ?? cursor,
       more: found.length === request.limit || cut !== undefined,
-      counts: record.counts,
-      open: record.open,
-      finished: !record.live,
+      counts,
+      open,
+      finished: !live,
     };
   }
 
@@ -242,9 +244,11 @@ export class Answers {
   }
 
   #record(number: number): SubmissionRecord {
-    const record = this.#queries.submission(number);
-    if (record === undefined) throw new ClawError("not_found", `there is no submission ${number}`);
-    return record;
+    return found(number, this.#queries.submission(number));
+  }
+
+  #standing(number: number): Standing {
+    return found(number, this.#queries.standing(number));
   }
 
   #view(record: SubmissionRecord, index: number | undefined, whole: boolean): TaskView {
@@ -345,6 +349,11 @@ export class Answers {
     const live = leader.state.submissions.get(record.number);
     return live === undefined ? { summary: "it is over", nodes: [] } : waitingOf(leader, live);
   }
+}
+
+function found<T>(number: number, submission: T | undefined): T {
+  if (submission === undefined) throw new ClawError("not_found", `there is no submission ${number}`);
+  return submission;
 }
 
 /** Bytes on the wire: output's ends may be full of what JSON writes six times as long. */

@@ -31,6 +31,6 @@ export function leaderView(view: View, queries: Queries): LeaderView {
       return { array, specification, source };
     },
     retries: (root, after) => queries.retries(root, after),
-    ended: (number, statuses) => queries.ended(number, 0, statuses),
+    ended: (number, from, to, statuses) => queries.ended(number, from, to, statuses),
   };
 }

@@ -179,6 +179,8 @@ export class Leader {
       this.#started_ms = now.monotonic_ms;
       this.#liveness.watchFrom(now.monotonic_ms);
     }
+    // With the next tick more may be over than one event takes.
+    if (this.#pruner.behind) this.#prune(this.#time(now));
     this.settle(now);
   }
 
@@ -329,7 +331,7 @@ export class Leader {
         const past: PastView = {
           findIds: this.#known.ids,
           retryable: (number) => (this.#known.isLeaving(number) ? undefined : this.#view.retryable(number)),
-          ended: (number, statuses) => this.#view.ended(number, statuses),
+          ended: (number, from, to, statuses) => this.#view.ended(number, from, to, statuses),
           retries: (root, after) => this.#view.retries(root, after),
         };
         const { events, answer } = decideRetry(this.state, past, payload as TaskRetry, who, at);

@@ -16,6 +16,8 @@ export class Pruner {
   readonly #known: Known;
   readonly #retention: Retention;
   #under_way = false;
+  /** The last event did not take all that there was. */
+  #more = false;
   /** Results that are too many, as they were counted last, but for those that were forgotten since. */
   #surplus = 0;
   /** Log time before which they are not counted again. */
@@ -33,12 +35,18 @@ export class Pruner {
     if (this.#under_way) return undefined;
     const kept = (number: number): boolean => this.#known.isSource(number);
     this.#count(at);
-    const { event, surplus } = decidePruned(this.#past, kept, this.#surplus, this.#retention, at);
+    const { event, surplus, more } = decidePruned(this.#past, kept, this.#surplus, this.#retention, at);
     this.#surplus = surplus;
+    this.#more = more;
     if (event === undefined) return undefined;
     this.#under_way = true;
     for (const number of event.numbers) this.#known.leave(number, this.#state.submissions.get(number)?.ids ?? []);
     return event;
+  }
+
+  /** There is more to forget than the last event took, and that is in the log. */
+  get behind(): boolean {
+    return this.#more && !this.#under_way;
   }
 
   stored(): void {

@@ -151,7 +151,7 @@ function applyPruned(state: State, { numbers, counts, at }: EventOf<"pruned">, t
     if (submission === undefined) continue;
     if (!isOver(submission)) throw new Error(`submission ${number} is not over`);
     state.rows.exchange(submission.row_hash, 0);
-    state.submissions.delete(number);
+    state.forget(submission);
     touched.submissions.delete(number);
   }
   for (const status of ["completed", "failed", "cancelled", "timeout"] as const) {

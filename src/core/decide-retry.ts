@@ -7,6 +7,7 @@ import type { Specification } from "../common/models.ts";
 import type { TerminalStatus } from "../common/vocabulary.ts";
 import type { Decision, FindIds } from "./decide.ts";
 import type { Event } from "./event.ts";
+import { firstWhere } from "./first-where.ts";
 import { formatTaskId } from "./ids.ts";
 import { encodeMembers, Members, type Range } from "./members.ts";
 import type { State } from "./state.ts";
@@ -39,8 +40,8 @@ export interface Retryable {
 export interface PastView {
   findIds: FindIds;
   retryable(number: number): Retryable | undefined;
-  /** Members that ended in one of these ways, in order. */
-  ended(number: number, statuses: readonly TerminalStatus[]): Iterable<Range>;
+  /** Members of [from, to) that ended in one of these ways, in order. */
+  ended(number: number, from: number, to: number, statuses: readonly TerminalStatus[]): Iterable<Range>;
   /** The members of `root` for which later submissions than `after` stand. */
   retries(root: number, after: number): Iterable<string>;
 }
@@ -52,6 +53,15 @@ export interface RetryAnswer {
   skipped: number[];
   /** Members that `fresh` left out. */
   left_out: number;
+}
+
+/** A submission of which something is asked for: read once, however many of its members are. */
+interface Old extends Retryable {
+  number: number;
+  /** What a retry's own members stand for. */
+  members: Members | undefined;
+  /** What later retries stand for, as ascending ranges of the members behind it all, with gaps between them. */
+  taken: Range[];
 }
 
 /** `now` is log time; `by` the client. Sent again, the same nonce gets the same answer. */
@@ -67,14 +77,15 @@ export function decideRetry(
   const ids = command.targets.map(({ id }) => id);
   if (new Set(ids).size !== ids.length) throw new ClawError("bad_request", "the same id twice", { field: "targets" });
   const known = view.findIds(ids);
+  const read = new Map<number, Old>();
   for (const [position, target] of command.targets.entries()) {
     const before = known.get(target.id);
     if (before !== undefined && before.nonce !== command.nonce) {
       throw new ClawError("id_taken", `${formatTaskId(target.id)} is taken`, { field: formatTaskId(target.id) });
     }
-    const old = view.retryable(target.number);
-    if (old === undefined) throw new ClawError("not_found", `there is no submission ${target.number}`);
     const { id, number: of, index } = target;
+    const old = read.get(of) ?? readOld(view, of, command.fresh === true);
+    read.set(of, old);
     if (before !== undefined) {
       answer.retried.push({
         id,
@@ -84,10 +95,11 @@ export function decideRetry(
       });
       continue;
     }
-    const ended = [...endedOf(view, of, index, command.statuses)];
-    const ranges = command.fresh === true ? without(ended, retriedOf(view, of, old), old) : ended;
+    const [from, to] = index === undefined ? [0, LIMITS.array_members] : [index, index + 1];
+    const ended = [...view.ended(of, from, to, command.statuses)];
+    const ranges = without(ended, old);
     answer.left_out += countOf(ended) - countOf(ranges);
-    const source = sourceOf(of, ranges, old);
+    const source = sourceOf(ranges, old);
     if (source === undefined) {
       answer.skipped.push(position);
       continue;
@@ -107,23 +119,19 @@ function countOf(ranges: readonly Range[]): number {
   return ranges.reduce((sum, { from, to }) => sum + to - from, 0);
 }
 
-function* endedOf(
-  view: PastView,
-  number: number,
-  index: number | undefined,
-  statuses: readonly TerminalStatus[],
-): Iterable<Range> {
-  for (const { from, to } of view.ended(number, statuses)) {
-    if (index === undefined) yield { from, to };
-    else if (from <= index && index < to) yield { from: index, to: index + 1 };
-  }
+function readOld(view: PastView, number: number, fresh: boolean): Old {
+  const found = view.retryable(number);
+  if (found === undefined) throw new ClawError("not_found", `there is no submission ${number}`);
+  const { source } = found;
+  const members = source === undefined ? undefined : new Members(source.members);
+  const taken = fresh ? retriedOf(view, source?.number ?? number, number) : [];
+  return { ...found, number, members, taken };
 }
 
 /** The members behind it all: a retry of a retry stands for those of the first. */
-function sourceOf(number: number, ranges: readonly Range[], { source }: Retryable): Retryable["source"] {
+function sourceOf(ranges: readonly Range[], { number, source, members }: Old): Retryable["source"] {
   if (ranges.length === 0) return undefined;
-  if (source === undefined) return within({ number, members: encodeMembers(ranges) });
-  const members = new Members(source.members);
+  if (source === undefined || members === undefined) return within({ number, members: encodeMembers(ranges) });
   const first = ranges.flatMap(({ from, to }) => [...members.standFor(from, to)]);
   return within({ number: source.number, members: encodeMembers(first) });
 }
@@ -135,29 +143,33 @@ function within(source: { number: number; members: string }): { number: number; 
   });
 }
 
-/** What later retries stand for, as ascending ranges of the members behind it all. */
-function retriedOf(view: PastView, number: number, { source }: Retryable): Range[] {
+/** What of `root` later retries than `after` stand for: two of them may stand for the same. */
+function retriedOf(view: PastView, root: number, after: number): Range[] {
   const ranges: Range[] = [];
-  for (const text of view.retries(source?.number ?? number, number)) {
+  for (const text of view.retries(root, after)) {
     const members = new Members(text);
-    ranges.push(...members.standFor(0, members.count));
+    for (const range of members.standFor(0, members.count)) ranges.push(range);
   }
-  return ranges.sort((a, b) => a.from - b.from);
+  const merged: Range[] = [];
+  for (const { from, to } of ranges.sort((a, b) => a.from - b.from)) {
+    const last = merged.at(-1);
+    if (last !== undefined && from <= last.to) last.to = Math.max(last.to, to);
+    else merged.push({ from, to });
+  }
+  return merged;
 }
 
-/** Those of the members in `ranges` that stand for nothing in `taken`. */
-function without(ranges: readonly Range[], taken: readonly Range[], { source }: Retryable): Range[] {
-  const members = source === undefined ? undefined : new Members(source.members);
+/** Those of the members in `ranges` for which nothing stands yet. */
+function without(ranges: readonly Range[], { members, taken }: Old): Range[] {
+  if (taken.length === 0) return [...ranges];
   const left: Range[] = [];
-  let first = 0;
   for (const { from, to } of ranges) {
     let member = from;
     for (const old of members?.standFor(from, to) ?? [{ from, to }]) {
       // What a member is behind the one that it stands for.
       const ahead = member - old.from;
       let at = old.from;
-      while (first < taken.length && (taken[first]?.to ?? 0) <= at) first += 1;
-      for (let next = first; at < old.to; next++) {
+      for (let next = firstWhere(taken, (range) => range.to > at); at < old.to; next++) {
         const { from: begin, to: end } = taken[next] ?? { from: old.to, to: old.to };
         const past = Math.min(begin, old.to);
         if (past > at) left.push({ from: at + ahead, to: past + ahead });

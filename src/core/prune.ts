@@ -6,6 +6,8 @@ import type { Event } from "./event.ts";
 /** A submission that is over, and how its members ended. */
 export interface Prunable {
   number: number;
+  /** So many have to be kept for a while: one of an array, one of each task that was submitted beside others. */
+  ids: number;
   completed: number;
   failed: number;
   cancelled: number;
@@ -31,13 +33,17 @@ export interface PastResults {
   resultsOf(number: number): number;
 }
 
-/** Of one event. */
+/** Submissions of one event. */
 const MOST = 200;
+/** Ids of one event, but for the last submission's: each costs the view what a submission does. */
+const MOST_IDS = 500;
 
 export interface Pruning {
   event: Extract<Event, { t: "pruned" }> | undefined;
   /** Results that are too many still. */
   surplus: number;
+  /** The event is full, or what comes next had to wait for it: there may be more to forget. */
+  more: boolean;
 }
 
 /**
@@ -51,28 +57,33 @@ export function decidePruned(
   { age_ms, keep_ms }: Retention,
   now: number,
 ): Pruning {
+  const chosen = new Map<number, Prunable>();
   let left = surplus;
-  const count = (one: Prunable): void => {
+  let ids = 0;
+  let more = false;
+  const choose = (one: Prunable): void => {
+    chosen.set(one.number, one);
+    ids += one.ids;
     if (left > 0) left -= past.resultsOf(one.number);
+    more = chosen.size >= MOST || ids >= MOST_IDS;
   };
   // Behind the age everything goes; before it only as much as is too much.
-  const old = past.prunable(now - age_ms, MOST).filter(({ number }) => !kept(number));
-  const chosen = [...old];
-  for (const one of old) count(one);
-  if (left > 0 && chosen.length < MOST) {
-    const taken = new Set(old.map(({ number }) => number));
+  for (const one of past.prunable(now - age_ms, MOST)) {
+    if (more) break;
+    if (!kept(one.number)) choose(one);
+  }
+  if (left > 0 && !more) {
     for (const one of past.prunable(now - keep_ms, MOST)) {
-      if (left <= 0) break;
-      if (taken.has(one.number) || kept(one.number)) continue;
-      chosen.push(one);
-      count(one);
+      if (left <= 0 || more) break;
+      if (chosen.has(one.number) || kept(one.number)) continue;
+      choose(one);
       // What it stands on is older than the rest: that comes next.
-      if (one.retry === 1) break;
+      if (one.retry === 1) more = true;
     }
   }
-  if (chosen.length === 0) return { event: undefined, surplus: left };
+  if (chosen.size === 0) return { event: undefined, surplus: left, more };
   const counts = { completed: 0, failed: 0, cancelled: 0, timeout: 0 };
-  for (const one of chosen)
+  for (const one of chosen.values())
     for (const status of Object.keys(counts) as (keyof typeof counts)[]) counts[status] += one[status];
-  return { event: { t: "pruned", numbers: chosen.map(({ number }) => number), counts, at: now }, surplus: left };
+  return { event: { t: "pruned", numbers: [...chosen.keys()], counts, at: now }, surplus: left, more };
 }

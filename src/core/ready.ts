@@ -6,6 +6,7 @@
 // have the place of their submission, not the end of the line. Nothing of this is in the log: it follows from what is.
 
 import { PRIORITIES, type Priority } from "../common/vocabulary.ts";
+import { firstWhere } from "./first-where.ts";
 import type { Submission } from "./state.ts";
 
 /** Submissions of a lane that lie together: in one array a million would be moved whenever one in the middle is cancelled. */
@@ -81,19 +82,6 @@ export class Lane {
 
 function placeIn(chunk: readonly Submission[], submission: Submission): number {
   return firstWhere(chunk, (other) => compare(other, submission) >= 0);
-}
-
-/** Position of the first of which it is true, where it is true of all behind it; their number if of none. */
-function firstWhere<T>(list: readonly T[], is: (item: T) => boolean): number {
-  let low = 0;
-  let high = list.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    const item = list[middle];
-    if (item !== undefined && !is(item)) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
 
 export class Ready {

@@ -9,6 +9,7 @@ import type { Held } from "./held.ts";
 import { formatTaskId } from "./ids.ts";
 import { Ready } from "./ready.ts";
 import type { Segment } from "./segments.ts";
+import { Shared } from "./shared.ts";
 import type { NodeSkills } from "./skills.ts";
 
 /** What follows the end of an attempt: few different ones, shared by all submissions that say the same. */
@@ -120,25 +121,9 @@ export class State {
   /** Submissions with members on a node. */
   readonly active = new Set<number>();
   readonly ready = new Ready();
-  readonly groups = new Map<string, Needs>();
-  readonly #policies = new Map<string, Policy>();
-
-  /** Interns what a specification needs; tasks of one group can go to the same nodes. */
-  groupOf({ name, needs: asked }: Specification, id: number): string {
-    const needs = apartFrom(asked, name ?? formatTaskId(id));
-    const key = JSON.stringify(needs);
-    if (!this.groups.has(key)) this.groups.set(key, needs);
-    return key;
-  }
-
-  policyOf({ type, retry, on_lost }: Specification): Policy {
-    const policy: Policy = { daemon: type === "daemon", retry, on_lost: on_lost ?? "retry" };
-    const key = JSON.stringify(policy);
-    const known = this.#policies.get(key);
-    if (known !== undefined) return known;
-    this.#policies.set(key, policy);
-    return policy;
-  }
+  /** What tasks need; those of one group can go to the same nodes. */
+  readonly groups = new Shared<Needs>();
+  readonly policies = new Shared<Policy>();
 
   needsOf(submission: Submission): Needs {
     const needs = this.groups.get(submission.group);
@@ -150,8 +135,18 @@ export class State {
   retire(number: number): void {
     const submission = this.submissions.get(number);
     if (submission === undefined || !isOver(submission)) throw new Error(`submission ${number} is not over`);
-    this.submissions.delete(number);
+    this.forget(submission);
   }
+
+  forget(submission: Submission): void {
+    this.submissions.delete(submission.number);
+    this.groups.release(submission.group);
+    this.policies.release(keyOf(submission.policy));
+  }
+}
+
+function keyOf(shared: Needs | Policy): string {
+  return JSON.stringify(shared);
 }
 
 /** Tasks that keep apart, and did not say from which: from those with the same name. */
@@ -160,14 +155,18 @@ export function apartFrom(needs: Needs, name: string): Needs {
   return spread === undefined ? needs : { ...needs, spread: { by: spread.by, among: spread.among ?? name } };
 }
 
-/** What of a submission's specification the fold needs. */
+/** What of a submission's specification the fold needs. What it shares is its own until the state forgets it. */
 export function termsOf(state: State, spec: Specification, ids: readonly number[], at: number) {
-  const { start_after_ms, start_at, deadline_ms } = spec;
+  const { type, retry, on_lost = "retry", start_after_ms, start_at, deadline_ms } = spec;
+  const needs = apartFrom(spec.needs, spec.name ?? formatTaskId(ids[0] ?? 0));
+  const policy: Policy = { daemon: type === "daemon", retry, on_lost };
+  const group = keyOf(needs);
+  state.groups.share(group, needs);
   const start = Math.max(start_after_ms === undefined ? 0 : at + start_after_ms, start_at ?? 0);
   return {
     priority: spec.priority,
-    group: state.groupOf(spec, ids[0] ?? 0),
-    policy: state.policyOf(spec),
+    group,
+    policy: state.policies.share(keyOf(policy), policy),
     deadline_at: deadline_ms === undefined ? undefined : at + deadline_ms,
     start_at: start > at ? start : undefined,
   };

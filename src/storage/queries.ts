@@ -5,6 +5,7 @@ import { LIMITS } from "../common/limits.ts";
 import type { AttemptView, Outcome, Specification, TaskCounts } from "../common/models.ts";
 import { type EndReason, isTerminal, type Priority, type TaskStatus } from "../common/vocabulary.ts";
 import { contentOf, type KnownId, type KnownKey } from "../core/decide.ts";
+import type { Range } from "../core/members.ts";
 import type { Prunable } from "../core/prune.ts";
 import { type Segment, segmentAt } from "../core/segments.ts";
 import { guarded } from "./database.ts";
@@ -26,6 +27,9 @@ export interface SubmissionRecord {
   source?: { number: number; members: string };
 }
 
+/** How far a submission is, without what is known of each member: that may be long. */
+export type Standing = Pick<SubmissionRecord, "array" | "open" | "live" | "counts">;
+
 /** What of submissions is asked for, as far as their rows tell it at once. */
 export interface Wanted {
   name?: string | undefined;
@@ -46,17 +50,20 @@ export interface RecordedResult {
   outcome: Outcome;
 }
 
-interface Raw extends Omit<TaskCounts, "total"> {
+interface RawStanding extends Omit<TaskCounts, "total"> {
+  is_array: number;
+  count: number;
+  open: number;
+  live: number;
+}
+
+interface Raw extends RawStanding {
   number: number;
   nonce: string;
   by: string;
   at: number;
-  is_array: number;
   ids: string;
   specification: string;
-  count: number;
-  open: number;
-  live: number;
   segments: string;
   source: string | null;
 }
@@ -107,8 +114,10 @@ export class Queries {
    */
   prunable(before: number, limit: number): Prunable[] {
     const query = this.#database.query<Prunable, [number, number]>(
-      `SELECT number, completed, failed, cancelled, timeout, source IS NOT NULL AS retry FROM submissions AS s WHERE over_at IS NOT NULL AND over_at < ?
-       AND NOT EXISTS (SELECT 1 FROM submissions AS r WHERE r.source IS NOT NULL AND r.source ->> '$.number' = s.number)
+      // The plus: as a plain number it is looked up in the index, as a column it would be compared with every retry.
+      `SELECT number, iif(is_array, 1, count) AS ids, completed, failed, cancelled, timeout, source IS NOT NULL AS retry
+       FROM submissions AS s WHERE over_at IS NOT NULL AND over_at < ? AND NOT EXISTS
+       (SELECT 1 FROM submissions AS r WHERE r.source IS NOT NULL AND r.source ->> '$.number' = +s.number)
        ORDER BY over_at LIMIT ?`,
     );
     return this.#guarded(() => query.all(before, limit));
@@ -220,6 +229,15 @@ export class Queries {
     return row === null ? undefined : recordOf(row);
   }
 
+  standing(number: number): Standing | undefined {
+    const query = this.#database.query<RawStanding, [number]>(
+      `SELECT is_array, count, open, live, pending, scheduled, running, completed, failed, cancelled, timeout
+       FROM submissions WHERE number = ?`,
+    );
+    const row = this.#guarded(() => query.get(number));
+    return row === null ? undefined : standingOf(row);
+  }
+
   /**
    * Submissions below `before`, newest first, that may have what is asked for; `next` is the newest one that was not looked
    * at, where there are more. Whoever leads answers nothing else meanwhile, so only so many rows are looked at.
@@ -278,8 +296,10 @@ export class Queries {
   }
 
   resultOf(number: number, index: number): RecordedResult | undefined {
+    // No two have a member in common, so none before the nearest one has this member.
     const query = this.#database.query<RawResult, [number, number, number]>(
-      "SELECT * FROM results WHERE number = ? AND first <= ? AND past > ? ORDER BY first DESC LIMIT 1",
+      `SELECT * FROM (SELECT * FROM results WHERE number = ? AND first <= ? ORDER BY first DESC LIMIT 1)
+       WHERE past > ?`,
     );
     const row = this.#guarded(() => query.get(number, index, index));
     return row === null ? undefined : resultOf(row);
@@ -314,21 +334,21 @@ export class Queries {
     return row?.first ?? Number.MAX_SAFE_INTEGER;
   }
 
-  /** Members from `from` on that ended in one of these ways, in their order, as ranges. */
-  *ended(number: number, from: number, statuses: readonly TaskStatus[]): Iterable<{ from: number; to: number }> {
-    const query = this.#database.query<{ first: number; past: number }, [number, number, string]>(
-      `SELECT first, past FROM results WHERE number = ? AND first >= ?
+  /** Members of [from, to) that ended in one of these ways, in their order, as ranges. */
+  *ended(number: number, from: number, to: number, statuses: readonly TaskStatus[]): Iterable<Range> {
+    const query = this.#database.query<{ first: number; past: number }, [number, number, number, string]>(
+      `SELECT first, past FROM results WHERE number = ? AND first >= ? AND first < ?
        AND status IN (SELECT value FROM json_each(?)) ORDER BY first LIMIT 256`,
     );
     // The range that `from` stands in may begin before it.
-    const inside = this.resultOf(number, from);
-    if (inside !== undefined && inside.from < from && statuses.includes(inside.outcome.status)) {
-      yield { from, to: inside.to };
+    const first = this.resultOf(number, from);
+    if (first !== undefined && from < to && statuses.includes(first.outcome.status)) {
+      yield { from, to: Math.min(first.to, to) };
     }
-    let next = inside === undefined || inside.from === from ? from : inside.to;
-    for (;;) {
-      const rows = this.#guarded(() => query.all(number, next, JSON.stringify(statuses)));
-      for (const { first, past } of rows) yield { from: first, to: past };
+    let next = first?.to ?? from;
+    while (next < to) {
+      const rows = this.#guarded(() => query.all(number, next, to, JSON.stringify(statuses)));
+      for (const { first, past } of rows) yield { from: first, to: Math.min(past, to) };
       const last = rows.at(-1);
       if (last === undefined) return;
       next = last.past;
@@ -359,20 +379,26 @@ export class Queries {
   }
 }
 
-function recordOf(row: Raw): SubmissionRecord {
+function standingOf(row: RawStanding): Standing {
   const { pending, scheduled, running, completed, failed, cancelled, timeout, count: total } = row;
   return {
+    array: row.is_array === 1,
+    open: row.open === 1,
+    live: row.live === 1,
+    counts: { total, pending, scheduled, running, completed, failed, cancelled, timeout },
+  };
+}
+
+function recordOf(row: Raw): SubmissionRecord {
+  return {
+    ...standingOf(row),
     number: row.number,
     nonce: row.nonce,
     by: row.by,
     at: row.at,
-    array: row.is_array === 1,
     ids: JSON.parse(row.ids) as number[],
     specification: JSON.parse(row.specification) as Specification,
-    open: row.open === 1,
-    live: row.live === 1,
     segments: JSON.parse(row.segments) as Segment[],
-    counts: { total, pending, scheduled, running, completed, failed, cancelled, timeout },
     ...(row.source === null ? {} : { source: JSON.parse(row.source) as NonNullable<SubmissionRecord["source"]> }),
   };
 }

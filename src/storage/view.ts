@@ -67,8 +67,17 @@ CREATE TABLE nodes (id TEXT PRIMARY KEY, node TEXT NOT NULL) WITHOUT ROWID;
 
 /** How long the ids of what was pruned stay taken. */
 const PRUNED_KNOWN_MS = 24 * 3_600_000;
-/** Tables whose rows of pruned submissions are removed bit by bit. */
-const SWEPT = ["results", "attempts", "inputs"] as const;
+/** Removes some rows of pruned submissions, table by table, and then those of them that have none any more. */
+const CHOSEN = "SELECT number FROM garbage ORDER BY number LIMIT $most";
+const SWEEP = [
+  ["results", "position"],
+  ["attempts", "number, first, attempt"],
+  ["inputs", 'number, "offset"'],
+].map(([table, key]) => {
+  const which = `SELECT ${key} FROM ${table} WHERE number IN (${CHOSEN}) LIMIT $left`;
+  return `DELETE FROM ${table} WHERE (${key}) IN (${which})`;
+});
+const SWEPT = `DELETE FROM garbage WHERE number IN (${CHOSEN})`;
 
 const NAMED = "number IN (SELECT value FROM json_each($numbers))";
 const PRUNE = [
@@ -252,28 +261,19 @@ export class View {
     }
   }
 
-  /** Removes some of what pruned submissions left behind; true while there is more. */
+  /** Removes some of what pruned submissions left behind, `most` rows of as many of them; true while there is more. */
   sweep(most: number): boolean {
     return this.#guarded(() => {
-      const query = this.database.query<{ number: number }, []>("SELECT number FROM garbage ORDER BY number LIMIT 1");
-      const found = query.get();
-      if (found === null) return false;
+      if (this.database.query("SELECT number FROM garbage LIMIT 1").get() === null) return false;
       this.database.transaction(() => {
         let left = most;
-        for (const table of SWEPT) {
-          if (left > 0) left -= this.#sweepTable(table, found.number, left);
+        for (const table of SWEEP) {
+          if (left > 0) left -= this.database.query(table).run({ most, left }).changes;
         }
-        if (left > 0) this.database.query("DELETE FROM garbage WHERE number = ?").run(found.number);
+        if (left > 0) this.database.query(SWEPT).run({ most });
       })();
       return true;
     });
-  }
-
-  #sweepTable(table: (typeof SWEPT)[number], number: number, most: number): number {
-    const key = { results: "position", attempts: "first, attempt", inputs: '"offset"' }[table];
-    const which = `SELECT ${key} FROM ${table} WHERE number = ?1 LIMIT ?2`;
-    return this.database.query(`DELETE FROM ${table} WHERE number = ?1 AND (${key}) IN (${which})`).run(number, most)
-      .changes;
   }
 
   #writeSubmitted(made: NewSubmission, row: SubmissionRow): void {

@@ -335,3 +335,32 @@ test("tasks that keep apart are counted, whatever they are called", () => {
     expect(Object.entries(used.spread)).toEqual([]);
   }
 });
+
+test("what submissions say alike is kept as long as one of them is there, and made again for a retry", () => {
+  const cluster = new Cluster();
+  const { state } = cluster;
+  const apart = specificationOf({ needs: { ...specificationOf().needs, spread: { by: "node" } } });
+  const patient = specificationOf({ retry: { limit: 3, backoff_ms: 1, backoff_max_ms: 2 } });
+  const sizes = (): number[] => [state.groups.size, state.policies.size];
+  const drop = (number: number): void =>
+    cluster.add({ t: "dropped", number, from: 0, to: 1, outcome: outcomeOf("cancelled") });
+  for (const spec of [apart, apart, patient, patient]) cluster.submit(1, { spec });
+  expect(state.submissions.get(3)!.policy).toBe(state.submissions.get(4)!.policy);
+  // Without a name each of those that keep apart does so from itself.
+  expect(sizes()).toEqual([3, 2]);
+  for (const number of [1, 2, 3]) drop(number);
+  cluster.check();
+  state.retire(1);
+  state.retire(3);
+  expect(sizes()).toEqual([2, 2]);
+  cluster.add({
+    ...{ t: "pruned", numbers: [1, 2, 3], at: AT },
+    counts: { completed: 0, failed: 0, cancelled: 3, timeout: 0 },
+  });
+  expect(sizes()).toEqual([1, 1]);
+  const again = cluster.submit(1, { spec: apart });
+  expect(state.needsOf(state.submissions.get(again)!)).toMatchObject({ spread: { by: "node" } });
+  for (const number of [4, again]) drop(number);
+  for (const number of [4, again]) state.retire(number);
+  expect(sizes()).toEqual([0, 0]);
+});

@@ -131,6 +131,9 @@ export class Cluster {
       if (ready > 0) waiting.set(lane, (waiting.get(lane) ?? 0) + ready);
     }
     expect(this.state.totals).toEqual(totals);
+    const submissions = [...this.state.submissions.values()];
+    expect(this.state.groups.size).toBe(new Set(submissions.map(({ group }) => group)).size);
+    expect(this.state.policies.size).toBe(new Set(submissions.map(({ policy }) => policy)).size);
     const lanes = this.state.ready
       .lanes()
       .map(({ priority, group, waiting: count }) => [`${priority} ${group}`, count]);

@@ -6,7 +6,7 @@ import { apply } from "../../src/core/apply.ts";
 import { Touched } from "../../src/core/changes.ts";
 import { Event } from "../../src/core/event.ts";
 import { differenceOf, foldOf, type Fold as Hash } from "../../src/core/fold.ts";
-import type { Node, State, Submission } from "../../src/core/state.ts";
+import { type Node, type State, type Submission, termsOf } from "../../src/core/state.ts";
 import { Fold, fittingEvent } from "../storage/fold.ts";
 import { AT, outcomeOf, specificationOf } from "./cluster.ts";
 import { forSeeds } from "./seeds.ts";
@@ -62,7 +62,9 @@ const node = (state: State): Node => state.nodes.get("n1")!;
 
 test("other needs and other totals are seen", () => {
   const right = example();
-  const needs = example((state) => ((submission(state) as { group: string }).group = state.groupOf(MORE, 1)));
+  const needs = example(
+    (state) => ((submission(state) as { group: string }).group = termsOf(state, MORE, [1], AT).group),
+  );
   expect(differenceOf(right, needs)).toBe("state");
   expect(
     differenceOf(
@@ -117,7 +119,7 @@ const LEFT_OUT = {
   submission: ["nonce", "by", "ids", "group", "segments", "ready", "row_hash"],
   node: ["used", "held", "info"], // what counts follows from what is declared and what is set
   segment: ["from"],
-  state: ["totals", "submissions", "nodes", "active", "ready", "groups", "rows"],
+  state: ["totals", "submissions", "nodes", "active", "ready", "groups", "policies", "rows"],
 };
 
 /** Every field that is there now, and whoever adds one is asked for it here. */

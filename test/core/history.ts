@@ -306,9 +306,10 @@ export class History {
       [...this.one_by_one.books]
         .filter(([number, { event }]) => number > after && event.source?.number === root)
         .map(([, { event }]) => event.source!.members),
-    ended: (number, statuses): Range[] => {
+    ended: (number, from, to, statuses): Range[] => {
       const { tasks } = this.one_by_one.books.get(number)!;
-      const ended = [...tasks.entries()].filter(([, { status }]) => statuses.includes(status as never));
+      const named = [...tasks.entries()].slice(from, to);
+      const ended = named.filter(([, { status }]) => statuses.includes(status as never));
       return ended.map(([at]) => ({ from: at, to: at + 1 }));
     },
   };
@@ -373,7 +374,7 @@ export class History {
     const rows = books.map(([number, { tasks, over_at = 0, event }]) => {
       const { completed = 0, failed = 0, cancelled = 0, timeout = 0 } = this.one_by_one.counts(tasks);
       const retry = event.source === undefined ? 0 : 1;
-      return { number, completed, failed, cancelled, timeout, retry, over_at };
+      return { number, ids: event.ids.length, completed, failed, cancelled, timeout, retry, over_at };
     });
     const past = {
       prunable: (before: number, limit: number) =>

@@ -9,7 +9,7 @@ const RETENTION = { age_ms: 1_000, keep_ms: 10, tasks: 0 };
 /** Submissions of ten tasks and five results each, over since these times. */
 function view(...over_at: number[]): PastResults {
   const rows = over_at.map((at, number): Prunable & { at: number } => {
-    return { number, completed: 7, failed: 1, cancelled: 1, timeout: 1, retry: 0, at };
+    return { number, ids: 1, completed: 7, failed: 1, cancelled: 1, timeout: 1, retry: 0, at };
   });
   return {
     prunable: (before, limit) => rows.filter(({ at }) => at < before).slice(0, limit),
@@ -18,6 +18,7 @@ function view(...over_at: number[]): PastResults {
   };
 }
 
+const many = (one: Prunable): Prunable => ({ ...one, ids: 200 });
 const none = (): boolean => false;
 
 describe("what is over", () => {
@@ -36,6 +37,32 @@ describe("what is over", () => {
   test("counts once, old or too much", () => {
     const all = view(1, 2, NOW - 30, NOW - 20);
     expect(decidePruned(all, none, 12, RETENTION, NOW).event?.numbers).toEqual([0, 1, 2]);
+  });
+
+  test("is forgotten a few hundred at a time, and tasks that were submitted together count one by one", () => {
+    const old = Array.from({ length: 201 }, (_, at) => at);
+    const some = decidePruned(view(...old), none, 0, RETENTION, NOW);
+    expect([some.event?.numbers.length, some.more]).toEqual([200, true]);
+    const all = decidePruned(view(...old.slice(2)), none, 0, RETENTION, NOW);
+    expect([all.event?.numbers.length, all.more]).toEqual([199, false]);
+    const rows = view(...old);
+    const together: PastResults = { ...rows, prunable: (...asked) => rows.prunable(...asked).map(many) };
+    const few = decidePruned(together, none, 0, RETENTION, NOW);
+    expect([few.event?.numbers, few.more]).toEqual([[0, 1, 2], true]);
+    expect(decidePruned(together, none, 10_000, { ...RETENTION, age_ms: NOW }, NOW)).toMatchObject({
+      event: { numbers: [0, 1, 2] },
+      more: true,
+    });
+  });
+
+  test("goes before what it stands on, which comes next", () => {
+    const rows = view(NOW - 30, NOW - 20);
+    const retries: PastResults = {
+      ...rows,
+      prunable: (...asked) => rows.prunable(...asked).map((one) => ({ ...one, retry: 1 })),
+    };
+    const { event, more } = decidePruned(retries, none, 100, RETENTION, NOW);
+    expect([event?.numbers, more]).toEqual([[0], true]);
   });
 
   test("stays for a while after its end, however much there is", () => {

@@ -3,6 +3,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { LIMITS } from "../../src/common/limits.ts";
 import type { Outcome } from "../../src/common/models.ts";
+import type { TaskStatus } from "../../src/common/vocabulary.ts";
 import type { Event } from "../../src/core/event.ts";
 import { memberOf, overallStatus, Queries, type Wanted } from "../../src/storage/queries.ts";
 import { View } from "../../src/storage/view.ts";
@@ -222,6 +223,28 @@ describe("results", () => {
     }
     expect(queries.resultOf(1, 8)).toMatchObject({ from: 8, to: 9, outcome: { status: "failed", exit_code: 1 } });
     for (const index of [1, 7, 9]) expect(queries.resultOf(1, index)).toBeUndefined();
+  });
+
+  test("of a part of an array, by how they ended: no more than that part", () => {
+    commit(fold.array({ ids: [1], count: 1_000 }));
+    commit(assigned(1, 0, 1_000));
+    commit(succeeded(1, 2, 7), ...Array.from({ length: 600 }, (_, at) => ended(1, 10 + at, outcomeOf())));
+    const of = (from: number, to: number, ...statuses: TaskStatus[]): number[][] =>
+      [...queries.ended(1, from, to, statuses)].map((range) => [range.from, range.to]);
+    expect(of(0, 12, "completed", "failed")).toEqual([
+      [2, 7],
+      [10, 11],
+      [11, 12],
+    ]);
+    expect(of(3, 5, "completed")).toEqual([[3, 5]]);
+    expect(of(3, 11, "failed")).toEqual([[10, 11]]);
+    expect(of(0, 1_000, "failed")).toHaveLength(600);
+    for (const [from, to] of [
+      [7, 10],
+      [610, 1_000],
+      [10, 10],
+    ] as const)
+      expect(of(from, to, "failed")).toEqual([]);
   });
 
   test("that gave none are attempts: each with its node and its reason, in their order", () => {

@@ -235,3 +235,45 @@ test("a state is not made from rows that contradict each other", () => {
   view.database.run("DELETE FROM nodes");
   expect(() => restoreState(view)).toThrow("unknown node n1");
 });
+
+test("what pruned submissions leave behind goes so many rows at a time, of one of them or of many", () => {
+  const view = open();
+  const fold = new Fold();
+  fold.found(view);
+  const numbers: number[] = [];
+  for (let number = 1; number <= 41; number++) {
+    numbers.push(number);
+    const count = number === 1 ? 100 : 1;
+    const inputs = Array.from({ length: count }, (_, at) => `${at}`);
+    const submitted = fold.array({ count, inputs });
+    fold.commit([view], submitted, { t: "assigned", node: "n1", runs: [[number, 0, count, 1]], at: AT });
+    for (let at = 0; at < count; at++) {
+      fold.commit([view], { t: "succeeded", node: "n1", runs: [[number, at, at + 1, 1, AT, AT]] });
+    }
+  }
+  fold.commit([view], {
+    ...{ t: "pruned", numbers: numbers.slice(1), at: AT },
+    counts: { completed: 40, failed: 0, cancelled: 0, timeout: 0 },
+  });
+  view.flush();
+  const rows = (): number[] =>
+    ["results", "inputs", "garbage"].map(
+      (table) => view.database.query<{ rows: number }, []>(`SELECT count(*) AS rows FROM ${table}`).get()?.rows ?? -1,
+    );
+  expect(rows()).toEqual([140, 41, 40]);
+  expect(view.sweep(15)).toBe(true);
+  expect(rows()).toEqual([125, 41, 40]);
+  let calls = 1;
+  while (view.sweep(15)) calls += 1;
+  expect(rows()).toEqual([100, 1, 0]);
+  // Eighty rows, and those of the last ones of fifteen at a time.
+  expect(calls).toBeLessThan(12);
+  fold.commit([view], {
+    ...{ t: "pruned", numbers: [1], at: AT },
+    counts: { completed: 100, failed: 0, cancelled: 0, timeout: 0 },
+  });
+  view.flush();
+  expect([view.sweep(60), rows()]).toEqual([true, [40, 1, 1]]);
+  expect([view.sweep(60), rows()]).toEqual([true, [0, 0, 0]]);
+  expect(view.sweep(60)).toBe(false);
+});
