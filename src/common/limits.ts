@@ -50,6 +50,7 @@ export const LIMITS = {
   report_message_bytes: 512 * KiB,
   lost_attempts: 5,
   retries: 1000,
+  backoff_parts: 1024, // of a submission: in a larger array the members of a part wait as one for their next attempt
   retries_looked: 16, // of the newest retries that stand on one submission, for the one that a task was retried as
   retry_members_bytes: 512 * KiB, // of the text that says which members a retry stands for
   attempts_kept: 100, // of one task's history; a daemon's has no end

@@ -81,6 +81,7 @@ export class Liveness {
   /** Nodes that fell silent, those that may end, and what deaf ones never heard of. */
   tick(now: Now, at: number): void {
     const { state, contacts, options } = this.#host;
+    const deaf_ms = new Map<string, number>();
     for (const node of state.nodes.values()) {
       if (mayEnd(node)) this.#shutDown(node);
       if (node.status === "offline") continue;
@@ -91,11 +92,10 @@ export class Liveness {
       } else if (contact !== undefined && this.#isDeaf(contact, now)) {
         // In error before its work waits again: else it would be given the same once more.
         this.#judge(node, contact, now, at);
-        const deaf_ms = now.monotonic_ms - (contact.pinged_ms ?? 0);
-        const events = decideUnheard(state, node, deaf_ms, at, options.lost_after_ms);
-        for (const event of events) this.#host.add(event);
+        deaf_ms.set(node.id, now.monotonic_ms - (contact.pinged_ms ?? 0));
       }
     }
+    for (const event of decideUnheard(state, deaf_ms, at, options.lost_after_ms)) this.#host.add(event);
   }
 
   /** As many pings without an answer as heartbeats may be missed. */

@@ -2,6 +2,7 @@
 // no event. One worker's message makes few events, whatever number of tasks it tells of.
 
 import type { TaskResult, UpMessage } from "../communication/messages.ts";
+import { drawFor, momentAfter } from "../core/backoff.ts";
 import { currentPieces, startedOf, stoppedOutcome } from "../core/decide.ts";
 import type { Event, EventRun } from "../core/event.ts";
 import type { State } from "../core/state.ts";
@@ -109,12 +110,16 @@ function resultEvents(
     const unbegun = outcome.reason === "not_found" && outcome.exit_code === undefined;
     const { folder } = state.needsOf(submission);
     if (unbegun && folder !== undefined) scheduler.folders.missed(node, folder);
-    const verdict = verdictOf(submission.policy, piece, outcome, chance());
+    const draw = drawFor(submission, index, piece.failures ?? 0, chance);
+    const verdict = verdictOf(submission.policy, piece, outcome, draw);
     if (verdict.kind === "over") results.push({ task, outcome: verdict.outcome });
     else if (verdict.kind === "drained") {
       drained.push([number, index, index + 1, attempt]);
       started.push(piece.status === "running" || took_ms > 0 ? outcome.started_at : 0);
-    } else retried.push({ task, outcome, not_before: at + verdict.delay_ms, failures: verdict.failures });
+    } else {
+      const not_before = momentAfter(submission, at, verdict.backoff);
+      retried.push({ task, outcome, not_before, failures: verdict.failures });
+    }
   }
   const events: Event[] = [];
   if (results.length > 0) events.push({ t: "ended", node, results });

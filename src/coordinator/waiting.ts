@@ -6,6 +6,7 @@ import type { Needs, PlanView, Specification, WaitingGroup, WaitingView } from "
 import { isoTime } from "../common/runtime.ts";
 import { freeOf, type NodeLoad, obstacle, roomOf, suits } from "../core/fit.ts";
 import { formatTaskId } from "../core/ids.ts";
+import { Neighbours } from "../core/neighbours.ts";
 import { turnOf } from "../core/place.ts";
 import { readyAt } from "../core/ready.ts";
 import { needsText } from "../core/requirements.ts";
@@ -78,12 +79,13 @@ export function planFor(leader: Leader, { name, needs: asked, priority }: Specif
   const chosen = scheduler.nodeFor({ group, priority }, needs);
   const turn = turnOf(state.time_ms, priority, scheduler.settings.aging_ms);
   const loads = loadsOf(leader);
+  const neighbours = new Neighbours(loads);
   const nodes = loads.map((load) => {
     const { cpu_millis, memory_mib } = freeOf(load.info.capacity, load.used);
-    const reason = obstacle(needs, load, loads);
+    const reason = obstacle(needs, load, neighbours);
     return {
       node: load.info.name,
-      room: reason === undefined ? roomOf(needs, load, loads) : 0,
+      room: reason === undefined ? roomOf(needs, load, neighbours) : 0,
       free: { cpu_millis: Math.max(0, cpu_millis), memory_mib: Math.max(0, memory_mib) },
       held: load.held,
       ...(reason === undefined ? {} : { reason }),

@@ -7,7 +7,7 @@ import type { Touched } from "./changes.ts";
 import { withSettings } from "./configure.ts";
 import type { Event, EventRun } from "./event.ts";
 import { Held } from "./held.ts";
-import { appendSegment, changeRange, isReady, piecesOf, type Segment } from "./segments.ts";
+import { appendSegment, changeRange, isReady, type Segment } from "./segments.ts";
 import { addUse, emptyCounts, emptyUsed, isOver, type Node, type State, type Submission, termsOf } from "./state.ts";
 import { requireLegal, type Transition } from "./transitions.ts";
 
@@ -459,12 +459,31 @@ function holdLess(state: State, submission: Submission, id: string, from: number
 }
 
 /** Members of a live submission that a node holds. */
-export function heldBy(state: State, id: string): { number: number; piece: Segment }[] {
-  const found: { number: number; piece: Segment }[] = [];
+export interface HeldPiece {
+  number: number;
+  piece: Segment;
+}
+
+export function heldBy(state: State, id: string): HeldPiece[] {
+  return heldByEach(state, new Set([id])).get(id) ?? [];
+}
+
+/** What of each of these nodes `keep` accepts, in one look at all that runs; who holds nothing of it is not in the answer. */
+export function heldByEach(
+  state: State,
+  ids: ReadonlySet<string>,
+  keep: (piece: Segment, node: string) => boolean = () => true,
+): Map<string, HeldPiece[]> {
+  const found = new Map<string, HeldPiece[]>();
+  if (ids.size === 0) return found;
   for (const number of state.active) {
-    const submission = submissionOf(state, number);
-    for (const piece of piecesOf(submission.segments, 0, submission.count, (segment) => segment.node === id)) {
-      found.push({ number, piece });
+    for (const segment of submissionOf(state, number).segments) {
+      const { node } = segment;
+      if (node === undefined || !ids.has(node) || !keep(segment, node)) continue;
+      const held = { number, piece: { ...segment } };
+      const there = found.get(node);
+      if (there === undefined) found.set(node, [held]);
+      else there.push(held);
     }
   }
   return found;

@@ -1,7 +1,7 @@
 // Taking nodes out of service and back: cordon, drain, shut down, resume, remove. Each may be said again without harm.
 
 import { ClawError } from "../common/errors.ts";
-import { heldBy } from "./apply.ts";
+import { type HeldPiece, heldByEach } from "./apply.ts";
 import { decideLost } from "./decide.ts";
 import type { Event, EventRun } from "./event.ts";
 import type { Segment } from "./segments.ts";
@@ -25,24 +25,27 @@ export interface ManageDecision {
 export function decideManage(state: State, command: Manage, by: string, now: number): ManageDecision {
   const events: Event[] = [];
   const stop = new Map<string, EventRun[]>();
-  for (const id of new Set(command.nodes)) {
+  const ids = new Set(command.nodes);
+  const held_by = heldByEach(state, ids);
+  for (const id of ids) {
+    const held = held_by.get(id) ?? [];
     const node = state.nodes.get(id);
     if (node === undefined) throw new ClawError("not_found", `there is no node ${id}`, { field: id });
     switch (command.action) {
       case "shutdown":
         // What is not there has nothing to end; started again it takes work.
         if (node.status !== "offline")
-          events.push(...takeOut(state, node, { ...command, action: command.action }, by, now, stop));
+          events.push(...takeOut(node, held, { ...command, action: command.action }, by, now, stop));
         break;
       case "cordon":
       case "drain":
-        events.push(...takeOut(state, node, { ...command, action: command.action }, by, now, stop));
+        events.push(...takeOut(node, held, { ...command, action: command.action }, by, now, stop));
         break;
       case "resume":
         if (node.cordon !== undefined) events.push({ t: "resumed", node: id, at: now });
         break;
       case "remove":
-        events.push(...remove(state, node, now));
+        events.push(...remove(state, node, held, now));
         break;
     }
   }
@@ -52,8 +55,8 @@ export function decideManage(state: State, command: Manage, by: string, now: num
 const DONE = { cordon: "cordoned", drain: "drained", shutdown: "shut down" };
 
 function takeOut(
-  state: State,
   node: Node,
+  held: readonly HeldPiece[],
   { action, reason, deadline_ms }: Manage & { action: keyof typeof DONE },
   by: string,
   now: number,
@@ -74,7 +77,7 @@ function takeOut(
   if (action === "cordon") return events;
   // What it has not begun yet runs elsewhere at once.
   const whole = drain_at !== undefined && drain_at <= now;
-  events.push(...stopThere(state, node, now, stop, ({ status }) => whole || status === "scheduled"));
+  events.push(...stopThere(node, held, now, stop, ({ status }) => whole || status === "scheduled"));
   return events;
 }
 
@@ -82,11 +85,12 @@ function takeOut(
 export function decideDrains(state: State, now: number): ManageDecision {
   const events: Event[] = [];
   const stop = new Map<string, EventRun[]>();
-  for (const node of state.nodes.values()) {
-    const drain_at = node.cordon?.drain_at;
-    if (drain_at === undefined || drain_at > now || node.held.count === 0) continue;
-    events.push(...stopThere(state, node, now, stop, () => true));
-  }
+  const due = [...state.nodes.values()].filter(({ cordon, held }) => {
+    const drain_at = cordon?.drain_at;
+    return drain_at !== undefined && drain_at <= now && held.count > 0;
+  });
+  const held = heldByEach(state, new Set(due.map(({ id }) => id)));
+  for (const node of due) events.push(...stopThere(node, held.get(node.id) ?? [], now, stop, () => true));
   return { events, stop };
 }
 
@@ -96,13 +100,13 @@ export function mayEnd({ status, cordon, held }: Node): boolean {
 }
 
 function stopThere(
-  state: State,
   { id }: Node,
+  held: readonly HeldPiece[],
   now: number,
   stop: Map<string, EventRun[]>,
   wanted: (piece: Segment) => boolean,
 ): Event[] {
-  const runs = heldBy(state, id)
+  const runs = held
     .filter(({ piece }) => piece.stopping === undefined && wanted(piece))
     .map(({ number, piece }): EventRun => [number, piece.from, piece.to, piece.attempt]);
   if (runs.length === 0) return [];
@@ -111,12 +115,12 @@ function stopThere(
 }
 
 /** Only what is offline is forgotten: one that is there would come back with its next heartbeat. */
-function remove(state: State, { id, info, status }: Node, now: number): Event[] {
+function remove(state: State, { id, info, status }: Node, held: readonly HeldPiece[], now: number): Event[] {
   if (status !== "offline") {
     throw new ClawError("conflict", `${info.name} (${id}) is ${status}: only a node that is offline can be removed`, {
       hint: `claw nodes shutdown ${info.name}`,
       field: id,
     });
   }
-  return [...decideLost(state, id, heldBy(state, id), now), { t: "removed", node: id, at: now }];
+  return [...decideLost(state, id, held, now), { t: "removed", node: id, at: now }];
 }

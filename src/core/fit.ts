@@ -7,8 +7,9 @@ import { SAY } from "../common/units.ts";
 import type { LimitKind } from "../common/vocabulary.ts";
 import { planted } from "./canary.ts";
 import { attributeOf, conditionText, holds } from "./conditions.ts";
+import { Neighbours, placeOf } from "./neighbours.ts";
 import { type NodeSkills, skillObstacle, usableSkills } from "./skills.ts";
-import { apartKey, type Used } from "./state.ts";
+import type { Used } from "./state.ts";
 
 export interface NodeLoad {
   id: string;
@@ -152,7 +153,7 @@ export function freeOf(capacity: Capacity, used: Used): Capacity {
 }
 
 /** What is in the way just now on a node that suits. */
-function taken(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[]): string[] {
+function taken(needs: Needs, node: NodeLoad, neighbours: Neighbours): string[] {
   const found: string[] = [];
   if (!node.open) found.push(stateOf(node));
   if (node.held >= LIMITS.node_processes) found.push(`holds ${node.held} tasks, as many as a node may`);
@@ -161,7 +162,7 @@ function taken(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[]): string
     found.push(`has to be empty, holds ${node.held} ${node.held === 1 ? "task" : "tasks"}`);
   }
   const { spread } = needs;
-  if (spread !== undefined && neighbours(needs, node, nodes) > 0) {
+  if (spread !== undefined && neighbours.of(needs, node) > 0) {
     const where = spread.by === "node" ? "" : ` in ${spread.by}=${placeOf(node, spread.by)}`;
     found.push(`has a task${where} already that it keeps away from`);
   }
@@ -181,36 +182,18 @@ export function stateOf({ closed }: NodeLoad): string {
 }
 
 /** All that is in the way: what it lacks, or what is so just now where it lacks nothing. */
-export function inTheWay(
-  needs: Needs,
-  node: NodeLoad,
-  nodes: readonly NodeLoad[],
-): { lasting: string[]; now: string[] } {
+export function inTheWay(needs: Needs, node: NodeLoad, neighbours: Neighbours): { lasting: string[]; now: string[] } {
   const lasting = lacks(needs, node);
-  if (lasting.length === 0) return { lasting, now: taken(needs, node, nodes) };
+  if (lasting.length === 0) return { lasting, now: taken(needs, node, neighbours) };
   // Who takes no work is not asked for its folder either.
   return { lasting, now: !node.open && isUnsaid(needs, node) ? [stateOf(node)] : [] };
 }
 
 /** What keeps a task from this node just now, in words; undefined when it could start. */
-export function obstacle(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[] = [node]): string | undefined {
-  const { lasting, now } = inTheWay(needs, node, nodes);
+export function obstacle(needs: Needs, node: NodeLoad, neighbours = new Neighbours([node])): string | undefined {
+  const { lasting, now } = inTheWay(needs, node, neighbours);
   const found = [...lasting, ...now];
   return found.length === 0 ? undefined : found.join("; ");
-}
-
-/** Where a node stands for tasks that keep apart. */
-export function placeOf({ id, info }: Pick<NodeLoad, "id" | "info">, by: string): string | undefined {
-  return by === "node" ? id : attributeOf(info, by);
-}
-
-/** Tasks on the nodes of its place that this one keeps away from; what a lost node held may still run. */
-export function neighbours(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[]): number {
-  const { by = "node", among = "" } = needs.spread ?? {};
-  const key = apartKey(among);
-  if (by === "node") return node.used.spread[key] ?? 0;
-  const here = placeOf(node, by);
-  return nodes.reduce((sum, one) => sum + (placeOf(one, by) === here ? (one.used.spread[key] ?? 0) : 0), 0);
 }
 
 /** How many tasks with these needs fit into `free` side by side. */
@@ -227,14 +210,14 @@ export function fits(needs: Needs, free: Capacity): number {
 }
 
 /** How many more may run on a node that suits: by what they need, by what keeps apart, and by the number of processes. */
-export function roomOf(needs: Needs, node: NodeLoad, nodes: readonly NodeLoad[]): number {
+export function roomOf(needs: Needs, node: NodeLoad, neighbours: Neighbours): number {
   if (node.used.exclusive > 0) return 0;
+  if (needs.exclusive === true && node.held > 0) return 0;
+  if (needs.spread !== undefined && neighbours.of(needs, node) > 0) return 0;
   const room = Math.min(
     fits(needs, freeOf(node.info.capacity, node.used)),
     Math.max(0, LIMITS.node_processes - node.held),
   );
-  if (needs.exclusive === true && node.held > 0) return 0;
-  if (needs.spread !== undefined && neighbours(needs, node, nodes) > 0) return 0;
   return needs.exclusive === true || needs.spread !== undefined ? Math.min(room, 1) : room;
 }
 

@@ -22,7 +22,8 @@ export class Held {
   }
 }
 
-function mix(number: number, index: number, attempt: number): number {
+/** 32 bits that say little of what they were made of. */
+export function mix(number: number, index: number, attempt: number): number {
   let h = Math.imul(number ^ 0x9e3779b9, 0x85ebca6b) ^ Math.imul(index ^ 0xc2b2ae35, 0x27d4eb2f);
   h ^= Math.imul(attempt, 0x165667b1);
   h = Math.imul(h ^ (h >>> 15), 0x2c1b3c6d);

@@ -1,7 +1,7 @@
 // Nodes that went away and stay away: when their attempts count as lost, so that the tasks run elsewhere. The longer an
 // attempt had run, the longer it is waited for, because the more is thrown away.
 
-import { heldBy } from "./apply.ts";
+import { heldByEach } from "./apply.ts";
 import { decideLost } from "./decide.ts";
 import type { Event } from "./event.ts";
 import type { Segment } from "./segments.ts";
@@ -16,17 +16,19 @@ const MOST_MS = 600_000;
  * rule for every attempt.
  */
 export function decideGone(state: State, now: number, watched_ms: number, lost_after_ms: number | undefined): Event[] {
-  const events: Event[] = [];
+  const gone = new Map<string, Node>();
   for (const node of state.nodes.values()) {
-    const { id, offline_at } = node;
-    if (offline_at === undefined || node.held.count === 0) continue;
-    if (Math.min(now - offline_at, watched_ms) < (lost_after_ms ?? LEAST_MS)) continue;
-    const lost = heldBy(state, id).filter(
-      ({ piece }) => now >= (lostAt(node, piece, now - watched_ms, lost_after_ms) ?? Number.POSITIVE_INFINITY),
-    );
-    events.push(...decideLost(state, id, lost, now));
+    const { id, offline_at, held } = node;
+    if (offline_at === undefined || held.count === 0) continue;
+    if (Math.min(now - offline_at, watched_ms) >= (lost_after_ms ?? LEAST_MS)) gone.set(id, node);
   }
-  return events;
+  // They may be many, and away for minutes before anything of theirs is lost.
+  const lost = heldByEach(state, new Set(gone.keys()), (piece, id) => {
+    const node = gone.get(id);
+    const at = node === undefined ? undefined : lostAt(node, piece, now - watched_ms, lost_after_ms);
+    return at !== undefined && at <= now;
+  });
+  return [...gone.keys()].flatMap((id) => decideLost(state, id, lost.get(id) ?? [], now));
 }
 
 /** Log time at which an attempt counts as lost if its node stays away; undefined while it is there. */
@@ -41,19 +43,18 @@ export function lostAt(
 }
 
 /**
- * What a node that hears nothing was given and has not begun, as far as it told: it may never have got it. What it runs goes
- * on: its reports are heard.
+ * What nodes that hear nothing were given and have not begun, as far as they told: they may never have got it. What they run
+ * goes on: their reports are heard. `deaf_ms` has for how long each has not answered.
  */
 export function decideUnheard(
   state: State,
-  { id, held }: Node,
-  deaf_ms: number,
+  deaf_ms: ReadonlyMap<string, number>,
   now: number,
   lost_after_ms: number | undefined,
 ): Event[] {
-  if (held.count === 0 || deaf_ms < (lost_after_ms ?? LEAST_MS)) return [];
-  const unheard = heldBy(state, id).filter(({ piece }) => piece.status === "scheduled");
-  return decideLost(state, id, unheard, now);
+  const ids = [...deaf_ms].filter(([, ms]) => ms >= (lost_after_ms ?? LEAST_MS)).map(([id]) => id);
+  const unheard = heldByEach(state, new Set(ids), ({ status }) => status === "scheduled");
+  return ids.flatMap((id) => decideLost(state, id, unheard.get(id) ?? [], now));
 }
 
 /** As long as it had run when its node went away, within bounds. */

@@ -6,17 +6,8 @@ import { LIMITS } from "../common/limits.ts";
 import type { Needs } from "../common/models.ts";
 import type { Priority, Strategy } from "../common/vocabulary.ts";
 import { PRIORITIES } from "../common/vocabulary.ts";
-import {
-  distance,
-  fits,
-  fitsBeside,
-  type Lasting,
-  largerThanUsual,
-  type NodeLoad,
-  neighbours,
-  roomOf,
-  suits,
-} from "./fit.ts";
+import { distance, fits, fitsBeside, type Lasting, largerThanUsual, type NodeLoad, roomOf, suits } from "./fit.ts";
+import { Neighbours } from "./neighbours.ts";
 import { addUse, copyUsed } from "./state.ts";
 import { type Choice, giveOut, type Weights } from "./strategies.ts";
 
@@ -155,6 +146,7 @@ function before(one: Waiting, other: Waiting | undefined): boolean {
 class Placing {
   readonly #loads: NodeLoad[];
   readonly #open: readonly NodeLoad[];
+  readonly #neighbours: Neighbours;
   readonly #now: PlaceNow;
   readonly #placements: Placement[] = [];
   readonly #by_pair = new Map<string, Placement>();
@@ -170,6 +162,7 @@ class Placing {
   constructor(ready: readonly WaitingLane[], nodes: readonly NodeLoad[], now: PlaceNow) {
     this.#now = now;
     this.#loads = nodes.map((node) => ({ ...node, used: copyUsed(node.used) }));
+    this.#neighbours = new Neighbours(this.#loads);
     this.#turn = Math.max(0, ...this.#loads.map(({ turn }) => turn ?? 0));
     this.#chance = seeded(now.seed);
     this.#open = this.#loads.filter((node) => node.open);
@@ -191,7 +184,7 @@ class Placing {
 
   #serve(head: Head): void {
     const { needs } = head.lane;
-    const room = (node: NodeLoad): number => roomOf(needs, node, this.#loads);
+    const room = (node: NodeLoad): number => roomOf(needs, node, this.#neighbours);
     const open = head.roomy(room);
     if (open.length === 0) {
       this.#pass(head);
@@ -241,7 +234,7 @@ class Placing {
     const { lasting, rested } = this.#now;
     const [nearest] = head.suited
       .filter((node) => distance(lane.needs, node) > 0 && rested?.has(node.id) !== true)
-      .filter((node) => neighbours(lane.needs, node, this.#loads) === 0)
+      .filter((node) => this.#neighbours.of(lane.needs, node) === 0)
       .filter((node) => fitsBeside(lane.needs, node, lasting?.(node.id)))
       .filter((node) => waited_ms >= reserve_after_ms * AT_LAST || largerThanUsual(lane.needs, node))
       .map((node) => ({ node, far: distance(lane.needs, node) }))
@@ -255,6 +248,7 @@ class Placing {
 
   #give(head: Head, load: NodeLoad, count: number): void {
     addUse(load.used, head.lane.needs, count);
+    this.#neighbours.given(head.lane.needs, load, count);
     load.held += count;
     this.#turn += 1;
     load.turn = this.#turn;
@@ -303,7 +297,7 @@ class Placing {
   #keeps({ lane }: Head, node: NodeLoad): boolean {
     const { needs } = lane;
     if (distance(needs, node) === 0) return false;
-    if (needs.spread !== undefined && neighbours(needs, node, this.#loads) > 0) return false;
+    if (needs.spread !== undefined && this.#neighbours.of(needs, node) > 0) return false;
     return this.#now.at - lane.since < this.#now.settings.reserve_after_ms || !largerThanUsual(needs, node);
   }
 

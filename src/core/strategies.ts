@@ -98,7 +98,11 @@ export function giveOut(
     const share = strategy === "pack" ? most : Math.max(1, Math.ceil((most - given) / (open.size * 2)));
     const count = Math.min(room, share, most - given);
     if (room <= count) open.delete(best.node);
-    if (count === 0) continue;
+    if (count === 0) {
+      // What another was given has closed it, and others with it: those of a place that was taken.
+      for (const node of open) if (giving.room(node) === 0) open.delete(node);
+      continue;
+    }
     giving.give(best.node, count);
     given += count;
   }

@@ -3,14 +3,15 @@
 
 import { LIMITS } from "../common/limits.ts";
 import type { Outcome, Retry } from "../common/models.ts";
+import { type Backoff, backoffOf } from "./backoff.ts";
 import { planted } from "./canary.ts";
 import type { Segment } from "./segments.ts";
 import type { Policy } from "./state.ts";
 
 export type Verdict =
   | { kind: "over"; outcome: Outcome }
-  /** Not before `delay_ms` from now; `failures` count from then on. */
-  | { kind: "again"; delay_ms: number; failures: number }
+  /** After a wait; `failures` count from then on. */
+  | { kind: "again"; backoff: Backoff; failures: number }
   /** The node was being emptied: that it was stopped there says nothing of the task. */
   | { kind: "drained" };
 
@@ -30,7 +31,7 @@ export function verdictOf(policy: Policy, piece: Segment, outcome: Outcome, chan
   if (policy.daemon) {
     const ran_ms = outcome.ended_at - outcome.started_at;
     const failures = ran_ms >= WELL_MS ? 1 : (piece.failures ?? 0) + 1;
-    return { kind: "again", delay_ms: backoffMs(policy.retry ?? DAEMON, failures, chance), failures };
+    return { kind: "again", backoff: backoffOf(policy.retry ?? DAEMON, failures, chance), failures };
   }
   const failures = (piece.failures ?? 0) + 1;
   const { retry } = policy;
@@ -38,7 +39,7 @@ export function verdictOf(policy: Policy, piece: Segment, outcome: Outcome, chan
   if (retry === undefined || !worthIt(retry, outcome) || (failures > retry.limit && !unlimited)) {
     return { kind: "over", outcome };
   }
-  return { kind: "again", delay_ms: backoffMs(retry, failures, chance), failures };
+  return { kind: "again", backoff: backoffOf(retry, failures, chance), failures };
 }
 
 /** It had begun on a node that was emptied, and must not begin again. */
@@ -58,14 +59,4 @@ function worthIt({ on }: Retry, { status, reason, exit_code }: Outcome): boolean
   if (status === "completed") return false;
   if (on === undefined) return WORTH_IT.has(reason);
   return on.some((one) => one === reason || (reason === "exit" && one === exit_code));
-}
-
-/**
- * Wait before the next attempt after `failures` of them. One that grows lies anywhere in the upper half of its step, so that
- * a thousand tasks that failed together do not come back together; a fixed one is what was asked for.
- */
-export function backoffMs({ backoff_ms, backoff_max_ms }: Retry, failures: number, chance: number): number {
-  if (backoff_max_ms <= backoff_ms) return backoff_ms;
-  const step_ms = Math.min(backoff_max_ms, backoff_ms * 2 ** Math.min(failures - 1, 40));
-  return Math.round(step_ms * (0.5 + chance / 2));
 }

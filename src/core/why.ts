@@ -1,7 +1,8 @@
 // Why a task waits: what is in the way on each node, the same in one line, and what would change it. Pure, as placing is.
 
 import type { Needs } from "../common/models.ts";
-import { distance, fitsBeside, inTheWay, type NodeLoad, neighbours, placeOf, stateOf } from "./fit.ts";
+import { distance, fitsBeside, inTheWay, type NodeLoad, stateOf } from "./fit.ts";
+import { Neighbours, placeOf } from "./neighbours.ts";
 import { type Requirement, requirementsOf, SHOWN, several } from "./requirements.ts";
 
 export interface Why {
@@ -17,8 +18,9 @@ export function explain(needs: Needs, nodes: readonly NodeLoad[], emptied?: { no
     const change = ["a worker: claw --role worker"];
     return { summary: "no worker has joined yet", nodes: [], change };
   }
+  const neighbours = new Neighbours(nodes);
   const rows = nodes.map((load) => {
-    const { lasting, now } = inTheWay(needs, load, nodes);
+    const { lasting, now } = inTheWay(needs, load, neighbours);
     const kept = lasting.length === 0 && emptied?.node === load.id ? emptiedText(emptied.own, load) : undefined;
     return { load, lasting, now: [...now, ...(kept === undefined ? [] : [kept])] };
   });
@@ -124,7 +126,8 @@ interface Row {
 function crowded(needs: Needs, open: readonly Row[], nodes: readonly NodeLoad[], own: string | undefined): Short {
   const free = open.find(({ now }) => now.length === 0);
   if (free !== undefined) return { summary: "it is about to be placed", change: [] };
-  const ranked = open.map((row) => ({ ...row, rank: rankOf(needs, row.load, nodes, own) }));
+  const neighbours = new Neighbours(nodes);
+  const ranked = open.map((row) => ({ ...row, rank: rankOf(needs, row.load, neighbours, own) }));
   const [nearest] = ranked.sort((a, b) => before(a.rank, b.rank));
   if (nearest === undefined) throw new Error("no node is open");
   const { load, now } = nearest;
@@ -136,16 +139,16 @@ function crowded(needs: Needs, open: readonly Row[], nodes: readonly NodeLoad[],
       : `, and ${others === 1 ? "the other node that suits is" : `the ${others} others that suit are`} no nearer to it`;
   return {
     summary: nodes.length === 1 ? text : `no room yet: ${text}${rest}`,
-    change: [makesRoom(needs, load, nodes)],
+    change: [makesRoom(needs, load, neighbours)],
   };
 }
 
 /** The lower the nearer to having room. */
-function rankOf(needs: Needs, load: NodeLoad, nodes: readonly NodeLoad[], own: string | undefined): number[] {
+function rankOf(needs: Needs, load: NodeLoad, neighbours: Neighbours, own: string | undefined): number[] {
   return [
     load.id === own ? 0 : 1,
     fitsBeside(needs, load, load.lasting) ? 0 : 1,
-    neighbours(needs, load, nodes),
+    neighbours.of(needs, load),
     distance(needs, load),
   ];
 }
@@ -158,10 +161,10 @@ function before(one: readonly number[], other: readonly number[]): number {
   return 0;
 }
 
-function makesRoom(needs: Needs, load: NodeLoad, nodes: readonly NodeLoad[]): string {
+function makesRoom(needs: Needs, load: NodeLoad, neighbours: Neighbours): string {
   const { name } = load.info;
   if (!fitsBeside(needs, load, load.lasting)) return `a daemon on ${name} ends (daemons do not end by themselves)`;
-  if (neighbours(needs, load, nodes) === 0) return `something that runs on ${name} ends`;
+  if (neighbours.of(needs, load) === 0) return `something that runs on ${name} ends`;
   const { by = "node" } = needs.spread ?? {};
   return by === "node" ? `its like on ${name} ends, or on another node` : `its like in ${by}=${placeOf(load, by)} ends`;
 }

@@ -1,7 +1,9 @@
 // Nodes that stay away: how long each attempt is waited for.
 
 import { describe, expect, test } from "bun:test";
-import { decideGone } from "../../src/core/lost.ts";
+import { decideDrains, decideManage } from "../../src/core/decide-nodes.ts";
+import type { Event } from "../../src/core/event.ts";
+import { decideGone, decideUnheard } from "../../src/core/lost.ts";
 import { AT, Cluster } from "./cluster.ts";
 
 const FOREVER = Number.MAX_SAFE_INTEGER;
@@ -71,4 +73,59 @@ test("what is lost waits again, counted; the node that comes back is not offline
   expect(decideGone(cluster.state, at + 90_000, FOREVER, undefined)).toEqual([]);
   cluster.add({ t: "node", node: "n1", status: "online", reason: "", at: at + 90_000 });
   expect(cluster.state.nodes.get("n1")!.offline_at).toBeUndefined();
+});
+
+/** Nodes in pairs of an attempt each that runs and one that was only assigned, and how often all that runs was looked through. */
+function watched(nodes: number): { cluster: Cluster; ids: string[]; looks: () => number } {
+  const cluster = new Cluster();
+  const ids = Array.from({ length: nodes }, (_, at) => `n${at}`);
+  cluster.submit(nodes * 2);
+  for (const [at, id] of ids.entries()) {
+    cluster.register(id);
+    cluster.assign(id, 1, at * 2, at * 2 + 2);
+    cluster.start(id, 1, at * 2, at * 2 + 1);
+  }
+  let count = 0;
+  const { active } = cluster.state;
+  active[Symbol.iterator] = () => {
+    count += 1;
+    return active.values();
+  };
+  return { cluster, ids, looks: () => count };
+}
+
+describe("however many nodes it is about, what runs is looked through once", () => {
+  const runsOf = (events: readonly Event[]) =>
+    events.flatMap((one) => (one.t === "requeued" || one.t === "stopping" ? one.runs : []));
+
+  test("for those that are offline", () => {
+    const { cluster, ids, looks } = watched(20);
+    const { state } = cluster;
+    for (const node of ids) cluster.add({ t: "node", node, status: "offline", reason: "silent", at: AT + 120_000 });
+    expect(runsOf(decideGone(state, AT + 150_000, FOREVER, undefined))).toEqual([]);
+    expect(looks()).toBe(1);
+    const events = decideGone(state, AT + 240_000, FOREVER, undefined);
+    expect(events.map((event) => "node" in event && event.node)).toEqual(ids);
+    expect(runsOf(events).length).toBe(40);
+    expect(looks()).toBe(2);
+  });
+
+  test("for those that are deaf", () => {
+    const { cluster, ids, looks } = watched(20);
+    const deaf_ms = new Map(ids.map((id, at) => [id, at === 0 ? 29_999 : 30_000]));
+    const events = decideUnheard(cluster.state, deaf_ms, AT + 30_000, undefined);
+    expect(runsOf(events)).toEqual(ids.slice(1).map((_, at) => [1, at * 2 + 3, at * 2 + 4, 1]));
+    expect(looks()).toBe(1);
+  });
+
+  test("for those that are emptied, and when their time is up", () => {
+    const { cluster, ids, looks } = watched(20);
+    const drain = { action: "drain", nodes: ids, deadline_ms: 5_000 } as const;
+    const { events } = decideManage(cluster.state, drain, "client", AT);
+    expect(runsOf(events).length).toBe(20);
+    expect(looks()).toBe(1);
+    cluster.add(...events);
+    expect(runsOf(decideDrains(cluster.state, AT + 5_000).events).length).toBe(20);
+    expect(looks()).toBe(2);
+  });
 });

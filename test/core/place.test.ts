@@ -5,6 +5,7 @@ import { LIMITS } from "../../src/common/limits.ts";
 import type { Needs } from "../../src/common/models.ts";
 import type { Strategy } from "../../src/common/vocabulary.ts";
 import { fits, type NodeLoad, obstacle, suits, suitsOtherwise } from "../../src/core/fit.ts";
+import { Neighbours } from "../../src/core/neighbours.ts";
 import { type Placement, place as placeAll, type WaitingLane } from "../../src/core/place.ts";
 import { addUse, emptyUsed } from "../../src/core/state.ts";
 import type { Chance } from "../sim/chance.ts";
@@ -289,14 +290,19 @@ describe("what is in the way", () => {
     expect(obstacle(needsOf({ where }), zoned("a", "us"))).toBeUndefined();
     const spread = { by: "zone", among: "web" };
     const nodes = [zoned("a", "eu", { "=web": 1 }), zoned("b", "eu"), zoned("c", "us", { "=other": 1 }), nodeOf("d")];
-    expect(nodes.map((node) => obstacle(needsOf({ spread }), node, nodes))).toEqual([
+    expect(nodes.map((node) => obstacle(needsOf({ spread }), node, new Neighbours(nodes)))).toEqual([
       "has a task in zone=eu already that it keeps away from",
       "has a task in zone=eu already that it keeps away from",
       undefined,
       "has no zone to spread by",
     ]);
     const by_node = needsOf({ spread: { by: "node", among: "web" } });
-    expect(nodes.map((node) => obstacle(by_node, node, nodes) === undefined)).toEqual([false, true, true, true]);
+    expect(nodes.map((node) => obstacle(by_node, node, new Neighbours(nodes)) === undefined)).toEqual([
+      false,
+      true,
+      true,
+      true,
+    ]);
     const busy = nodeOf("a", {}, { held: 1 });
     expect(obstacle(needsOf({ exclusive: true }), busy)).toBe("has to be empty, holds 1 task");
     const whole = nodeOf("a", {}, { held: 1, used: { ...emptyUsed(), exclusive: 1 } });

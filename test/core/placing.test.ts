@@ -6,6 +6,7 @@ import { LIMITS } from "../../src/common/limits.ts";
 import type { Needs } from "../../src/common/models.ts";
 import { PRIORITIES, STRATEGIES } from "../../src/common/vocabulary.ts";
 import { type NodeLoad, obstacle } from "../../src/core/fit.ts";
+import { Neighbours } from "../../src/core/neighbours.ts";
 import { place, turnOf } from "../../src/core/place.ts";
 import { addUse, emptyUsed } from "../../src/core/state.ts";
 import { Chance } from "../sim/chance.ts";
@@ -56,9 +57,10 @@ function checkTurn(model: PlacingModel, began: readonly Ran[]): void {
       return { ...node, used, held };
     });
     for (const nodes of [model.nodes, before]) {
+      const neighbours = new Neighbours(nodes);
       for (const node of nodes) {
         if (node.id === model.reserved) continue;
-        const why = obstacle(task.needs, node, nodes);
+        const why = obstacle(task.needs, node, neighbours);
         if (why === undefined) throw new Error(`task ${task.number} waits and could be on ${node.id}`);
       }
     }
@@ -103,7 +105,9 @@ describe("whatever comes, by whatever strategy", () => {
         model.advance(model.next_end);
       }
       for (const { needs } of model.waiting) {
-        expect(model.nodes.every((node) => obstacle(needs, node, model.nodes) !== undefined)).toBe(true);
+        expect(model.nodes.every((node) => obstacle(needs, node, new Neighbours(model.nodes)) !== undefined)).toBe(
+          true,
+        );
       }
     });
   });

@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 import type { Outcome, Retry } from "../../src/common/models.ts";
 import type { StopReason } from "../../src/common/vocabulary.ts";
 import type { Policy } from "../../src/core/state.ts";
-import { backoffMs, verdictOf } from "../../src/core/verdict.ts";
+import { verdictOf } from "../../src/core/verdict.ts";
 import { AT } from "./cluster.ts";
 
 const RETRY: Retry = { limit: 2, backoff_ms: 1_000, backoff_max_ms: 10_000 };
@@ -102,19 +102,5 @@ describe("what was told to stop", () => {
     expect(verdict(PLAIN, CANCELLED, "drain")).toEqual({ kind: "drained" });
     expect(verdict(PLAIN, FAILED, "drain")).toEqual({ kind: "over", outcome: FAILED });
     expect(verdict(TWICE, FAILED, "drain")).toMatchObject({ kind: "again" });
-  });
-});
-
-describe("the wait before a retry", () => {
-  test("doubles up to its most, somewhere in the upper half of the step", () => {
-    const steps = [1_000, 2_000, 4_000, 8_000, 10_000, 10_000];
-    expect(steps.map((_, at) => backoffMs(RETRY, at + 1, 0))).toEqual(steps.map((step) => step / 2));
-    expect(steps.map((_, at) => backoffMs(RETRY, at + 1, 1))).toEqual(steps);
-    expect(backoffMs(RETRY, 1_000_000, 1)).toBe(10_000);
-  });
-
-  test("is just what was asked for when it is fixed", () => {
-    expect(backoffMs({ ...RETRY, backoff_max_ms: 1_000 }, 7, 0.3)).toBe(1_000);
-    expect(backoffMs({ ...RETRY, backoff_ms: 0, backoff_max_ms: 0 }, 7, 0.3)).toBe(0);
   });
 });

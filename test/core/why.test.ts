@@ -7,6 +7,7 @@ import type { NodeSettings } from "../../src/common/settings.ts";
 import type { Skill } from "../../src/common/skills.ts";
 import { withSettings } from "../../src/core/configure.ts";
 import { type NodeLoad, obstacle, roomOf, suits } from "../../src/core/fit.ts";
+import { Neighbours } from "../../src/core/neighbours.ts";
 import { needsText } from "../../src/core/requirements.ts";
 import { addUse, emptyUsed } from "../../src/core/state.ts";
 import { explain } from "../../src/core/why.ts";
@@ -302,9 +303,10 @@ describe("others are there", () => {
         ...(chance.once(3) ? { exclusive: true } : {}),
         ...(chance.once(3) ? { spread: { by: "node", among: "x" } } : {}),
       });
+      const neighbours = new Neighbours(nodes);
       for (const node of nodes) {
-        const may = suits(needs, node) && node.open && roomOf(needs, node, nodes) > 0;
-        expect([needs, node, obstacle(needs, node, nodes) === undefined]).toEqual([needs, node, may]);
+        const may = suits(needs, node) && node.open && roomOf(needs, node, neighbours) > 0;
+        expect([needs, node, obstacle(needs, node, neighbours) === undefined]).toEqual([needs, node, may]);
       }
     });
   });
