@@ -311,7 +311,8 @@ export class Leader {
         return this.#cancel(payload as TaskCancelCommand, at);
       case "node.manage": {
         const { events, stop } = decideManage(this.state, payload as Manage, who, at);
-        this.#addAll(events);
+        // Not in one batch: nodes may hold more than it takes. What of it a lost leader left undone is done when it is said again.
+        for (const event of events) this.#committer.add(event);
         this.#stopOrders(stop);
         for (const event of events) if (event.t === "removed") this.#forget(event.node);
         return () => ({});
