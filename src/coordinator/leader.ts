@@ -229,9 +229,10 @@ export class Leader {
     this.#admission.drain(now, () => this.#committer.close(this.#time(now)));
   }
 
-  /** Log time at which a tick is wanted at the latest, if any is. */
-  get next_alarm(): number | undefined {
-    return this.#alarms.next;
+  /** Log time at which a tick is wanted at the latest, and in how long by this leader's own: a wall clock may be ahead of it. */
+  alarm(now: Now): { at: number; in_ms: number } | undefined {
+    const at = this.#alarms.next;
+    return at === undefined ? undefined : { at, in_ms: at - this.#time(now) };
   }
 
   /** Starts that were put off, deadlines. */

@@ -351,17 +351,16 @@ export class Terms {
 
   /** A turn of its own at the leader's next alarm, where that comes before the next tick. */
   #setAlarm(): void {
-    const next = this.leader?.next_alarm;
-    if (next === undefined || this.#alarm?.at === next) return;
+    const next = this.leader?.alarm(this.#now());
+    if (next === undefined || this.#alarm?.at === next.at) return;
     this.#alarm?.timer.cancel();
-    const delay_ms = Math.max(1, Math.ceil(next - this.#world.runtime.wall_ms()));
     this.#alarm = undefined;
-    if (delay_ms >= TICK_MS) return;
-    const timer = this.#world.runtime.after(delay_ms, () => {
+    if (next.in_ms >= TICK_MS) return;
+    const timer = this.#world.runtime.after(Math.max(1, next.in_ms), () => {
       this.#alarm = undefined;
       this.#settle();
     });
-    this.#alarm = { at: next, timer };
+    this.#alarm = { at: next.at, timer };
   }
 
   #tick(term: number): void {

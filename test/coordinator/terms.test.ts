@@ -419,6 +419,28 @@ describe("time", () => {
     expect(await at(-3_600_000)).toBeGreaterThanOrEqual(first);
   });
 
+  test("in the log is what an alarm is set by: a wall clock that jumped ahead of it makes no busy loop", async () => {
+    const log = new ScriptedLog();
+    const one = await serving(log);
+    const { runtime } = one;
+    const [honest, after] = [runtime.wall_ms.bind(runtime), runtime.after.bind(runtime)];
+    const delays: number[] = [];
+    runtime.after = (ms, action) => {
+      delays.push(ms);
+      return after(ms, action);
+    };
+    const later = (start_after_ms: number): TaskSubmit => submission({ ...NOOP, start_after_ms }).request;
+    await one.ask("task.submit", later(600_000)).answered();
+    runtime.wall_ms = () => honest() + 3_600_000;
+    await one.ask("task.submit", noop()).answered();
+    // What is set is the view's flush and the next tick.
+    expect(delays.filter((ms) => ms < 50)).toEqual([]);
+    const soon = await one.ask("task.submit", later(900)).answered();
+    expect(delays.filter((ms) => ms > 50 && ms <= 900)).toHaveLength(1);
+    runtime.skip(900);
+    await until(() => one.terms.leader?.state.submissions.get(numberOf(soon))?.ready === 1, "its start");
+  });
+
   test("while nobody led does not count against an open array", async () => {
     const log = new ScriptedLog();
     const one = await serving(log);
