@@ -85,7 +85,7 @@ export class Terms {
   #wake: (() => void) | undefined;
   /** Told when nothing is on its way to the log. */
   #idle: (() => void) | undefined;
-  readonly #served = Promise.withResolvers<void>();
+  readonly #served = Promise.withResolvers<boolean>();
 
   constructor(world: TermsWorld, options: TermOptions) {
     this.#world = world;
@@ -103,8 +103,8 @@ export class Terms {
     return this.#leader !== undefined || this.#replica !== undefined;
   }
 
-  /** Resolves when the first term serves. */
-  get serving(): Promise<void> {
+  /** Whether the first term came to serve: false when the lease went to another before, or everything was stopped. */
+  get serving(): Promise<boolean> {
     return this.#served.promise;
   }
 
@@ -128,6 +128,7 @@ export class Terms {
   /** The lease is no longer ours. */
   depose(why: string): void {
     this.#elected = false;
+    this.#served.resolve(false);
     if (this.#leader !== undefined) this.#stepDown(why);
   }
 
@@ -281,7 +282,7 @@ export class Terms {
     this.#sequence = sequence;
     this.#leader.stored(sequence, this.#now());
     if (!served && this.#leader?.serving === true) {
-      this.#served.resolve();
+      this.#served.resolve(true);
       this.#world.logger.info("leads", { term: this.#leader.state.epoch });
     }
     if (this.#leader?.idle === true) this.#idle?.();
@@ -412,6 +413,7 @@ export class Terms {
     if (this.#stopped) return;
     this.#guard(() => this.flush());
     this.#stopped = true;
+    this.#served.resolve(false);
     this.#endTerm("the coordinator is stopping");
     this.#flushing?.cancel();
     this.#wake?.();

@@ -9,7 +9,7 @@ import type { TaskExtend, TaskSubmit, UpMessage } from "../../src/communication/
 import { submission } from "../cluster.ts";
 import { INFO } from "../core/cluster.ts";
 import { canonical } from "../sim/canonical.ts";
-import { until } from "../until.ts";
+import { until, within } from "../until.ts";
 import { type Answer, type Asked, Coordinator } from "./lone-coordinator.ts";
 import { ScriptedLog } from "./scripted-log.ts";
 
@@ -83,6 +83,23 @@ describe("a term", () => {
     log.release();
     await one.terms.serving;
     expect(numberOf(await one.ask("task.submit", noop()).answered())).toBe(1);
+  });
+
+  test("that never served is over for who waits for it: it follows, and leads another time", async () => {
+    const log = new ScriptedLog();
+    log.hold();
+    const one = coordinator(log);
+    await one.begin();
+    await log.unknown(false);
+    one.terms.depose("another coordinator leads");
+    expect(await within(one.terms.serving, "the end of the wait")).toBe(false);
+    await until(() => one.terms.ready, "its following");
+    one.terms.elect();
+    await one.leads(1);
+    const two = coordinator(new ScriptedLog());
+    await two.terms.start();
+    two.terms.stop();
+    expect(await within(two.terms.serving, "the end of the wait")).toBe(false);
   });
 
   test("answers a command only when the log has it, with the sequence that a query has to have seen", async () => {
