@@ -20,6 +20,8 @@ export interface KnownId {
   nonce: string;
   /** Its members, as the view has them: the state forgets a submission that is over. */
   count?: number;
+  /** Its members have no inputs: there are so many of them. */
+  counted?: boolean;
 }
 
 /** Looks ids up in everything that was ever submitted and not pruned: open batches, memory, view. */
@@ -158,6 +160,9 @@ function array(state: State, command: Submit, by: string, now: number): Event {
   if (count === 0 && wanted.open !== true) {
     throw new ClawError("bad_request", "an array without members", { field: "array.count" });
   }
+  if (count > 0 && inputs === undefined && wanted.open === true) {
+    throw new ClawError("bad_request", "an open array has inputs, and no count", { field: "array.count" });
+  }
   return {
     t: "submitted",
     number: state.next_number,
@@ -271,6 +276,9 @@ export function decideExtend(state: State, find: FindIds, command: Extend, now: 
   const name = formatTaskId(command.id);
   if (known === undefined) throw new ClawError("not_found", `there is no array ${name}`);
   if (known.nonce !== command.nonce) throw new ClawError("conflict", `${name} is another submission`);
+  if (known.counted === true && command.inputs.length > 0) {
+    throw new ClawError("bad_request", `${name} was submitted by its count: it takes no inputs`, { field: "inputs" });
+  }
   const submission = state.submissions.get(known.number);
   const total = command.close?.total;
   const end = command.offset + command.inputs.length;
