@@ -87,7 +87,10 @@ export function taskOptions(command: Command): Command {
     .option("--key <key>", "idempotency key: sent again with the same one, it is the same task")
     .option("--timeout <duration>", "end it when it has run this long: 90s, 5m, 2h")
     .option("--retries <count>", "try again at most so many times when it fails")
-    .option("--backoff <wait>", "between retries: 30s always, 1s..5m doubling up to five minutes (1s..5m)")
+    .option(
+      "--backoff <wait>",
+      "between retries: 30s always, 1s..5m doubling up to five minutes (1s..5m); a daemon's: 100ms at least",
+    )
     .option("--retry-on <reasons>", "only after these: exit codes, exit, timeout, not_found, spawn, memory", collect)
     .option("--deadline <duration>", "end it when it is not over so long after now, waiting and retries included")
     .option("--start-after <when>", "not before: 10m, or 2026-12-24T18:00:00Z")

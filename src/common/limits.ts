@@ -31,6 +31,7 @@ export const LIMITS = {
   // The log
   batch_bytes: 960 * KiB, // a broker takes 1 MiB
   batch_close_bytes: 64 * KiB,
+  event_bytes: 256 * KiB, // of one that tells of many members: a larger one is cut
   appends_in_flight: 4,
   // Snapshots
   snapshot_chunk_bytes: 512 * KiB, // as base64 it fits a message

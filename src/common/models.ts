@@ -93,7 +93,10 @@ const Script = z.strictObject({
   size_bytes: count.max(LIMITS.script_bytes),
 });
 
-/** What follows a failure. Wait before the first retry, doubled with each one up to the most; equal: always the same. */
+/**
+ * What follows a failure. Wait before the first retry, doubled with each one up to the most; equal: always the same. A
+ * daemon waits 100 ms at least.
+ */
 export const Retry = z.strictObject({
   /** Attempts that may follow the first failed one. A daemon has no limit. */
   limit: count.max(LIMITS.retries),

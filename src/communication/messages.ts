@@ -13,7 +13,8 @@ import { TERMINAL_STATUSES } from "../common/vocabulary.ts";
 const WIRE_VERSION = 1;
 
 const integer = z.int().min(0);
-const attempt = z.int().min(1).max(1_000_000);
+/** No most: what ends and is begun again for ever gets to any number, and a message that cannot be read is stuck for ever. */
+const attempt = z.int().min(1);
 const incarnation = z.string().regex(/^[0-9a-f]{16}$/);
 const taskId = z.int().min(0).max(0xffff_ffff);
 const nonce = z.string().regex(/^[0-9a-f]{32}$/);

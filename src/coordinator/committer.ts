@@ -10,6 +10,7 @@ import type { Changes } from "../core/changes.ts";
 import { Touched } from "../core/changes.ts";
 import { type Batch, Event } from "../core/event.ts";
 import { type Fold, foldOf } from "../core/fold.ts";
+import { halvesOf } from "../core/halves.ts";
 import type { State } from "../core/state.ts";
 
 export interface OutgoingBatch {
@@ -101,14 +102,27 @@ export class Committer {
     this.#at = at;
   }
 
-  /** Folds the event into the head state and puts it into the open batch, which leaves first when it would not fit. */
+  /**
+   * Folds the event into the head state and puts it into the open batch, which leaves first when it would not fit. One that
+   * tells of very many members is cut, over several batches if need be: of what has no bound when it is decided, nothing
+   * may be too large for the log, or each leader that comes decides it again and fails on it.
+   */
   add(event: Event): void {
-    this.addTogether([event]);
+    const text = JSON.stringify(event);
+    const halves = Buffer.byteLength(text) > LIMITS.event_bytes ? halvesOf(event) : undefined;
+    if (halves === undefined) this.#join([event], [text]);
+    else for (const half of halves) this.add(half);
   }
 
   /** The same for events that belong together: all of them in one batch. Refuses what no batch can take, and no reader. */
   addTogether(events: readonly Event[]): void {
-    const texts = events.map((event) => JSON.stringify(event));
+    this.#join(
+      events,
+      events.map((event) => JSON.stringify(event)),
+    );
+  }
+
+  #join(events: readonly Event[], texts: readonly string[]): void {
     const size = texts.reduce((sum, text) => sum + Buffer.byteLength(text) + 1, 0);
     if (size > LIMITS.batch_bytes) {
       throw new ClawError("too_large", `this takes ${size} bytes of the log, at most ${LIMITS.batch_bytes} at once`);

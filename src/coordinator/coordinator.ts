@@ -86,6 +86,8 @@ export class Coordinator implements Service {
   #patient: RequestClient | undefined;
   #removing: Promise<void> = Promise.resolve();
   #started_at = 0;
+  /** Asked to stop; nothing of it goes on. */
+  #stopping = false;
   #stopped = false;
 
   constructor(options: CoordinatorOptions) {
@@ -141,8 +143,9 @@ export class Coordinator implements Service {
       failed: this.#options.onFailed,
     });
     await this.#election.start();
-    if (this.#election.trusted) await terms.serving;
-    else logger.info("follows the log; another coordinator leads", { leader: this.#election.holder?.name });
+    const leads = this.#election.trusted && (await terms.serving);
+    if (this.#stopping) throw new ClawError("not_leading", "the coordinator was asked to stop before it served");
+    if (!leads) logger.info("follows the log; another coordinator leads", { leader: this.#election.holder?.name });
     this.#peers = new Peers({
       ...{ runtime, id, connection: this.#connection, cluster: config.cluster, name: this.#options.name },
       every_ms: config.lease_ms,
@@ -437,6 +440,7 @@ export class Coordinator implements Service {
 
   async stop(): Promise<void> {
     const { paths } = this.#options;
+    this.#stopping = true;
     // Who takes over is waited for: first of all nothing more is taken, then the lease is given back.
     this.#bus?.stop();
     await this.#terms?.settled(SETTLE_MS);

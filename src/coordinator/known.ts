@@ -60,9 +60,10 @@ export class Known {
     this.#leaving.clear();
   }
 
-  note({ number, nonce, ids, spec, array, count, source }: Submitted): void {
+  note({ number, nonce, ids, spec, array, count, inputs, source }: Submitted): void {
     if (source !== undefined) this.#source_of.set(number, source.number);
-    for (const id of ids) this.#ids.set(id, { number, nonce });
+    const counted = count > 0 && inputs === undefined;
+    for (const id of ids) this.#ids.set(id, { number, nonce, counted });
     const { key } = spec;
     const [id] = ids;
     if (key === undefined || id === undefined) return;

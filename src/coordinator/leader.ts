@@ -231,9 +231,10 @@ export class Leader {
     this.#admission.drain(now, () => this.#committer.close(this.#time(now)));
   }
 
-  /** Log time at which a tick is wanted at the latest, if any is. */
-  get next_alarm(): number | undefined {
-    return this.#alarms.next;
+  /** Log time at which a tick is wanted at the latest, and in how long by this leader's own: a wall clock may be ahead of it. */
+  alarm(now: Now): { at: number; in_ms: number } | undefined {
+    const at = this.#alarms.next;
+    return at === undefined ? undefined : { at, in_ms: at - this.#time(now) };
   }
 
   /** Starts that were put off, deadlines. */
@@ -313,7 +314,8 @@ export class Leader {
         return this.#cancel(payload as TaskCancelCommand, at);
       case "node.manage": {
         const { events, stop } = decideManage(this.state, payload as Manage, who, at);
-        this.#addAll(events);
+        // Not in one batch: nodes may hold more than it takes. What of it a lost leader left undone is done when it is said again.
+        for (const event of events) this.#committer.add(event);
         this.#stopOrders(stop);
         for (const event of events) if (event.t === "removed") this.#forget(event.node);
         return () => ({});

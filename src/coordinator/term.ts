@@ -85,7 +85,7 @@ export class Terms {
   #wake: (() => void) | undefined;
   /** Told when nothing is on its way to the log. */
   #idle: (() => void) | undefined;
-  readonly #served = Promise.withResolvers<void>();
+  readonly #served = Promise.withResolvers<boolean>();
 
   constructor(world: TermsWorld, options: TermOptions) {
     this.#world = world;
@@ -103,8 +103,8 @@ export class Terms {
     return this.#leader !== undefined || this.#replica !== undefined;
   }
 
-  /** Resolves when the first term serves. */
-  get serving(): Promise<void> {
+  /** Whether the first term came to serve: false when the lease went to another before, or everything was stopped. */
+  get serving(): Promise<boolean> {
     return this.#served.promise;
   }
 
@@ -128,6 +128,7 @@ export class Terms {
   /** The lease is no longer ours. */
   depose(why: string): void {
     this.#elected = false;
+    this.#served.resolve(false);
     if (this.#leader !== undefined) this.#stepDown(why);
   }
 
@@ -281,7 +282,7 @@ export class Terms {
     this.#sequence = sequence;
     this.#leader.stored(sequence, this.#now());
     if (!served && this.#leader?.serving === true) {
-      this.#served.resolve();
+      this.#served.resolve(true);
       this.#world.logger.info("leads", { term: this.#leader.state.epoch });
     }
     if (this.#leader?.idle === true) this.#idle?.();
@@ -351,17 +352,16 @@ export class Terms {
 
   /** A turn of its own at the leader's next alarm, where that comes before the next tick. */
   #setAlarm(): void {
-    const next = this.leader?.next_alarm;
-    if (next === undefined || this.#alarm?.at === next) return;
+    const next = this.leader?.alarm(this.#now());
+    if (next === undefined || this.#alarm?.at === next.at) return;
     this.#alarm?.timer.cancel();
-    const delay_ms = Math.max(1, Math.ceil(next - this.#world.runtime.wall_ms()));
     this.#alarm = undefined;
-    if (delay_ms >= TICK_MS) return;
-    const timer = this.#world.runtime.after(delay_ms, () => {
+    if (next.in_ms >= TICK_MS) return;
+    const timer = this.#world.runtime.after(Math.max(1, next.in_ms), () => {
       this.#alarm = undefined;
       this.#settle();
     });
-    this.#alarm = { at: next, timer };
+    this.#alarm = { at: next.at, timer };
   }
 
   #tick(term: number): void {
@@ -413,6 +413,7 @@ export class Terms {
     if (this.#stopped) return;
     this.#guard(() => this.flush());
     this.#stopped = true;
+    this.#served.resolve(false);
     this.#endTerm("the coordinator is stopping");
     this.#flushing?.cancel();
     this.#wake?.();

@@ -8,7 +8,8 @@ import type { TaskStatus } from "../common/vocabulary.ts";
 import { planted } from "./canary.ts";
 import type { Event, EventRun } from "./event.ts";
 import { formatTaskId } from "./ids.ts";
-import { isReady, piecesOf, type Segment } from "./segments.ts";
+import { addTo } from "./runs.ts";
+import { isReady, piecesOf, type Segment, spansOf } from "./segments.ts";
 import { requirePossible } from "./skills.ts";
 import type { Policy, State, Submission } from "./state.ts";
 import { overdue } from "./verdict.ts";
@@ -19,6 +20,8 @@ export interface KnownId {
   nonce: string;
   /** Its members, as the view has them: the state forgets a submission that is over. */
   count?: number;
+  /** Its members have no inputs: there are so many of them. */
+  counted?: boolean;
 }
 
 /** Looks ids up in everything that was ever submitted and not pruned: open batches, memory, view. */
@@ -157,6 +160,9 @@ function array(state: State, command: Submit, by: string, now: number): Event {
   if (count === 0 && wanted.open !== true) {
     throw new ClawError("bad_request", "an array without members", { field: "array.count" });
   }
+  if (count > 0 && inputs === undefined && wanted.open === true) {
+    throw new ClawError("bad_request", "an open array has inputs, and no count", { field: "array.count" });
+  }
   return {
     t: "submitted",
     number: state.next_number,
@@ -270,6 +276,9 @@ export function decideExtend(state: State, find: FindIds, command: Extend, now: 
   const name = formatTaskId(command.id);
   if (known === undefined) throw new ClawError("not_found", `there is no array ${name}`);
   if (known.nonce !== command.nonce) throw new ClawError("conflict", `${name} is another submission`);
+  if (known.counted === true && command.inputs.length > 0) {
+    throw new ClawError("bad_request", `${name} was submitted by its count: it takes no inputs`, { field: "inputs" });
+  }
   const submission = state.submissions.get(known.number);
   const total = command.close?.total;
   const end = command.offset + command.inputs.length;
@@ -350,25 +359,25 @@ export function decideCancel(
   }
   if (to === undefined && submission.open && closes(only)) events.push({ t: "closed", number, at: now });
   const outcome: Outcome = { status: "cancelled", reason: "cancelled", started_at: now, ended_at: now };
+  const dropped: Segment[] = [];
+  const stopping = new Map<string, EventRun[]>();
   for (const piece of piecesOf(submission.segments, from, to ?? submission.count, () => true)) {
     const size = piece.to - piece.from;
     if (only !== undefined && piece.status !== "over" && !only.includes(piece.status)) continue;
     if (piece.status === "pending") {
-      events.push({ t: "dropped", number, from: piece.from, to: piece.to, outcome });
+      dropped.push(piece);
       answer.cancelled += size;
     } else if (piece.node !== undefined) {
       const run: EventRun = [number, piece.from, piece.to, piece.attempt];
-      if (piece.stopping !== "cancel" && piece.stopping !== "deadline") {
-        events.push({ t: "stopping", node: piece.node, runs: [run], reason: "cancel", at: now });
-      }
-      const runs = stop.get(piece.node);
-      if (runs === undefined) stop.set(piece.node, [run]);
-      else runs.push(run);
+      if (piece.stopping !== "cancel" && piece.stopping !== "deadline") addTo(stopping, piece.node, run);
+      addTo(stop, piece.node, run);
       answer.stopping += size;
     } else {
       answer.finished += size;
     }
   }
+  for (const span of spansOf(dropped)) events.push({ t: "dropped", number, ...span, outcome });
+  for (const [node, runs] of stopping) events.push({ t: "stopping", node, runs, reason: "cancel", at: now });
   return { events, answer, stop };
 }
 

@@ -3,7 +3,8 @@
 
 import type { Outcome } from "../common/models.ts";
 import type { Event, EventRun } from "./event.ts";
-import { piecesOf } from "./segments.ts";
+import { addTo } from "./runs.ts";
+import { piecesOf, type Segment, spansOf } from "./segments.ts";
 import type { State, Submission } from "./state.ts";
 import { overdue } from "./verdict.ts";
 
@@ -21,12 +22,9 @@ export function decideDue(state: State, number: number, now: number): DueDecisio
   if (submission.deadline_at !== undefined && submission.deadline_at <= now) {
     return { events: decideOverdue(submission, now, stop), stop };
   }
-  const runs = piecesOf(
-    submission.segments,
-    0,
-    submission.count,
-    ({ not_before }) => not_before !== undefined && not_before <= now,
-  ).map(({ from, to }): [number, number, number] => [number, from, to]);
+  const due = ({ not_before }: Segment): boolean => not_before !== undefined && not_before <= now;
+  const spans = spansOf(piecesOf(submission.segments, 0, submission.count, due));
+  const runs = spans.map(({ from, to }): [number, number, number] => [number, from, to]);
   return { events: runs.length > 0 ? [{ t: "due", runs, at: now }] : [], stop };
 }
 
@@ -35,20 +33,14 @@ function decideOverdue(submission: Submission, now: number, stop: Map<string, Ev
   const events: Event[] = [];
   if (submission.open) events.push({ t: "closed", number, at: now });
   const outcome: Outcome = overdue({ status: "timeout", reason: "deadline", started_at: now, ended_at: now });
-  for (const { from, to, attempt, node, status, stopping } of piecesOf(
-    submission.segments,
-    0,
-    submission.count,
-    (piece) => piece.status !== "over",
-  )) {
-    if (status === "pending") events.push({ t: "dropped", number, from, to, outcome });
+  const pieces = piecesOf(submission.segments, 0, submission.count, (piece) => piece.status !== "over");
+  const waiting = pieces.filter(({ status }) => status === "pending");
+  for (const { from, to } of spansOf(waiting)) events.push({ t: "dropped", number, from, to, outcome });
+  for (const { from, to, attempt, node, stopping } of pieces) {
     if (node === undefined || stopping === "cancel" || stopping === "deadline") continue;
-    const run: EventRun = [number, from, to, attempt];
-    events.push({ t: "stopping", node, runs: [run], reason: "deadline", at: now });
-    const runs = stop.get(node);
-    if (runs === undefined) stop.set(node, [run]);
-    else runs.push(run);
+    addTo(stop, node, [number, from, to, attempt]);
   }
+  for (const [node, runs] of stop) events.push({ t: "stopping", node, runs, reason: "deadline", at: now });
   return events;
 }
 

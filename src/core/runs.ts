@@ -2,6 +2,13 @@
 
 import type { EventRun } from "./event.ts";
 
+/** Runs by the node that they are on. */
+export function addTo(runs_of: Map<string, EventRun[]>, node: string, run: EventRun): void {
+  const runs = runs_of.get(node);
+  if (runs === undefined) runs_of.set(node, [run]);
+  else runs.push(run);
+}
+
 function sameTask(a: EventRun, b: EventRun): boolean {
   return a[0] === b[0] && a[3] === b[3];
 }

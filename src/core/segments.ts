@@ -117,3 +117,14 @@ export function piecesOf(
   }
   return found;
 }
+
+/** What pieces in their order cover, those that follow on one another as one. */
+export function spansOf(pieces: Iterable<Pick<Segment, "from" | "to">>): { from: number; to: number }[] {
+  const spans: { from: number; to: number }[] = [];
+  for (const { from, to } of pieces) {
+    const last = spans.at(-1);
+    if (last?.to === from) last.to = to;
+    else spans.push({ from, to });
+  }
+  return spans;
+}

@@ -16,6 +16,8 @@ export type Verdict =
   | { kind: "drained" };
 
 const DAEMON: Retry = { limit: LIMITS.retries, backoff_ms: 1_000, backoff_max_ms: 300_000 };
+/** Nothing ends a daemon that cannot run: one that asked for no wait keeps nobody busy all the same. */
+const DAEMON_LEAST_MS = 100;
 /** A daemon that ran for so long is well: its next end is its first failure. */
 const WELL_MS = 60_000;
 
@@ -31,7 +33,8 @@ export function verdictOf(policy: Policy, piece: Segment, outcome: Outcome, chan
   if (policy.daemon) {
     const ran_ms = outcome.ended_at - outcome.started_at;
     const failures = ran_ms >= WELL_MS ? 1 : (piece.failures ?? 0) + 1;
-    return { kind: "again", backoff: backoffOf(policy.retry ?? DAEMON, failures, chance), failures };
+    const { delay_ms, step_ms } = backoffOf(policy.retry ?? DAEMON, failures, chance);
+    return { kind: "again", backoff: { delay_ms: Math.max(DAEMON_LEAST_MS, delay_ms), step_ms }, failures };
   }
   const failures = (piece.failures ?? 0) + 1;
   const { retry } = policy;

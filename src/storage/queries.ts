@@ -94,15 +94,22 @@ export class Queries {
   }
 
   findIds(ids: readonly number[]): Map<number, KnownId> {
-    const query = this.#database.query<KnownId, [number]>(
-      "SELECT ids.number, nonce, count FROM ids JOIN submissions USING (number) WHERE id = ?",
+    const query = this.#database.query<{ number: number; nonce: string; count: number; inputs: number }, [number]>(
+      `SELECT ids.number, nonce, count, EXISTS (SELECT 1 FROM inputs WHERE inputs.number = ids.number) AS inputs
+       FROM ids JOIN submissions USING (number) WHERE id = ?`,
     );
     const pruned = this.#database.query<KnownId, [number]>("SELECT number, nonce, count FROM pruned WHERE id = ?");
     return this.#guarded(() => {
       const found = new Map<number, KnownId>();
       for (const id of ids) {
-        const row = query.get(id) ?? pruned.get(id);
-        if (row !== null) found.set(id, row);
+        const row = query.get(id);
+        if (row !== null) {
+          const { number, nonce, count, inputs } = row;
+          found.set(id, { number, nonce, count, counted: count > 0 && inputs === 0 });
+          continue;
+        }
+        const gone = pruned.get(id);
+        if (gone !== null) found.set(id, gone);
       }
       return found;
     });

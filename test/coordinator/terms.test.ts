@@ -9,7 +9,7 @@ import type { TaskExtend, TaskSubmit, UpMessage } from "../../src/communication/
 import { submission } from "../cluster.ts";
 import { INFO } from "../core/cluster.ts";
 import { canonical } from "../sim/canonical.ts";
-import { until } from "../until.ts";
+import { until, within } from "../until.ts";
 import { type Answer, type Asked, Coordinator } from "./lone-coordinator.ts";
 import { ScriptedLog } from "./scripted-log.ts";
 
@@ -83,6 +83,23 @@ describe("a term", () => {
     log.release();
     await one.terms.serving;
     expect(numberOf(await one.ask("task.submit", noop()).answered())).toBe(1);
+  });
+
+  test("that never served is over for who waits for it: it follows, and leads another time", async () => {
+    const log = new ScriptedLog();
+    log.hold();
+    const one = coordinator(log);
+    await one.begin();
+    await log.unknown(false);
+    one.terms.depose("another coordinator leads");
+    expect(await within(one.terms.serving, "the end of the wait")).toBe(false);
+    await until(() => one.terms.ready, "its following");
+    one.terms.elect();
+    await one.leads(1);
+    const two = coordinator(new ScriptedLog());
+    await two.terms.start();
+    two.terms.stop();
+    expect(await within(two.terms.serving, "the end of the wait")).toBe(false);
   });
 
   test("answers a command only when the log has it, with the sequence that a query has to have seen", async () => {
@@ -417,6 +434,28 @@ describe("time", () => {
     expect(await at(-3_600_000)).toBeGreaterThanOrEqual(first);
     for (let again = 0; again < 5; again++) expect(await at(3_600_000)).toBeLessThan(first + 70_000);
     expect(await at(-3_600_000)).toBeGreaterThanOrEqual(first);
+  });
+
+  test("in the log is what an alarm is set by: a wall clock that jumped ahead of it makes no busy loop", async () => {
+    const log = new ScriptedLog();
+    const one = await serving(log);
+    const { runtime } = one;
+    const [honest, after] = [runtime.wall_ms.bind(runtime), runtime.after.bind(runtime)];
+    const delays: number[] = [];
+    runtime.after = (ms, action) => {
+      delays.push(ms);
+      return after(ms, action);
+    };
+    const later = (start_after_ms: number): TaskSubmit => submission({ ...NOOP, start_after_ms }).request;
+    await one.ask("task.submit", later(600_000)).answered();
+    runtime.wall_ms = () => honest() + 3_600_000;
+    await one.ask("task.submit", noop()).answered();
+    // What is set is the view's flush and the next tick.
+    expect(delays.filter((ms) => ms < 50)).toEqual([]);
+    const soon = await one.ask("task.submit", later(900)).answered();
+    expect(delays.filter((ms) => ms > 50 && ms <= 900)).toHaveLength(1);
+    runtime.skip(900);
+    await until(() => one.terms.leader?.state.submissions.get(numberOf(soon))?.ready === 1, "its start");
   });
 
   test("while nobody led does not count against an open array", async () => {

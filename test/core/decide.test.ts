@@ -154,6 +154,7 @@ describe("a submission", () => {
       [{ array: { id: 1, count: 0 } }, "bad_request", "array.count"],
       [{ array: { id: 1, inputs: [] } }, "bad_request", "array.count"],
       [{ array: { id: 1, inputs: ["a"], count: 2 } }, "bad_request", "array.count"],
+      [{ array: { id: 1, count: 2, open: true } }, "bad_request", "array.count"],
       [{ specifications: [specificationOf({ argv: [] })], tasks: [[1, 0]] }, "bad_request", "argv"],
       [
         { specifications: [specificationOf({ needs: { ...needs, executor: "script" } })], tasks: [[1, 0]] },
@@ -244,6 +245,16 @@ describe("an extension", () => {
     const nonce = "2".padStart(32, "0");
     const more = { id: 2, nonce, offset: LIMITS.array_members, inputs: ["x"] };
     expect(refusalOf(() => extend(more))[0]).toBe("too_large");
+  });
+
+  test("with inputs of an array that was submitted by its count is refused: they would be dropped", () => {
+    const { cluster } = opened();
+    submit(cluster, { array: { id: 5, count: 2 } });
+    const counted: FindIds = () => new Map([[5, { number: 2, nonce: NONCE, counted: true }]]);
+    const repeat = { id: 5, nonce: NONCE, offset: 0, inputs: ["a", "b"], close: { total: 2 } };
+    expect(refusalOf(() => decideExtend(cluster.state, counted, repeat, AT))).toEqual(["bad_request", "inputs"]);
+    const { answer } = decideExtend(cluster.state, counted, { ...repeat, inputs: [] }, AT);
+    expect(answer).toEqual({ total: 2 });
   });
 
   test("without inputs renews the array; one that nobody renews is closed as abandoned", () => {

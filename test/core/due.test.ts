@@ -33,6 +33,29 @@ describe("a start that was put off", () => {
     expect(decideDue(ready.state, number, AT + 501).events).toEqual([]);
   });
 
+  test("is over for members side by side in one run, whatever else of them differs", () => {
+    const cluster = new Cluster();
+    cluster.register("n1");
+    const number = submitted(cluster, 7, {});
+    cluster.assign("n1", number, 0, 7);
+    const failed = [0, 1, 2, 4, 5].map((index) => ({
+      task: [number, index, 1] as [number, number, number],
+      outcome: outcomeOf("failed"),
+      not_before: AT + 10 + index,
+      failures: index + 1,
+    }));
+    cluster.add({ t: "retried", node: "n1", results: failed, at: AT });
+    const { events } = decideDue(cluster.state, number, AT + 20);
+    const runs: [number, number, number][] = [
+      [number, 0, 3],
+      [number, 4, 6],
+    ];
+    expect(events).toEqual([{ t: "due", runs, at: AT + 20 }]);
+    cluster.add(...events);
+    cluster.check();
+    expect(cluster.state.submissions.get(number)!.ready).toBe(5);
+  });
+
   test("at a wall time that is over already is none", () => {
     const cluster = new Cluster();
     submitted(cluster, 1, { start_at: AT - 1 });

@@ -81,6 +81,17 @@ describe("a daemon", () => {
     expect(verdict(DAEMON, { ...FAILED, ended_at: AT + 60_000 }, undefined, 4)).toMatchObject({ failures: 1 });
   });
 
+  test("that asked for no wait has a short one, so that one which cannot run is no busy loop", () => {
+    const delayOf = (backoff_ms: number, backoff_max_ms: number): unknown =>
+      verdict({ ...DAEMON, retry: { limit: 0, backoff_ms, backoff_max_ms } }, FAILED);
+    expect(delayOf(0, 0)).toMatchObject({ backoff: { delay_ms: 100 } });
+    expect(delayOf(1, 50)).toMatchObject({ backoff: { delay_ms: 100 } });
+    expect(delayOf(150, 150)).toMatchObject({ backoff: { delay_ms: 150 } });
+    expect(verdict({ ...TWICE, retry: { ...RETRY, backoff_ms: 0, backoff_max_ms: 0 } }, FAILED)).toMatchObject({
+      backoff: { delay_ms: 0 },
+    });
+  });
+
   test("that was cancelled is over", () => {
     expect(verdict(DAEMON, CANCELLED, "cancel")).toEqual({ kind: "over", outcome: CANCELLED });
     expect(verdict(DAEMON, FAILED, "cancel")).toEqual({ kind: "over", outcome: FAILED });

@@ -116,6 +116,14 @@ describe("runs", () => {
     ).toBe(true);
   });
 
+  test("may be of any attempt: what is begun again for ever gets there", () => {
+    for (const attempt of [1_000_001, Number.MAX_SAFE_INTEGER]) {
+      expect(complete([[1, 0, 1, attempt, 1, 2]], [[1, 1, attempt]])).toBe(true);
+      const cancel = { type: "task.cancel", incarnation, runs: [[1, 0, 1, attempt]], reason: "cancelled" };
+      expect(DownMessage.safeParse(cancel).success).toBe(true);
+    }
+  });
+
   test("that are empty, go backwards or name an attempt twice are refused", () => {
     expect(complete([[1, 5, 5, 1, 1, 2]])).toBe(false);
     expect(complete([[1, 5, 3, 1, 1, 2]])).toBe(false);

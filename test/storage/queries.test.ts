@@ -42,11 +42,13 @@ describe("ids", () => {
   test("of tasks and arrays are known with their submission and its nonce", () => {
     commit(fold.tasks([5, 9]));
     commit(fold.array({ ids: [7], nonce: "b".repeat(32) }));
-    const known = queries.findIds([5, 7, 8, 9]);
+    commit(fold.array({ ids: [11], count: 2, inputs: ["a", "b"] }));
+    const known = queries.findIds([5, 7, 8, 9, 11]);
     expect([...known].sort(([a], [b]) => a - b)).toEqual([
-      [5, { number: 1, nonce: "a".repeat(32), count: 2 }],
-      [7, { number: 2, nonce: "b".repeat(32), count: 3 }],
-      [9, { number: 1, nonce: "a".repeat(32), count: 2 }],
+      [5, { number: 1, nonce: "a".repeat(32), count: 2, counted: true }],
+      [7, { number: 2, nonce: "b".repeat(32), count: 3, counted: true }],
+      [9, { number: 1, nonce: "a".repeat(32), count: 2, counted: true }],
+      [11, { number: 3, nonce: "a".repeat(32), count: 2, counted: false }],
     ]);
     expect(queries.findIds([]).size).toBe(0);
   });

@@ -44,7 +44,10 @@ const fields = {
     backoff_max_ms: Retry.shape.backoff_max_ms.optional(),
   })
     .optional()
-    .openapi({ description: "what follows a failure; the wait doubles from backoff_ms to backoff_max_ms" }),
+    .openapi({
+      description:
+        "what follows a failure; the wait doubles from backoff_ms to backoff_max_ms; a daemon's is 100 at least",
+    }),
   on_lost: own.on_lost,
 };
 
