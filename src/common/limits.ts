@@ -59,6 +59,7 @@ export const LIMITS = {
   progress_tasks: 10_000, // running tasks whose output so far the leader knows
   // Output
   tail_bytes: 1024,
+  outcome_message_chars: 4096,
   output_chunk_bytes: 64 * KiB,
   output_task_bytes: 64 * MiB,
   output_window_bytes: 1 * MiB,

@@ -212,7 +212,7 @@ function planProblem(error: unknown): PlanProblem {
     // the worker's.
     const { code, syscall } = error as NodeJS.ErrnoException;
     if (code === undefined || (syscall === undefined && code !== "ERR_INVALID_ARG_VALUE")) throw error;
-    return { reason: "spawn", message: `could not be prepared: ${messageOf(error)}`.slice(0, 4096) };
+    return { reason: "spawn", message: `could not be prepared: ${messageOf(error)}` };
   }
   const reasons: Partial<Record<ErrorCode, Outcome["reason"]>> = {
     too_large: "input",
@@ -220,7 +220,7 @@ function planProblem(error: unknown): PlanProblem {
     not_found: "not_found",
   };
   const hint = error.hint === undefined ? "" : ` (${error.hint})`;
-  return { reason: reasons[error.code] ?? "spawn", message: `${error.message}${hint}`.slice(0, 4096) };
+  return { reason: reasons[error.code] ?? "spawn", message: `${error.message}${hint}` };
 }
 
 function memoryMessage(out_of: "limit" | "node", memory_mib: number): string {
