@@ -169,6 +169,7 @@ export class Worker implements Service {
     const world = this.#agentWorld(bus, this.#launcher, this.#connection);
     this.#agent = new Agent(world, this.#outbox, { info, incarnation, earlier, cluster_id });
     await this.#check();
+    this.#watchSkills();
     this.#listen(bus);
     this.#watchConnection(this.#connection);
     this.#agent.connected(this.#now());
@@ -188,7 +189,6 @@ export class Worker implements Service {
   }
 
   #listen(bus: WorkerBus): void {
-    this.#watchSkills();
     bus.listen((message) => this.#guard(() => this.#down(message)));
   }
 
