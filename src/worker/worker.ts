@@ -55,6 +55,8 @@ const CHECK_EVERY_MS = 10_000;
 /** While something is wrong. */
 const CHECK_AGAIN_MS = 2_000;
 const SOON_MS = 105;
+/** Whatever a task was promised: when this node says goodbye it may begin elsewhere, so what runs is killed before. */
+const STOP_GRACE_MS = 10_000;
 const STOP_DEADLINE_MS = 15_000;
 
 export class Worker implements Service {
@@ -403,7 +405,7 @@ export class Worker implements Service {
     const agent = this.#agent;
     if (agent !== undefined) {
       agent.leave();
-      await this.#launcher?.stopped(STOP_DEADLINE_MS);
+      await this.#launcher?.stopped(STOP_GRACE_MS, STOP_DEADLINE_MS);
       agent.goodbye("stopped", this.#now());
     }
     this.#stopped = true;

@@ -45,6 +45,9 @@ class ProcessAttempt implements RunningAttempt {
   #child: Child | undefined;
   #stop_reason: StopReason | undefined;
   #ended: Promise<EndReport> | undefined;
+  /** When it was told to stop, and how long it has from then on. */
+  #ending_ms = 0;
+  #grace_ms = 0;
   #exited = false;
 
   constructor(attempt: AttemptContext, events: AttemptEvents, plan: () => Plan | Promise<Plan>) {
@@ -64,12 +67,20 @@ class ProcessAttempt implements RunningAttempt {
   }
 
   stop(reason: StopReason, grace_ms?: number): void {
-    if (this.#stop_reason !== undefined || this.#mode === "over" || this.#exited) return;
+    if (this.#mode === "over") return;
+    const grace = grace_ms ?? this.#attempt.specification.grace_ms ?? this.#attempt.default_grace_ms;
+    const now_ms = this.#attempt.runtime.monotonic_ms();
+    if (this.#stop_reason !== undefined) {
+      this.#grace_ms = Math.min(this.#grace_ms, now_ms - this.#ending_ms + grace);
+      return;
+    }
+    if (this.#exited) return;
     this.#stop_reason = reason;
     if (this.#mode !== "running" || this.#child === undefined) return; // preparing: seen before the spawn
     this.#mode = "ending";
-    const grace = grace_ms ?? this.#attempt.specification.grace_ms ?? this.#attempt.default_grace_ms;
-    this.#ended = this.#endTree(this.#child.pid, grace);
+    this.#ending_ms = now_ms;
+    this.#grace_ms = grace;
+    this.#ended = this.#endTree(this.#child.pid, () => this.#grace_ms);
   }
 
   async #run(plan: () => Plan | Promise<Plan>): Promise<Outcome> {
@@ -145,7 +156,7 @@ class ProcessAttempt implements RunningAttempt {
   async #treeGone(pid: number): Promise<EndReport | undefined> {
     if (this.#ended !== undefined) return await this.#ended;
     if (!hasLeftovers(pid, { marker: this.#marker, control: this.#attempt.group }, own_pids)) return undefined;
-    return await this.#endTree(pid, LIMITS.leftover_grace_ms);
+    return await this.#endTree(pid, () => LIMITS.leftover_grace_ms);
   }
 
   get #marker(): string {
@@ -154,10 +165,10 @@ class ProcessAttempt implements RunningAttempt {
   }
 
   /** However long it takes: what is not gone still uses what the attempt was given. */
-  #endTree(pgid: number, grace_ms: number): Promise<EndReport> {
+  #endTree(pgid: number, graceMs: () => number): Promise<EndReport> {
     const control = this.#attempt.group;
     const tree: Tree = { pgid, marker: this.#marker, leaderGone: () => this.#exited, control };
-    return endTree(this.#attempt.runtime, tree, grace_ms, (stuck) => {
+    return endTree(this.#attempt.runtime, tree, graceMs, (stuck) => {
       this.#events.stuck?.(stuck.map((row) => row.pid));
       return "wait";
     });
