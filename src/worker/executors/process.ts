@@ -74,7 +74,10 @@ class ProcessAttempt implements RunningAttempt {
       this.#grace_ms = Math.min(this.#grace_ms, now_ms - this.#ending_ms + grace);
       return;
     }
-    if (this.#exited) return;
+    if (this.#exited) {
+      this.#pump.hurry(); // how it ended is known, and only its output is waited for
+      return;
+    }
     this.#stop_reason = reason;
     if (this.#mode !== "running" || this.#child === undefined) return; // preparing: seen before the spawn
     this.#mode = "ending";
@@ -130,24 +133,25 @@ class ProcessAttempt implements RunningAttempt {
     this.#events.started(this.#started_at, child.pid);
     await child.exited;
     this.#exited = true;
-    timer?.cancel();
     own_pids.delete(child.pid);
     const ended_at = this.#attempt.runtime.wall_ms();
     const ended = await this.#treeGone(child.pid);
+    if (this.#stop_reason !== undefined) this.#pump.hurry();
     const output = await this.#pump.finish();
+    timer?.cancel();
     this.#mode = "over";
     const signal = child.signalCode;
     const usage = child.resourceUsage();
     const limits = this.#attempt.group?.end();
     const peak_memory_mib = limits?.peak_memory_mib ?? (usage === undefined ? undefined : peakMemoryMib(usage));
     return {
+      ...output,
       ...this.#verdict(child.exitCode === 0, limits?.out_of_memory),
       ...(signal === null ? { exit_code: child.exitCode ?? 0 } : { signal: String(signal) }),
       started_at: this.#started_at,
       ended_at: ended === undefined ? ended_at : this.#attempt.runtime.wall_ms(),
       ...(usage === undefined ? {} : { cpu_ms: Math.round(Number(usage.cpuTime.total) / 1000) }),
       ...(peak_memory_mib === undefined ? {} : { peak_memory_mib }),
-      ...output,
       ...(ended === undefined || ended.stuck.length === 0 ? {} : { message: stuckMessage(ended.stuck) }),
     };
   }
