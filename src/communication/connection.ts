@@ -17,14 +17,27 @@ export interface ConnectOptions {
   authenticator?: Authenticator;
   /** Give up the first connection after this long. */
   timeout_ms: number;
-  /** Keep trying the first connection too (a worker waits for its coordinator). */
-  wait?: boolean;
+  /** Called, and waited for, before the first connection is tried again (a worker waits for its coordinator). */
+  wait?: () => Promise<void>;
+  /** A service's: once it was there it comes back, even if the server refuses its login meanwhile. */
+  lasting?: boolean;
   domain?: string;
 }
 
 const OLDEST: readonly [number, number, number] = [2, 14, 5];
 
 export async function openConnection(options: ConnectOptions): Promise<NatsConnection> {
+  for (;;) {
+    try {
+      return await tryConnection(options);
+    } catch (error) {
+      if (options.wait === undefined || !(error instanceof ClawError) || error.code !== "broker") throw error;
+      await options.wait();
+    }
+  }
+}
+
+async function tryConnection(options: ConnectOptions): Promise<NatsConnection> {
   const { servers, user, pass } = parseUrls(options.url);
   const settings: ConnectionOptions = {
     servers,
@@ -33,8 +46,9 @@ export async function openConnection(options: ConnectOptions): Promise<NatsConne
     maxReconnectAttempts: -1,
     reconnectTimeWait: 250,
     reconnectJitter: 100,
-    waitOnFirstConnect: options.wait ?? false,
     reconnect: true,
+    // Otherwise the second refusal in a row is the end of the connection, for a mistake in the server's settings.
+    ignoreAuthErrorAbort: options.lasting ?? false,
     pingInterval: 30_000,
     ignoreClusterUpdates: true,
     ...(options.inbox_prefix === undefined ? {} : { inboxPrefix: options.inbox_prefix }),
@@ -77,6 +91,15 @@ function parseUrls(text: string): { servers: string[]; user?: string; pass?: str
   const login = urls.findLast(({ username }) => username !== "");
   if (login === undefined) return { servers };
   return { servers, user: decodeURIComponent(login.username), pass: decodeURIComponent(login.password) };
+}
+
+/** Calls `tell` if the connection ends for good without having been asked to: nothing would come back by itself. */
+export function watchEnd(connection: NatsConnection, asked: () => boolean, tell: (error: ClawError) => void): void {
+  void connection.closed().then((why) => {
+    if (asked()) return;
+    const reason = why === undefined ? "" : `: ${messageOf(why)}`;
+    tell(new ClawError("broker", `the connection to NATS has ended for good${reason}`, { hint: "start it again" }));
+  });
 }
 
 /** Throws broker_version for a server that is too old for what claw relies on. */

@@ -7,11 +7,11 @@ import { ClawError, messageOf } from "../common/errors.ts";
 import type { Logger } from "../common/logging.ts";
 import type { Outcome } from "../common/models.ts";
 import type { Paths } from "../common/paths.ts";
-import { type Runtime, randomHex, type Timer } from "../common/runtime.ts";
+import { type Runtime, randomHex, sleep, type Timer } from "../common/runtime.ts";
 import type { Service } from "../common/service.ts";
 import { connectOptions } from "../communication/broker.ts";
 import { WorkerBus } from "../communication/bus.ts";
-import { type NatsConnection, openConnection } from "../communication/connection.ts";
+import { type NatsConnection, openConnection, watchEnd } from "../communication/connection.ts";
 import { type Credentials, localNodeId, readCredentialsFor } from "../communication/credentials.ts";
 import { RemoteFiles } from "../communication/files.ts";
 import { type Lock, ownFolder } from "../communication/lock.ts";
@@ -50,6 +50,7 @@ export interface WorkerOptions {
 const LOAD_EVERY_MS = 9_000;
 /** A first connection that takes longer is told. */
 const WAITING_MS = 3_000;
+const CONNECT_AGAIN_MS = 250;
 const PROGRESS_EVERY_MS = 2_000;
 const CHECK_EVERY_MS = 10_000;
 /** While something is wrong. */
@@ -135,7 +136,8 @@ export class Worker implements Service {
     this.#connection = await openConnection({
       ...connectOptions(`claw worker ${info.name}`, url, credentials),
       ...(domain === undefined ? {} : { domain }),
-      wait: true,
+      lasting: true,
+      wait: () => sleep(runtime, CONNECT_AGAIN_MS),
     }).finally(() => late.cancel());
     const files = new RemoteFiles(this.#connection, config.cluster, this.#id);
     const dropped = (sender: string, why: string): void => {
@@ -323,6 +325,7 @@ export class Worker implements Service {
   }
 
   #watchConnection(connection: NatsConnection): void {
+    watchEnd(connection, () => this.#stopped, this.#options.onFailed);
     const watch = async (): Promise<void> => {
       for await (const status of connection.status()) {
         if (status.type === "disconnect") {
