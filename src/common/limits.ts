@@ -10,6 +10,7 @@ export const LIMITS = {
   heartbeat_memory_mib: 16_777_215,
   trouble_chars: 256, // of the sentence in which a node says what is wrong with it
   message_bytes: 960 * KiB, // a broker takes 1 MiB
+  header_bytes: 1 * KiB, // of a message, beside its content
   cluster_name_chars: 16,
   // Submissions
   tasks_per_request: 1000,

@@ -3,6 +3,7 @@
 
 import { type Authenticator, type ConnectionOptions, connect, type NatsConnection } from "nats";
 import { ClawError, messageOf } from "../common/errors.ts";
+import { LIMITS } from "../common/limits.ts";
 import { parseNatsUrls } from "../common/nats-url.ts";
 import { redactAddresses } from "../common/redact.ts";
 
@@ -24,6 +25,8 @@ export interface ConnectOptions {
   domain?: string;
 }
 
+/** What one message of ours may take, with its headers. */
+const LEAST_PAYLOAD_BYTES = Math.max(LIMITS.message_bytes, LIMITS.batch_bytes) + LIMITS.header_bytes;
 const OLDEST: readonly [number, number, number] = [2, 14, 5];
 
 export async function openConnection(options: ConnectOptions): Promise<NatsConnection> {
@@ -59,6 +62,7 @@ async function tryConnection(options: ConnectOptions): Promise<NatsConnection> {
     const connection = await connect(settings);
     try {
       checkServerVersion(connection.info?.version ?? "");
+      checkPayload(connection.info?.max_payload ?? 0);
       return connection;
     } catch (error) {
       await connection.close();
@@ -112,4 +116,17 @@ export function checkServerVersion(version: string): void {
       throw new ClawError("broker_version", `nats-server ${version || "of unknown version"} is too old`);
     }
   }
+}
+
+/** Otherwise the first large message would be the end of whoever sends it. */
+function checkPayload(max_payload: number): void {
+  if (max_payload >= LEAST_PAYLOAD_BYTES) return;
+  const least = LEAST_PAYLOAD_BYTES;
+  throw new ClawError(
+    "unsupported",
+    `NATS takes messages of ${max_payload} bytes (max_payload), and claw needs ${least}`,
+    {
+      hint: `set max_payload in the server's configuration to ${least} at least; without it a server takes 1 MiB`,
+    },
+  );
 }

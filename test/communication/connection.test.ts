@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { ClawError, type ErrorCode } from "../../src/common/errors.ts";
+import { LIMITS } from "../../src/common/limits.ts";
 import { checkServerVersion, openConnection, watchEnd } from "../../src/communication/connection.ts";
 import { senderOf, subjects } from "../../src/communication/subjects.ts";
 import { until } from "./server-bench.ts";
@@ -84,6 +85,29 @@ describe("a server", () => {
       old.close();
     }
   });
+});
+
+test("a server that would not take our largest message is refused, by what has to be set", async () => {
+  const least = Math.max(LIMITS.message_bytes, LIMITS.batch_bytes) + LIMITS.header_bytes;
+  for (const [max_payload, code] of [
+    [131_072, "unsupported"],
+    [least - 1, "unsupported"],
+    [least, undefined],
+  ] as const) {
+    const server = playedServer({ max_payload }, () => true);
+    try {
+      const wait = () => Promise.reject(new Error("waited"));
+      const opened = await openConnection({ url: server.url, name: "x", timeout_ms: 5_000, wait }).catch(
+        (reason: unknown) => reason as ClawError,
+      );
+      expect("code" in opened ? opened.code : undefined).toBe(code);
+      if ("code" in opened) expect(opened.hint).toContain(`set max_payload in the server's configuration to ${least}`);
+      else await opened.close();
+      await until(() => (server.open() === 0 ? true : undefined), "the end of the connection");
+    } finally {
+      server.close();
+    }
+  }
 });
 
 describe("a login that is refused", () => {
