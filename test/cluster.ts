@@ -28,7 +28,7 @@ import { loadConfig } from "../src/common/config.ts";
 import { createLogger, type Logger } from "../src/common/logging.ts";
 import type { Specification, TaskView } from "../src/common/models.ts";
 import { type Paths, resolvePaths } from "../src/common/paths.ts";
-import { randomHex, randomU32, systemRuntime } from "../src/common/runtime.ts";
+import { type Runtime, randomHex, randomU32, systemRuntime } from "../src/common/runtime.ts";
 import { isTerminal } from "../src/common/vocabulary.ts";
 import { readEndpoint } from "../src/communication/endpoint.ts";
 import type { TaskSubmit } from "../src/communication/messages.ts";
@@ -161,7 +161,7 @@ export class Cluster {
   }
 
   /** A worker in a folder of its own, as on another machine; resolves when the cluster has welcomed it. */
-  async addWorker(settings: Settings = {}, folder?: string): Promise<Worker> {
+  async addWorker(settings: Settings = {}, folder?: string, runtime: Runtime = systemRuntime): Promise<Worker> {
     this.#made += 1;
     const name = `worker-${this.#made}`;
     const paths = resolvePaths({ CLAW_HOME: folder ?? join(this.home, name) });
@@ -169,7 +169,7 @@ export class Cluster {
     const flags = { name, metrics: false, "skills.enabled": false, ...this.#options.worker, ...settings };
     const { config } = loadConfig("worker", { paths, env: {}, flags });
     const worker = new Worker({
-      runtime: systemRuntime,
+      runtime,
       config,
       paths,
       logger: this.#logger,

@@ -10,6 +10,7 @@ export const LIMITS = {
   heartbeat_memory_mib: 16_777_215,
   trouble_chars: 256, // of the sentence in which a node says what is wrong with it
   message_bytes: 960 * KiB, // a broker takes 1 MiB
+  header_bytes: 1 * KiB, // of a message, beside its content
   cluster_name_chars: 16,
   // Submissions
   tasks_per_request: 1000,
@@ -61,6 +62,7 @@ export const LIMITS = {
   progress_tasks: 10_000, // running tasks whose output so far the leader knows
   // Output
   tail_bytes: 1024,
+  outcome_message_chars: 4096,
   output_chunk_bytes: 64 * KiB,
   output_task_bytes: 64 * MiB,
   output_window_bytes: 1 * MiB,
@@ -77,6 +79,7 @@ export const LIMITS = {
   output_keep_ms: 600_000, // how long a chunk is sent again while the broker is away
   output_patience_ms: 30_000, // how long a task's end, and whoever reads its output, waits for what is not there yet
   output_drain_ms: 1000, // a pipe that says nothing for so long after the task's tree is gone is closed
+  output_drain_most_ms: 10_000, // and one that somebody outside the tree goes on writing to, publishing not counted
   // Ending a task's processes
   task_pids: 16_384, // processes and threads of a task that did not say how many, where its node can limit them
   leftover_grace_ms: 500, // what a finished task left running gets between SIGTERM and SIGKILL

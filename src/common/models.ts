@@ -178,7 +178,7 @@ export const Outcome = z.strictObject({
   stdout: StreamSummary.optional(),
   stderr: StreamSummary.optional(),
   /** One sentence for people, when the reason wants one. */
-  message: z.string().max(4096).optional(),
+  message: z.string().max(LIMITS.outcome_message_chars).optional(),
 });
 export type Outcome = z.infer<typeof Outcome>;
 

@@ -19,13 +19,29 @@ export interface Runtime {
   soon(action: () => void): void;
 }
 
+/** What the system can wait at once: a timer that is set for longer fires at once. */
+const LONGEST_MS = 2 ** 31 - 1;
+
+function systemTimer(delay_ms: number, action: () => void): Timer {
+  const handle = setTimeout(action, delay_ms);
+  return { cancel: () => clearTimeout(handle) };
+}
+
+/** However long it is: one timer of the system after the other. */
+export function longTimer(after: Runtime["after"], delay_ms: number, action: () => void): Timer {
+  if (delay_ms <= LONGEST_MS) return after(delay_ms, action);
+  let timer = after(LONGEST_MS, () => {
+    timer = longTimer(after, delay_ms - LONGEST_MS, action);
+  });
+  return { cancel: () => timer.cancel() };
+}
+
 export const systemRuntime: Runtime = {
   wall_ms: () => Date.now(),
   monotonic_ms: () => performance.now(),
   random_bytes: (length) => crypto.getRandomValues(new Uint8Array(length)),
   after(delay_ms, action) {
-    const handle = setTimeout(action, delay_ms);
-    return { cancel: () => clearTimeout(handle) };
+    return longTimer(systemTimer, delay_ms, action);
   },
   soon(action) {
     setImmediate(action);

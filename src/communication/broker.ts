@@ -76,7 +76,7 @@ async function openOwn({ runtime, config, paths, logger, onFailed }: BrokerOptio
     get version() {
       return child.version;
     },
-    connect: (name) => openConnection(connectOptions(name, child.url, credentials)),
+    connect: (name) => openConnection({ ...connectOptions(name, child.url, credentials), lasting: true }),
     localCredentials: (role) => identity.localCredentials(role),
     issue: (role, who) => {
       // It may read and write everything: whoever may read this machine's files may have that, and nobody else.
@@ -104,7 +104,7 @@ async function openForeign({ config, runtime, paths }: BrokerOptions, url: strin
       return version;
     },
     connect: async (name) => {
-      const connection = await openConnection(connectOptions(name, url, credentials));
+      const connection = await openConnection({ ...connectOptions(name, url, credentials), lasting: true });
       version = connection.info?.version ?? "";
       return connection;
     },

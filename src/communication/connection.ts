@@ -3,6 +3,7 @@
 
 import { type Authenticator, type ConnectionOptions, connect, type NatsConnection } from "nats";
 import { ClawError, messageOf } from "../common/errors.ts";
+import { LIMITS } from "../common/limits.ts";
 import { parseNatsUrls } from "../common/nats-url.ts";
 import { redactAddresses } from "../common/redact.ts";
 
@@ -17,14 +18,29 @@ export interface ConnectOptions {
   authenticator?: Authenticator;
   /** Give up the first connection after this long. */
   timeout_ms: number;
-  /** Keep trying the first connection too (a worker waits for its coordinator). */
-  wait?: boolean;
+  /** Called, and waited for, before the first connection is tried again (a worker waits for its coordinator). */
+  wait?: () => Promise<void>;
+  /** A service's: once it was there it comes back, even if the server refuses its login meanwhile. */
+  lasting?: boolean;
   domain?: string;
 }
 
+/** What one message of ours may take, with its headers. */
+const LEAST_PAYLOAD_BYTES = Math.max(LIMITS.message_bytes, LIMITS.batch_bytes) + LIMITS.header_bytes;
 const OLDEST: readonly [number, number, number] = [2, 14, 5];
 
 export async function openConnection(options: ConnectOptions): Promise<NatsConnection> {
+  for (;;) {
+    try {
+      return await tryConnection(options);
+    } catch (error) {
+      if (options.wait === undefined || !(error instanceof ClawError) || error.code !== "broker") throw error;
+      await options.wait();
+    }
+  }
+}
+
+async function tryConnection(options: ConnectOptions): Promise<NatsConnection> {
   const { servers, user, pass } = parseUrls(options.url);
   const settings: ConnectionOptions = {
     servers,
@@ -33,8 +49,9 @@ export async function openConnection(options: ConnectOptions): Promise<NatsConne
     maxReconnectAttempts: -1,
     reconnectTimeWait: 250,
     reconnectJitter: 100,
-    waitOnFirstConnect: options.wait ?? false,
     reconnect: true,
+    // Otherwise the second refusal in a row is the end of the connection, for a mistake in the server's settings.
+    ignoreAuthErrorAbort: options.lasting ?? false,
     pingInterval: 30_000,
     ignoreClusterUpdates: true,
     ...(options.inbox_prefix === undefined ? {} : { inboxPrefix: options.inbox_prefix }),
@@ -45,6 +62,7 @@ export async function openConnection(options: ConnectOptions): Promise<NatsConne
     const connection = await connect(settings);
     try {
       checkServerVersion(connection.info?.version ?? "");
+      checkPayload(connection.info?.max_payload ?? 0);
       return connection;
     } catch (error) {
       await connection.close();
@@ -79,6 +97,15 @@ function parseUrls(text: string): { servers: string[]; user?: string; pass?: str
   return { servers, user: decodeURIComponent(login.username), pass: decodeURIComponent(login.password) };
 }
 
+/** Calls `tell` if the connection ends for good without having been asked to: nothing would come back by itself. */
+export function watchEnd(connection: NatsConnection, asked: () => boolean, tell: (error: ClawError) => void): void {
+  void connection.closed().then((why) => {
+    if (asked()) return;
+    const reason = why === undefined ? "" : `: ${messageOf(why)}`;
+    tell(new ClawError("broker", `the connection to NATS has ended for good${reason}`, { hint: "start it again" }));
+  });
+}
+
 /** Throws broker_version for a server that is too old for what claw relies on. */
 export function checkServerVersion(version: string): void {
   const parts = version.split(/[.-]/).slice(0, 3).map(Number);
@@ -89,4 +116,17 @@ export function checkServerVersion(version: string): void {
       throw new ClawError("broker_version", `nats-server ${version || "of unknown version"} is too old`);
     }
   }
+}
+
+/** Otherwise the first large message would be the end of whoever sends it. */
+function checkPayload(max_payload: number): void {
+  if (max_payload >= LEAST_PAYLOAD_BYTES) return;
+  const least = LEAST_PAYLOAD_BYTES;
+  throw new ClawError(
+    "unsupported",
+    `NATS takes messages of ${max_payload} bytes (max_payload), and claw needs ${least}`,
+    {
+      hint: `set max_payload in the server's configuration to ${least} at least; without it a server takes 1 MiB`,
+    },
+  );
 }

@@ -38,10 +38,10 @@ const wall_ms = integer.max(10 ** 13);
 /** [submission, from, to, attempt, started_at] in wall milliseconds of the node */
 const StartRun = z.tuple([integer, integer, integer, attempt, wall_ms]).refine(forward, BACKWARD);
 /** [submission, from, to, attempt, started_at, ended_at]: plain successes that have nothing else to tell */
-const PlainRun = z.tuple([integer, integer, integer, attempt, wall_ms, wall_ms]).refine(forward, BACKWARD);
+export const PlainRun = z.tuple([integer, integer, integer, attempt, wall_ms, wall_ms]).refine(forward, BACKWARD);
 export type PlainRun = z.infer<typeof PlainRun>;
 
-const TaskResult = z.strictObject({
+export const TaskResult = z.strictObject({
   task: z.tuple([integer, integer, attempt]),
   outcome: Outcome,
 });

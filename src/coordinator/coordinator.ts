@@ -15,7 +15,7 @@ import type { Service } from "../common/service.ts";
 import { VERSION } from "../common/version.ts";
 import { type Broker, openBroker } from "../communication/broker.ts";
 import { CoordinatorBus, type Request } from "../communication/bus.ts";
-import type { NatsConnection } from "../communication/connection.ts";
+import { type NatsConnection, watchEnd } from "../communication/connection.ts";
 import { removeEndpoint, writeEndpoint } from "../communication/endpoint.ts";
 import { FileStore } from "../communication/files.ts";
 import { openLease } from "../communication/lease.ts";
@@ -118,6 +118,7 @@ export class Coordinator implements Service {
     mkdirSync(paths.coordinator_dir, { recursive: true, mode: 0o700 });
     this.#broker = await openBroker(this.#options);
     this.#connection = await this.#broker.connect("claw coordinator");
+    watchEnd(this.#connection, () => this.#stopped, this.#options.onFailed);
     const { log, store, lease } = await this.#openStreams(this.#connection);
     const files = {
       view: join(paths.coordinator_dir, "view.sqlite"),

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import { formatSize } from "../common/units.ts";
+import { unlock } from "./folders.ts";
 import { readDisk } from "./metrics.ts";
 
 export interface ChecksOptions {
@@ -48,7 +49,9 @@ async function roomIn(folder: string): Promise<string | undefined> {
 }
 
 async function writable(folder: string): Promise<void> {
-  const probe = join(folder, "tasks", ".check");
+  const tasks = join(folder, "tasks");
+  const probe = join(tasks, ".check");
+  unlock(tasks);
   try {
     await mkdir(probe, { recursive: true });
     await writeFile(join(probe, "file"), CONTENT);

@@ -124,6 +124,20 @@ function folderMissing(folder: string, why: string): ClawError {
   return new ClawError("not_found", `the folder ${folder} ${why}`, { field: "needs.folder", hint: "see `claw nodes`" });
 }
 
+/**
+ * A task runs as the same user, and may take our rights in the folder of all of them: they are taken back. A folder that is
+ * not there, or not ours, is found by whoever uses it next.
+ */
+export function unlock(tasks_dir: string): void {
+  try {
+    accessSync(tasks_dir, constants.R_OK | constants.W_OK | constants.X_OK);
+  } catch {
+    try {
+      chmodSync(tasks_dir, PRIVATE);
+    } catch {}
+  }
+}
+
 /** Told of a folder that cannot be removed, and why. */
 type OnLeft = (path: string, why: string) => void;
 
@@ -137,15 +151,20 @@ export class TaskFolderPool {
   /**
    * `machine`: this machine's hash, as in NodeInfo. Removes what earlier lives left: end their processes first. `onLeft`
    * is told what cannot be removed (a container's files that belong to root, a mount): that is nobody's failure but a
-   * folder that stays.
+   * folder that stays. Nothing in here ends a worker: what keeps tasks from being started its checks find.
    */
   constructor(tasks_dir: string, machine: string, onLeft: OnLeft) {
     this.#tasks_dir = tasks_dir;
     this.#machine = machine;
     this.#onLeft = onLeft;
-    mkdirSync(tasks_dir, { recursive: true, mode: PRIVATE });
-    // Only what a pool made: the configuration may name a folder that holds other things.
-    for (const name of readdirSync(tasks_dir)) if (SLOT.test(name)) this.#remove(join(tasks_dir, name));
+    try {
+      mkdirSync(tasks_dir, { recursive: true, mode: PRIVATE });
+      unlock(tasks_dir);
+      // Only what a pool made: the configuration may name a folder that holds other things.
+      for (const name of readdirSync(tasks_dir)) if (SLOT.test(name)) this.#remove(join(tasks_dir, name));
+    } catch (error) {
+      onLeft(tasks_dir, messageOf(error));
+    }
   }
 
   #remove(path: string): void {
@@ -159,6 +178,7 @@ export class TaskFolderPool {
   /** Throws ClawError not_found when the folder that the task demands is not there, io when none can be made. */
   acquire(specification: Specification): TaskFolders {
     const given = this.#givenFolder(specification);
+    unlock(this.#tasks_dir);
     const slot = this.#free.pop() ?? this.#make();
     return { folder: given ?? slot.work, tmp: slot.tmp, release: () => this.#release(slot) };
   }
@@ -176,21 +196,22 @@ export class TaskFolderPool {
   }
 
   #make(): Slot {
-    let base: string;
-    do {
-      this.#made += 1;
-      base = join(this.#tasks_dir, `slot-${this.#made}`);
-    } while (lstatSync(base, { throwIfNoEntry: false }) !== undefined);
-    const slot = { base, work: join(base, "work"), tmp: join(base, "tmp") };
     try {
+      let base: string;
+      do {
+        this.#made += 1;
+        base = join(this.#tasks_dir, `slot-${this.#made}`);
+      } while (lstatSync(base, { throwIfNoEntry: false }) !== undefined);
+      const slot = { base, work: join(base, "work"), tmp: join(base, "tmp") };
       for (const path of [slot.base, slot.work, slot.tmp]) mkdirSync(path, { mode: PRIVATE });
+      return slot;
     } catch (error) {
       throw writeProblem(error, "make a folder for a task");
     }
-    return slot;
   }
 
   #release(slot: Slot): void {
+    unlock(this.#tasks_dir);
     if (this.#free.length < LIMITS.folder_pool && slotIsFresh(slot)) {
       this.#free.push(slot);
       return;

@@ -162,8 +162,9 @@ export class Launcher {
     this.#running.get(keyOf(job))?.attempt.stop(reason);
   }
 
-  /** Resolves when nothing runs any more, at the latest after `deadline_ms`. */
-  async stopped(deadline_ms: number): Promise<void> {
+  /** Stops what still runs, and gives it no more than `grace_ms`; resolves when all is over, at the latest after `deadline_ms`. */
+  async stopped(grace_ms: number, deadline_ms: number): Promise<void> {
+    for (const { attempt } of this.#running.values()) attempt.stop("superseded", grace_ms);
     const all = Promise.all([...this.#running.values()].map(({ over }) => over));
     const late = Promise.withResolvers<void>();
     const timer = this.#options.runtime.after(deadline_ms, late.resolve);

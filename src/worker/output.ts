@@ -22,6 +22,7 @@ export interface OutputCaps {
   finish_ms: number;
   hold_ms: number;
   drain_ms: number;
+  drain_most_ms: number;
 }
 
 export const DEFAULT_OUTPUT_CAPS: OutputCaps = {
@@ -31,6 +32,7 @@ export const DEFAULT_OUTPUT_CAPS: OutputCaps = {
   finish_ms: LIMITS.output_patience_ms,
   hold_ms: LIMITS.output_hold_ms,
   drain_ms: LIMITS.output_drain_ms,
+  drain_most_ms: LIMITS.output_drain_most_ms,
 };
 
 /** What the outcome says of the output. Empty when there was none. */
@@ -40,7 +42,11 @@ export interface OutputReport {
   inline?: boolean;
   stdout?: StreamSummary;
   stderr?: StreamSummary;
+  message?: string;
 }
+
+const CUT_OFF =
+  "its output was cut off: a process that it left behind, and that nobody could find, went on writing to it";
 
 interface Reader {
   read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
@@ -112,6 +118,9 @@ export class OutputPump {
   #open = 0;
   #publishing = 0;
   #chunks = 0;
+  /** Nobody waits for those who write after the task's tree is gone. */
+  #hurried = false;
+  #cut_off = false;
 
   constructor(runtime: Runtime, publish: Publish, caps: OutputCaps = DEFAULT_OUTPUT_CAPS) {
     this.#runtime = runtime;
@@ -130,6 +139,11 @@ export class OutputPump {
     state.reader = reader;
     this.#open += 1;
     this.#readers.push(this.#read(state, reader));
+  }
+
+  /** Whoever still writes when the task's tree is gone is not read any further, but for what the pipes hold. */
+  hurry(): void {
+    this.#hurried = true;
   }
 
   /** After the task's tree is gone: reads what the pipes still hold and gives the report. Never waits for ever. */
@@ -176,6 +190,7 @@ export class OutputPump {
       ...(out_summary === undefined ? {} : { stdout_tail: tailText(stdout, out_limit), stdout: out_summary }),
       ...(err_summary === undefined ? {} : { stderr_tail: tailText(stderr, err_limit), stderr: err_summary }),
       ...(inline ? { inline: true } : {}),
+      ...(this.#cut_off ? { message: CUT_OFF } : {}),
     };
   }
 
@@ -192,15 +207,22 @@ export class OutputPump {
     }
   }
 
-  /** Silence ends it, not time: somebody outside the tree may hold the pipe open, and a slow reader is not silence. */
+  /**
+   * Silence ends it: somebody outside the tree may hold the pipe open, and a slow reader is not silence. Who goes on writing
+   * is cut off when all that the task itself left in its pipes was read long since.
+   */
   async #drain(): Promise<void> {
     const all = Promise.all(this.#readers);
     let over = false;
     let timer: Timer | undefined;
+    let left_ms = this.#caps.drain_most_ms;
     const watch = (seen: number): void => {
       timer = this.#runtime.after(this.#caps.drain_ms, () => {
         if (over) return;
-        if (this.#chunks !== seen || this.#publishing > 0) return watch(this.#chunks);
+        if (this.#publishing > 0) return watch(this.#chunks);
+        left_ms -= this.#caps.drain_ms;
+        this.#cut_off = this.#chunks !== seen && (this.#hurried || left_ms <= 0);
+        if (this.#chunks !== seen && !this.#cut_off) return watch(this.#chunks);
         for (const state of Object.values(this.#states)) void state.reader?.cancel();
       });
     };

@@ -7,6 +7,7 @@ import { LIMITS } from "../common/limits.ts";
 import type { Outcome } from "../common/models.ts";
 import type { PlainRun, Run, TaskResult, UpMessage } from "../communication/messages.ts";
 import { planted } from "../core/canary.ts";
+import { parseBody, readableBody } from "./readable.ts";
 
 /** The durable side; `storage/outbox` in production and in the simulator. */
 export interface ReportStore {
@@ -57,7 +58,7 @@ export class Reporter {
     this.#incarnation = incarnation;
     this.#send = send;
     for (const row of store.all()) {
-      const message = this.#message(row.kind, row.seq, JSON.parse(row.body) as object);
+      const message = this.#message(row.kind, row.seq, readableBody(row.kind, parseBody(row.body)));
       this.#sent.set(row.seq, { message, runs: runsOf(message), sent_ms: Number.NEGATIVE_INFINITY });
     }
   }
@@ -155,7 +156,8 @@ export class Reporter {
     return this.#plain.length >= most || this.#succeeded.length >= most || this.#failed.length >= most;
   }
 
-  #write(kind: Report["type"], body: object, now_ms: number): boolean {
+  #write(kind: Report["type"], gathered: Record<string, unknown>, now_ms: number): boolean {
+    const body = readableBody(kind, gathered);
     const seq = this.#stored(() => this.#store.add(kind, JSON.stringify(body)).seq);
     if (seq === undefined) return false;
     const message = this.#message(kind, seq, body);

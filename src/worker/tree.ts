@@ -88,11 +88,14 @@ function signalAll(tree: Tree, members: ReturnType<typeof membersOf>, told: Set<
   for (const row of [...group, ...escaped]) told.add(row.key);
 }
 
-/** SIGTERM, grace, SIGKILL, until nothing is left; `tree_end_ms` later `whenStuck` decides about what still is. */
+/**
+ * SIGTERM, grace, SIGKILL, until nothing is left; `tree_end_ms` later `whenStuck` decides about what still is. The grace is
+ * asked for at each look: it may have become shorter.
+ */
 export async function endTree(
   runtime: Runtime,
   tree: Tree,
-  grace_ms: number,
+  graceMs: () => number,
   whenStuck: WhenStuck,
 ): Promise<EndReport> {
   const began = runtime.monotonic_ms();
@@ -108,6 +111,7 @@ export async function endTree(
     if (empty_looks === 2 || (empty_looks === 1 && told.size === 0)) return { stuck, left };
     if (left.length === 0) continue;
     const passed_ms = runtime.monotonic_ms() - began;
+    const grace_ms = graceMs();
     signalAll(tree, members, told, passed_ms >= grace_ms);
     if (stuck.length === 0 && passed_ms > grace_ms + LIMITS.tree_end_ms) {
       stuck = left;
@@ -139,7 +143,12 @@ export async function sweepEarlierLives(
   const attempts = [...earlier];
   const reports = await Promise.all(
     attempts.map((attempt) =>
-      endTree(runtime, { marker: attempt, control: groups.get(attempt) }, grace_ms, () => "leave"),
+      endTree(
+        runtime,
+        { marker: attempt, control: groups.get(attempt) },
+        () => grace_ms,
+        () => "leave",
+      ),
     ),
   );
   return { attempts, left: reports.flatMap((report) => report.left) };

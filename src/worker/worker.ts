@@ -7,11 +7,11 @@ import { ClawError, messageOf } from "../common/errors.ts";
 import type { Logger } from "../common/logging.ts";
 import type { Outcome } from "../common/models.ts";
 import type { Paths } from "../common/paths.ts";
-import { type Runtime, randomHex, type Timer } from "../common/runtime.ts";
+import { type Runtime, randomHex, sleep, type Timer } from "../common/runtime.ts";
 import type { Service } from "../common/service.ts";
 import { connectOptions } from "../communication/broker.ts";
 import { WorkerBus } from "../communication/bus.ts";
-import { type NatsConnection, openConnection } from "../communication/connection.ts";
+import { type NatsConnection, openConnection, watchEnd } from "../communication/connection.ts";
 import { type Credentials, localNodeId, readCredentialsFor } from "../communication/credentials.ts";
 import { RemoteFiles } from "../communication/files.ts";
 import { type Lock, ownFolder } from "../communication/lock.ts";
@@ -50,11 +50,14 @@ export interface WorkerOptions {
 const LOAD_EVERY_MS = 9_000;
 /** A first connection that takes longer is told. */
 const WAITING_MS = 3_000;
+const CONNECT_AGAIN_MS = 250;
 const PROGRESS_EVERY_MS = 2_000;
 const CHECK_EVERY_MS = 10_000;
 /** While something is wrong. */
 const CHECK_AGAIN_MS = 2_000;
 const SOON_MS = 105;
+/** Whatever a task was promised: when this node says goodbye it may begin elsewhere, so what runs is killed before. */
+const STOP_GRACE_MS = 10_000;
 const STOP_DEADLINE_MS = 15_000;
 
 export class Worker implements Service {
@@ -133,7 +136,8 @@ export class Worker implements Service {
     this.#connection = await openConnection({
       ...connectOptions(`claw worker ${info.name}`, url, credentials),
       ...(domain === undefined ? {} : { domain }),
-      wait: true,
+      lasting: true,
+      wait: () => sleep(runtime, CONNECT_AGAIN_MS),
     }).finally(() => late.cancel());
     const files = new RemoteFiles(this.#connection, config.cluster, this.#id);
     const dropped = (sender: string, why: string): void => {
@@ -169,6 +173,7 @@ export class Worker implements Service {
     const world = this.#agentWorld(bus, this.#launcher, this.#connection);
     this.#agent = new Agent(world, this.#outbox, { info, incarnation, earlier, cluster_id });
     await this.#check();
+    this.#watchSkills();
     this.#listen(bus);
     this.#watchConnection(this.#connection);
     this.#agent.connected(this.#now());
@@ -188,7 +193,6 @@ export class Worker implements Service {
   }
 
   #listen(bus: WorkerBus): void {
-    this.#watchSkills();
     bus.listen((message) => this.#guard(() => this.#down(message)));
   }
 
@@ -321,6 +325,7 @@ export class Worker implements Service {
   }
 
   #watchConnection(connection: NatsConnection): void {
+    watchEnd(connection, () => this.#stopped, this.#options.onFailed);
     const watch = async (): Promise<void> => {
       for await (const status of connection.status()) {
         if (status.type === "disconnect") {
@@ -403,7 +408,7 @@ export class Worker implements Service {
     const agent = this.#agent;
     if (agent !== undefined) {
       agent.leave();
-      await this.#launcher?.stopped(STOP_DEADLINE_MS);
+      await this.#launcher?.stopped(STOP_GRACE_MS, STOP_DEADLINE_MS);
       agent.goodbye("stopped", this.#now());
     }
     this.#stopped = true;

@@ -2,7 +2,16 @@ import { describe, expect, test } from "bun:test";
 import { ClawError, ERRORS, type ErrorCode, messageOf } from "../../src/common/errors.ts";
 import { nearest } from "../../src/common/nearest.ts";
 import { redactAddresses, redactText } from "../../src/common/redact.ts";
-import { blockFor, isoTime, randomHex, randomU32, sleep, systemRuntime } from "../../src/common/runtime.ts";
+import {
+  blockFor,
+  isoTime,
+  longTimer,
+  randomHex,
+  randomU32,
+  sleep,
+  systemRuntime,
+  type Timer,
+} from "../../src/common/runtime.ts";
 import { type Service, stopAll } from "../../src/common/service.ts";
 
 describe("the runtime", () => {
@@ -28,6 +37,62 @@ describe("the runtime", () => {
     });
     timer.cancel();
     expect(fired).toEqual(["soon"]);
+  });
+});
+
+describe("a long timer", () => {
+  const MOST_MS = 2 ** 31 - 1;
+
+  /** Timers as the system has them: each fires when it is told to. */
+  function played() {
+    const set: { delay_ms: number; fire: () => void; cancelled: boolean }[] = [];
+    const after = (delay_ms: number, action: () => void): Timer => {
+      const one = { delay_ms, fire: () => (one.cancelled ? undefined : action()), cancelled: false };
+      set.push(one);
+      return {
+        cancel: () => {
+          one.cancelled = true;
+        },
+      };
+    };
+    return { set, after, delays: () => set.map(({ delay_ms }) => delay_ms) };
+  }
+
+  test("is made of as many as it takes, none longer than the system can wait", () => {
+    for (const [delay_ms, parts] of [
+      [5, [5]],
+      [MOST_MS, [MOST_MS]],
+      [MOST_MS + 1, [MOST_MS, 1]],
+      [2 * MOST_MS + 7, [MOST_MS, MOST_MS, 7]],
+    ] as const) {
+      const { set, after, delays } = played();
+      let fired = 0;
+      longTimer(after, delay_ms, () => {
+        fired += 1;
+      });
+      for (let at = 0; at < parts.length; at++) {
+        expect(fired).toBe(0);
+        set[at]!.fire();
+      }
+      expect([fired, delays()]).toEqual([1, [...parts]]);
+    }
+  });
+
+  test("is what the runtime sets: 25 days are not over at once", async () => {
+    const timer = systemRuntime.after(25 * 86_400_000, () => expect.unreachable());
+    await sleep(systemRuntime, 5);
+    timer.cancel();
+  });
+
+  test("is cancelled whichever of them runs", () => {
+    for (const fire of [0, 1, 2]) {
+      const { set, after } = played();
+      const timer = longTimer(after, 3 * MOST_MS, () => expect.unreachable());
+      for (let at = 0; at < fire; at++) set[at]!.fire();
+      timer.cancel();
+      timer.cancel();
+      expect(set.map(({ cancelled }) => cancelled)).toEqual([...Array<boolean>(fire).fill(false), true]);
+    }
   });
 });
 

@@ -2,9 +2,55 @@
 
 import { describe, expect, test } from "bun:test";
 import { ClawError, type ErrorCode } from "../../src/common/errors.ts";
-import { checkServerVersion, openConnection } from "../../src/communication/connection.ts";
+import { LIMITS } from "../../src/common/limits.ts";
+import { checkServerVersion, openConnection, watchEnd } from "../../src/communication/connection.ts";
 import { senderOf, subjects } from "../../src/communication/subjects.ts";
 import { until } from "./server-bench.ts";
+
+/** A server that says what it is, takes a login when `admits` says so, and is told to end all connections by `drop`. */
+function playedServer(info: object, admits: (login: number) => boolean) {
+  const open = new Set<Bun.Socket<undefined>>();
+  let logins = 0;
+  const text = JSON.stringify({
+    server_id: "x",
+    version: "2.15.2",
+    proto: 1,
+    max_payload: 1_048_576,
+    headers: true,
+    ...info,
+  });
+  const server = Bun.listen({
+    hostname: "127.0.0.1",
+    port: 0,
+    socket: {
+      open: (socket) => {
+        open.add(socket);
+        socket.write(`INFO ${text}\r\n`);
+      },
+      close: (socket) => void open.delete(socket),
+      data: (socket, bytes) => {
+        const said = bytes.toString();
+        if (said.includes("CONNECT")) {
+          logins += 1;
+          if (!admits(logins)) {
+            socket.end("-ERR 'Authorization Violation'\r\n");
+            return;
+          }
+        }
+        if (said.includes("PING")) socket.write("PONG\r\n");
+      },
+    },
+  });
+  return {
+    url: `nats://127.0.0.1:${server.port}`,
+    logins: () => logins,
+    open: () => open.size,
+    drop: () => {
+      for (const socket of open) socket.end();
+    },
+    close: () => server.stop(true),
+  };
+}
 
 function codeOf(action: () => void): ErrorCode | undefined {
   try {
@@ -26,36 +72,113 @@ describe("a server", () => {
   });
 
   test("that says an old version is refused, however willing it is", async () => {
-    const info = { server_id: "x", version: "2.10.1", proto: 1, max_payload: 1_048_576, headers: true };
-    let opened = 0;
-    const old = Bun.listen({
-      hostname: "127.0.0.1",
-      port: 0,
-      socket: {
-        open: (socket) => {
-          opened += 1;
-          socket.write(`INFO ${JSON.stringify(info)}\r\n`);
-        },
-        close: () => {
-          opened -= 1;
-        },
-        data: (socket, bytes) => {
-          if (bytes.toString().includes("PING")) socket.write("PONG\r\n");
-        },
-      },
-    });
+    const old = playedServer({ version: "2.10.1" }, () => true);
     try {
-      const url = `nats://127.0.0.1:${old.port}`;
-      const error: unknown = await openConnection({ url, name: "x", timeout_ms: 5_000 }).catch(
+      const error: unknown = await openConnection({ url: old.url, name: "x", timeout_ms: 5_000 }).catch(
         (reason: unknown) => reason,
       );
       expect(error).toBeInstanceOf(ClawError);
       expect((error as ClawError).code).toBe("broker_version");
       expect((error as ClawError).message).toContain("2.10.1");
-      expect(await until(() => (opened === 0 ? true : undefined), "the end of the connection")).toBe(true);
+      expect(await until(() => (old.open() === 0 ? true : undefined), "the end of the connection")).toBe(true);
     } finally {
-      old.stop(true);
+      old.close();
     }
+  });
+});
+
+test("a server that would not take our largest message is refused, by what has to be set", async () => {
+  const least = Math.max(LIMITS.message_bytes, LIMITS.batch_bytes) + LIMITS.header_bytes;
+  for (const [max_payload, code] of [
+    [131_072, "unsupported"],
+    [least - 1, "unsupported"],
+    [least, undefined],
+  ] as const) {
+    const server = playedServer({ max_payload }, () => true);
+    try {
+      const wait = () => Promise.reject(new Error("waited"));
+      const opened = await openConnection({ url: server.url, name: "x", timeout_ms: 5_000, wait }).catch(
+        (reason: unknown) => reason as ClawError,
+      );
+      expect("code" in opened ? opened.code : undefined).toBe(code);
+      if ("code" in opened) expect(opened.hint).toContain(`set max_payload in the server's configuration to ${least}`);
+      else await opened.close();
+      await until(() => (server.open() === 0 ? true : undefined), "the end of the connection");
+    } finally {
+      server.close();
+    }
+  }
+});
+
+describe("a login that is refused", () => {
+  test("for a while is no end of a lasting connection", async () => {
+    const server = playedServer({}, (login) => login === 1 || login > 5);
+    try {
+      const connection = await openConnection({ url: server.url, name: "x", timeout_ms: 5_000, lasting: true });
+      const ends: ClawError[] = [];
+      let asked = false;
+      watchEnd(
+        connection,
+        () => asked,
+        (error) => ends.push(error),
+      );
+      server.drop();
+      await until(() => (server.logins() === 6 ? true : undefined), "the login that is taken");
+      await connection.flush();
+      asked = true;
+      await connection.close();
+      await connection.closed();
+      expect(ends).toEqual([]);
+    } finally {
+      server.close();
+    }
+  });
+
+  test("twice is the end of any other, and whoever lives by it is told", async () => {
+    const server = playedServer({}, (login) => login === 1);
+    try {
+      const connection = await openConnection({ url: server.url, name: "x", timeout_ms: 5_000 });
+      const ends: ClawError[] = [];
+      watchEnd(
+        connection,
+        () => false,
+        (error) => ends.push(error),
+      );
+      server.drop();
+      const error = await until(() => ends[0], "the end of the connection");
+      expect([error.code, error.message]).toEqual([
+        "broker",
+        "the connection to NATS has ended for good: 'Authorization Violation'",
+      ]);
+    } finally {
+      server.close();
+    }
+  });
+
+  test("at the first connection is an error, however long one waits for a server", async () => {
+    const server = playedServer({}, () => false);
+    try {
+      const wait = () => Promise.reject(new Error("waited"));
+      const options = { url: server.url, name: "x", timeout_ms: 5_000, lasting: true, wait };
+      const error: unknown = await openConnection(options).catch((reason: unknown) => reason);
+      expect((error as ClawError).code).toBe("refused");
+    } finally {
+      server.close();
+    }
+  });
+
+  test("a server that is not there yet is waited for", async () => {
+    const place = playedServer({}, () => true);
+    place.close();
+    const tries: string[] = [];
+    const wait = (): Promise<void> => {
+      tries.push("again");
+      return tries.length < 3 ? Promise.resolve() : Promise.reject(new Error("enough"));
+    };
+    const error: unknown = await openConnection({ url: place.url, name: "x", timeout_ms: 5_000, wait }).catch(
+      (reason: unknown) => reason,
+    );
+    expect([(error as Error).message, tries.length]).toEqual(["enough", 3]);
   });
 });
 

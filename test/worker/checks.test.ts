@@ -1,7 +1,7 @@
 // What a worker finds out about itself.
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClawError } from "../../src/common/errors.ts";
@@ -29,6 +29,11 @@ test("a folder that takes no file is named", async () => {
   writeFileSync(gone, "");
   expect(await checkWorker({ folder: join(folder, "none"), outbox })).toMatch(/^cannot write to /);
   expect(existsSync(gone)).toBe(true);
+});
+
+test.skipIf(process.getuid?.() === 0)("a task that locked the folder of tasks is undone", async () => {
+  chmodSync(join(folder, "tasks"), 0o000);
+  expect(await checkWorker({ folder, outbox })).toBeUndefined();
 });
 
 test("an outbox that takes nothing", async () => {

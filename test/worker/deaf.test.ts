@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { loadConfig } from "../../src/common/config.ts";
 import { createLogger } from "../../src/common/logging.ts";
 import { resolvePaths } from "../../src/common/paths.ts";
-import { systemRuntime } from "../../src/common/runtime.ts";
+import { type Runtime, systemRuntime } from "../../src/common/runtime.ts";
 import { Worker } from "../../src/worker/worker.ts";
 import { type Cluster, openCluster } from "../cluster.ts";
 import { countingProxy, type Proxy as Wire } from "../communication/proxy.ts";
@@ -16,6 +16,24 @@ let cluster: Cluster;
 let proxy: Wire;
 let worker: Worker;
 const lines: string[] = [];
+
+/** Each look at the machine's skills sets the one after it, a minute later: as many are to come as watch them. */
+const LOOK_MS = 60_000;
+const looks = new Set<object>();
+const runtime: Runtime = {
+  ...systemRuntime,
+  after(delay_ms, action) {
+    const timer = systemRuntime.after(delay_ms, action);
+    if (delay_ms !== LOOK_MS) return timer;
+    looks.add(timer);
+    return {
+      cancel: () => {
+        looks.delete(timer);
+        timer.cancel();
+      },
+    };
+  },
+};
 
 beforeAll(async () => {
   cluster = await openCluster({ workers: 0, coordinator: { "heartbeat.interval": "400ms" } });
@@ -27,7 +45,7 @@ beforeAll(async () => {
   writeFileSync(path, creds, { mode: 0o600 });
   const write = (line: string): void => void lines.push(line);
   worker = new Worker({
-    runtime: systemRuntime,
+    runtime,
     config: loadConfig("worker", { paths, env: {}, flags: { name: "behind", metrics: false } }).config,
     paths,
     logger: createLogger({ role: "test", level: "debug", format: "json", runtime: systemRuntime, write }),
@@ -62,4 +80,5 @@ test("it is in error as long as it does not hear, connects anew by itself, and r
   expect((await cluster.finished(number)).status).toBe("completed");
   const said = lines.filter((line) => line.includes("nothing comes")).map((line) => /(\w+) anew/.exec(line)?.[1]);
   expect(said.slice(0, 2)).toEqual(["subscribing", "connecting"]);
+  expect(looks.size).toBe(1);
 });

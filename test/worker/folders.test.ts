@@ -198,6 +198,52 @@ describe("what becomes of them", () => {
     expect(() => pool.acquire(plain)).toThrow(/cannot make a folder/);
   });
 
+  test("when there is no telling what is there it says so as well, and nothing that a pool does is anybody's end", () => {
+    const pool = poolOf();
+    const first = pool.acquire(plain);
+    rmSync(tasks, { recursive: true });
+    symlinkSync(tasks, tasks); // links in a circle
+    const problem = (() => {
+      try {
+        return pool.acquire(plain);
+      } catch (error) {
+        return error;
+      }
+    })();
+    expect(problem).toBeInstanceOf(ClawError);
+    expect((problem as ClawError).code).toBe("io");
+    first.release();
+    const later = poolOf();
+    expect(left).toHaveLength(1);
+    expect(left[0]).toStartWith(`${tasks}: `);
+    rmSync(tasks);
+    mkdirSync(tasks);
+    expect(existsSync(later.acquire(plain).folder)).toBe(true);
+  });
+
+  test.skipIf(process.getuid?.() === 0)("a task that locks us out of the folder of all is undone", async () => {
+    const pool = poolOf();
+    const [first, second] = [pool.acquire(plain), pool.acquire(plain)];
+    const third = pool.acquire(plain);
+    second.release(); // empty: the next one's
+    writeFileSync(join(third.folder, "x"), "");
+    for (const mode of [0o000, 0o300, 0o500]) {
+      chmodSync(tasks, mode);
+      const folders = pool.acquire(plain);
+      expect(readdirSync(folders.folder)).toEqual([]);
+      folders.release();
+    }
+    chmodSync(tasks, 0o000);
+    third.release();
+    await gone(third.folder);
+    first.release();
+    expect(left).toEqual([]);
+    chmodSync(tasks, 0o000);
+    const again = poolOf();
+    expect([readdirSync(tasks), left]).toEqual([[], []]);
+    expect(existsSync(again.acquire(plain).folder)).toBe(true);
+  });
+
   test.skipIf(!canPin())(
     "what cannot be removed stays, is told, and is in nobody's way, at the next start neither",
     async () => {

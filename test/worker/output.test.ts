@@ -1,7 +1,9 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { LIMITS } from "../../src/common/limits.ts";
 import { Outcome } from "../../src/common/models.ts";
 import { DEFAULT_OUTPUT_CAPS } from "../../src/worker/output.ts";
+import { listProcesses } from "../../src/worker/processes.ts";
 import { type Bench, openBench, until } from "./attempt.ts";
 
 let bench: Bench;
@@ -160,4 +162,50 @@ test("a pipe that somebody outside the tree holds does not hang the end", async 
   const outcome = await attempt.done;
   expect(outcome).toMatchObject({ status: "completed", stdout_tail: "hi\n" });
   process.kill(Number(await Bun.file(`${bench.root}/pid`).text()), "SIGKILL");
+});
+
+describe("somebody outside the tree who goes on writing", () => {
+  // As before, and without a pause that could be taken for silence. The closed pipe ends it, by SIGPIPE.
+  const TALKER = "env -i setsid sh -c 'echo $$ > pid; while :; do echo x; sleep 0.01; done' &";
+  const talker = `${TALKER} until [ -s pid ]; do :; done; echo main`;
+  const talkerGone = (): Promise<void> =>
+    until("the end of who wrote", () => {
+      const pid = Number(readFileSync(`${bench.root}/pid`, "utf8"));
+      return !listProcesses().some((row) => row.pid === pid);
+    });
+
+  test("does not hang the end, and that output was cut off is said", async () => {
+    const output_caps = { ...DEFAULT_OUTPUT_CAPS, drain_ms: 100, drain_most_ms: 300 };
+    const outcome = Outcome.parse(await bench.shell(talker, {}, { output_caps }).done);
+    expect(outcome).toMatchObject({ status: "completed", exit_code: 0 });
+    expect(outcome.message).toStartWith("its output was cut off");
+    expect(Buffer.concat(bench.published.stdout).toString()).toContain("main\n");
+    await talkerGone();
+  });
+
+  test("is not waited for by a stop, nor by the timeout of a task that has ended", async () => {
+    const output_caps = { ...DEFAULT_OUTPUT_CAPS, drain_ms: 100, drain_most_ms: 600_000 };
+    for (const timeout_ms of [undefined, 1_000]) {
+      rmSync(`${bench.root}/pid`, { force: true });
+      const attempt = bench.shell(talker, timeout_ms === undefined ? {} : { timeout_ms }, { output_caps });
+      if (timeout_ms === undefined) {
+        const { pid } = attempt;
+        await until("the main process to be collected", () => !existsSync(`/proc/${pid}`));
+        attempt.stop("cancelled");
+      }
+      const outcome = await attempt.done;
+      expect(outcome).toMatchObject({ status: "completed", exit_code: 0 });
+      expect(outcome.message).toStartWith("its output was cut off");
+      await talkerGone();
+    }
+  });
+
+  test("is not waited for when the task itself was stopped", async () => {
+    const output_caps = { ...DEFAULT_OUTPUT_CAPS, drain_ms: 100, drain_most_ms: 600_000 };
+    const attempt = bench.shell(`${talker}; sleep 300`, {}, { output_caps });
+    await until("it runs", () => bench.published.stdout.length > 0);
+    attempt.stop("cancelled");
+    expect(await attempt.done).toMatchObject({ status: "cancelled", signal: "SIGTERM" });
+    await talkerGone();
+  });
 });

@@ -221,6 +221,15 @@ describe("ending the whole tree", () => {
     expect(performance.now() - began).toBeLessThan(5000);
   });
 
+  test("who is being stopped can be given less time, and not more", async () => {
+    const attempt = bench.shell("trap '' TERM; echo $$ > pid; while :; do sleep 0.01; done", { grace_ms: 600_000 });
+    await until("it runs", () => existsSync(file("pid")));
+    attempt.stop("cancelled");
+    attempt.stop("superseded", 50);
+    attempt.stop("cancelled", 600_000);
+    expect(await attempt.done).toMatchObject({ status: "cancelled", signal: "SIGKILL" });
+  });
+
   test("what a success leaves behind ends with it, group or not, pipe held or not", async () => {
     const text = "sleep 300 & setsid sleep 300 & setsid sleep 300 >/dev/null 2>&1 </dev/null & echo hi";
     const outcome = await bench.shell(text).done;

@@ -40,7 +40,12 @@ task.kill("SIGKILL");
 await task.exited;
 const stranger = await again(pid, key);
 const told: Record<string, unknown> = { same_pid: stranger.pid === pid, other_key: keyOf(pid) !== key };
-await endTree(systemRuntime, { pgid: pid, marker: MARKER, leaderGone: () => true }, 10, () => "leave");
+await endTree(
+  systemRuntime,
+  { pgid: pid, marker: MARKER, leaderGone: () => true },
+  () => 10,
+  () => "leave",
+);
 told["lives_after_end"] = keyOf(pid) !== undefined;
 const { attempts } = await sweepEarlierLives(systemRuntime, NODE, () => true, 10);
 told["lives_after_sweep"] = keyOf(pid) !== undefined;

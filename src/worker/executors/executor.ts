@@ -46,7 +46,10 @@ export interface RunningAttempt {
   readonly pid: number | undefined;
   /** Bytes of output so far. */
   readonly output_bytes: { stdout: number; stderr: number };
-  /** Ends the whole tree; nothing when it is over already or being stopped. Without `grace_ms` the specification's. */
+  /**
+   * Ends the whole tree; nothing when it is over already. Without `grace_ms` the specification's; one that is being stopped
+   * is only given less time by it.
+   */
   stop(reason: StopReason, grace_ms?: number): void;
   /** Never rejects for what the world does wrong: that is an outcome. */
   readonly done: Promise<Outcome>;

@@ -45,6 +45,9 @@ class ProcessAttempt implements RunningAttempt {
   #child: Child | undefined;
   #stop_reason: StopReason | undefined;
   #ended: Promise<EndReport> | undefined;
+  /** When it was told to stop, and how long it has from then on. */
+  #ending_ms = 0;
+  #grace_ms = 0;
   #exited = false;
 
   constructor(attempt: AttemptContext, events: AttemptEvents, plan: () => Plan | Promise<Plan>) {
@@ -64,12 +67,23 @@ class ProcessAttempt implements RunningAttempt {
   }
 
   stop(reason: StopReason, grace_ms?: number): void {
-    if (this.#stop_reason !== undefined || this.#mode === "over" || this.#exited) return;
+    if (this.#mode === "over") return;
+    const grace = grace_ms ?? this.#attempt.specification.grace_ms ?? this.#attempt.default_grace_ms;
+    const now_ms = this.#attempt.runtime.monotonic_ms();
+    if (this.#stop_reason !== undefined) {
+      this.#grace_ms = Math.min(this.#grace_ms, now_ms - this.#ending_ms + grace);
+      return;
+    }
+    if (this.#exited) {
+      this.#pump.hurry(); // how it ended is known, and only its output is waited for
+      return;
+    }
     this.#stop_reason = reason;
     if (this.#mode !== "running" || this.#child === undefined) return; // preparing: seen before the spawn
     this.#mode = "ending";
-    const grace = grace_ms ?? this.#attempt.specification.grace_ms ?? this.#attempt.default_grace_ms;
-    this.#ended = this.#endTree(this.#child.pid, grace);
+    this.#ending_ms = now_ms;
+    this.#grace_ms = grace;
+    this.#ended = this.#endTree(this.#child.pid, () => this.#grace_ms);
   }
 
   async #run(plan: () => Plan | Promise<Plan>): Promise<Outcome> {
@@ -119,24 +133,25 @@ class ProcessAttempt implements RunningAttempt {
     this.#events.started(this.#started_at, child.pid);
     await child.exited;
     this.#exited = true;
-    timer?.cancel();
     own_pids.delete(child.pid);
     const ended_at = this.#attempt.runtime.wall_ms();
     const ended = await this.#treeGone(child.pid);
+    if (this.#stop_reason !== undefined) this.#pump.hurry();
     const output = await this.#pump.finish();
+    timer?.cancel();
     this.#mode = "over";
     const signal = child.signalCode;
     const usage = child.resourceUsage();
     const limits = this.#attempt.group?.end();
     const peak_memory_mib = limits?.peak_memory_mib ?? (usage === undefined ? undefined : peakMemoryMib(usage));
     return {
+      ...output,
       ...this.#verdict(child.exitCode === 0, limits?.out_of_memory),
       ...(signal === null ? { exit_code: child.exitCode ?? 0 } : { signal: String(signal) }),
       started_at: this.#started_at,
       ended_at: ended === undefined ? ended_at : this.#attempt.runtime.wall_ms(),
       ...(usage === undefined ? {} : { cpu_ms: Math.round(Number(usage.cpuTime.total) / 1000) }),
       ...(peak_memory_mib === undefined ? {} : { peak_memory_mib }),
-      ...output,
       ...(ended === undefined || ended.stuck.length === 0 ? {} : { message: stuckMessage(ended.stuck) }),
     };
   }
@@ -145,7 +160,7 @@ class ProcessAttempt implements RunningAttempt {
   async #treeGone(pid: number): Promise<EndReport | undefined> {
     if (this.#ended !== undefined) return await this.#ended;
     if (!hasLeftovers(pid, { marker: this.#marker, control: this.#attempt.group }, own_pids)) return undefined;
-    return await this.#endTree(pid, LIMITS.leftover_grace_ms);
+    return await this.#endTree(pid, () => LIMITS.leftover_grace_ms);
   }
 
   get #marker(): string {
@@ -154,10 +169,10 @@ class ProcessAttempt implements RunningAttempt {
   }
 
   /** However long it takes: what is not gone still uses what the attempt was given. */
-  #endTree(pgid: number, grace_ms: number): Promise<EndReport> {
+  #endTree(pgid: number, graceMs: () => number): Promise<EndReport> {
     const control = this.#attempt.group;
     const tree: Tree = { pgid, marker: this.#marker, leaderGone: () => this.#exited, control };
-    return endTree(this.#attempt.runtime, tree, grace_ms, (stuck) => {
+    return endTree(this.#attempt.runtime, tree, graceMs, (stuck) => {
       this.#events.stuck?.(stuck.map((row) => row.pid));
       return "wait";
     });
@@ -212,7 +227,7 @@ function planProblem(error: unknown): PlanProblem {
     // the worker's.
     const { code, syscall } = error as NodeJS.ErrnoException;
     if (code === undefined || (syscall === undefined && code !== "ERR_INVALID_ARG_VALUE")) throw error;
-    return { reason: "spawn", message: `could not be prepared: ${messageOf(error)}`.slice(0, 4096) };
+    return { reason: "spawn", message: `could not be prepared: ${messageOf(error)}` };
   }
   const reasons: Partial<Record<ErrorCode, Outcome["reason"]>> = {
     too_large: "input",
@@ -220,7 +235,7 @@ function planProblem(error: unknown): PlanProblem {
     not_found: "not_found",
   };
   const hint = error.hint === undefined ? "" : ` (${error.hint})`;
-  return { reason: reasons[error.code] ?? "spawn", message: `${error.message}${hint}`.slice(0, 4096) };
+  return { reason: reasons[error.code] ?? "spawn", message: `${error.message}${hint}` };
 }
 
 function memoryMessage(out_of: "limit" | "node", memory_mib: number): string {

@@ -46,8 +46,13 @@ export function findProgram(name: string, where: Where): Found {
     return { problem: { reason: "not_found", exit_code: 126, message } };
   }
   const searched = name.includes("/") ? `from the folder ${where.folder}` : `in PATH ${where.path}`;
-  const message = `'${name.slice(0, 200)}' was not found on ${where.node_name} ${searched}`;
-  return { problem: { reason: "not_found", exit_code: 127, message: message.slice(0, 4000) } };
+  const message = `'${shortened(name)}' was not found on ${where.node_name} ${searched}`;
+  return { problem: { reason: "not_found", exit_code: 127, message } };
+}
+
+/** A name may be longer than all that a message takes. */
+function shortened(name: string): string {
+  return name.slice(0, 200);
 }
 
 /** A path that cannot even be looked at (no right, a file for a folder, too long) holds nothing for us. */
@@ -63,17 +68,18 @@ function safeKind(path: string): ReturnType<typeof kindOf> {
 export function spawnProblem(error: unknown, program: string, where: Where): StartProblem {
   const code = (error as NodeJS.ErrnoException).code ?? "unknown";
   const at = `on ${where.node_name}`;
+  const name = shortened(program);
   switch (code) {
     case "ENOENT":
       return {
         reason: "not_found",
         exit_code: 127,
-        message: `${program} ${at} names an interpreter that is not there, or the folder ${where.folder} went away`,
+        message: `${name} ${at} names an interpreter that is not there, or the folder ${where.folder} went away`,
       };
     case "EACCES":
-      return { reason: "not_found", exit_code: 126, message: `${program} ${at} may not be executed` };
+      return { reason: "not_found", exit_code: 126, message: `${name} ${at} may not be executed` };
     case "ENOEXEC":
-      return { reason: "spawn", exit_code: 126, message: `${program} ${at} is not a program for this machine` };
+      return { reason: "spawn", exit_code: 126, message: `${name} ${at} is not a program for this machine` };
     case "E2BIG":
       return {
         reason: "spawn",
@@ -81,6 +87,6 @@ export function spawnProblem(error: unknown, program: string, where: Where): Sta
         message: `the arguments and environment are too large for the system ${at}: pass a file's name instead`,
       };
     default:
-      return { reason: "spawn", message: `could not start ${program} ${at}: ${code}` };
+      return { reason: "spawn", message: `could not start ${name} ${at}: ${code}` };
   }
 }
