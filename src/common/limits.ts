@@ -76,8 +76,9 @@ export const LIMITS = {
   answer_bytes: 640 * 1024, // of a list, before what comes next has to be asked for
   key_chars: 256, // an idempotency key
   presence_bytes: 1024, // what a coordinator says of itself
+  output_finish_ms: 5000, // how long the end of a task waits for output that nobody took: until then it is told nowhere
   output_keep_ms: 600_000, // how long a chunk is sent again while the broker is away
-  output_patience_ms: 30_000, // how long a task's end, and whoever reads its output, waits for what is not there yet
+  output_patience_ms: 30_000, // how long whoever reads output waits for what is not there yet
   output_drain_ms: 1000, // a pipe that says nothing for so long after the task's tree is gone is closed
   output_drain_most_ms: 10_000, // and one that somebody outside the tree goes on writing to, publishing not counted
   // Ending a task's processes

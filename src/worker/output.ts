@@ -29,7 +29,7 @@ export const DEFAULT_OUTPUT_CAPS: OutputCaps = {
   task_bytes: LIMITS.output_task_bytes,
   stall_ms: LIMITS.output_stall_ms,
   aside_bytes: LIMITS.output_aside_bytes,
-  finish_ms: LIMITS.output_patience_ms,
+  finish_ms: LIMITS.output_finish_ms,
   hold_ms: LIMITS.output_hold_ms,
   drain_ms: LIMITS.output_drain_ms,
   drain_most_ms: LIMITS.output_drain_most_ms,
@@ -141,9 +141,10 @@ export class OutputPump {
     this.#readers.push(this.#read(state, reader));
   }
 
-  /** Whoever still writes when the task's tree is gone is not read any further, but for what the pipes hold. */
+  /** Nobody is waited for any more: neither who still writes when the task's tree is gone, nor who does not take it. */
   hurry(): void {
     this.#hurried = true;
+    this.#caught_up?.();
   }
 
   /** After the task's tree is gone: reads what the pipes still hold and gives the report. Never waits for ever. */
@@ -163,7 +164,7 @@ export class OutputPump {
 
   /** Waits for what nobody took yet, but not for ever. */
   async #catchUp(): Promise<void> {
-    if (this.#stuck === undefined && this.#aside.length === 0) return;
+    if (this.#hurried || (this.#stuck === undefined && this.#aside.length === 0)) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#caught_up = resolve;
     const timer = this.#runtime.after(this.#caps.finish_ms, resolve);
