@@ -8,11 +8,12 @@ import { LIMITS } from "../../common/limits.ts";
 import type { Outcome } from "../../common/models.ts";
 import type { Timer } from "../../common/runtime.ts";
 import type { TaskGroup } from "../cgroup.ts";
-import { OutputPump } from "../output.ts";
+import { OutputPump, type StreamName } from "../output.ts";
 import type { ProcessRow } from "../processes.ts";
 import { type EndReport, endTree, hasLeftovers, marker, type Tree } from "../tree.ts";
 import { attemptEnvironment, baseEnvironment } from "./environment.ts";
 import type { AttemptContext, AttemptEvents, RunningAttempt, StopReason } from "./executor.ts";
+import { OutputPipe } from "./pipe.ts";
 import { findProgram, type StartProblem, spawnProblem } from "./program.ts";
 
 /** What to start: decided by the executor. */
@@ -22,7 +23,10 @@ export interface Plan {
   env?: Record<string, string>;
 }
 
-type Child = Bun.Subprocess<"ignore", "pipe", "pipe">;
+type Child = Bun.Subprocess<"ignore", number | "pipe", number | "pipe">;
+
+const STREAMS = ["stdout", "stderr"] as const;
+type Pipes = Record<(typeof STREAMS)[number], OutputPipe>;
 
 /** Main processes of attempts that run in this worker: never taken for somebody's descendants. */
 const own_pids = new Set<number>();
@@ -81,12 +85,16 @@ class ProcessAttempt implements RunningAttempt {
       return this.#couldNotStart(planProblem(error));
     }
     if (this.#stop_reason !== undefined) return this.#stoppedBefore();
-    const child = this.#spawn(planned);
-    if ("problem" in child) return this.#couldNotStart(child.problem);
-    return await this.#follow(child);
+    const pipes = { stdout: new OutputPipe(), stderr: new OutputPipe() };
+    const child = this.#spawn(planned, pipes);
+    if ("problem" in child) {
+      for (const name of STREAMS) pipes[name].close();
+      return this.#couldNotStart(child.problem);
+    }
+    return await this.#follow(child, pipes);
   }
 
-  #spawn({ argv, env }: Plan): Child | { problem: StartProblem } {
+  #spawn({ argv, env }: Plan, pipes: Pipes): Child | { problem: StartProblem } {
     const { folder, node_name } = this.#attempt;
     base_environment ??= baseEnvironment();
     const environment = { ...attemptEnvironment(this.#attempt, base_environment), ...env };
@@ -100,8 +108,8 @@ class ProcessAttempt implements RunningAttempt {
         cwd: folder,
         env: environment,
         stdin: "ignore",
-        stdout: "pipe",
-        stderr: "pipe",
+        stdout: pipes.stdout.end,
+        stderr: pipes.stderr.end,
         detached: true, // a session and a process group of its own: the group's number is the pid
       });
     } catch (error) {
@@ -109,13 +117,12 @@ class ProcessAttempt implements RunningAttempt {
     }
   }
 
-  async #follow(child: Child): Promise<Outcome> {
+  async #follow(child: Child, pipes: Pipes): Promise<Outcome> {
     this.#child = child;
     this.#mode = "running";
     own_pids.add(child.pid);
     const timer = this.#startTimeout();
-    this.#pump.attach("stdout", child.stdout);
-    this.#pump.attach("stderr", child.stderr);
+    for (const name of STREAMS) this.#attach(name, child[name], pipes[name]);
     this.#events.started(this.#started_at, child.pid);
     await child.exited;
     this.#exited = true;
@@ -139,6 +146,13 @@ class ProcessAttempt implements RunningAttempt {
       ...output,
       ...(ended === undefined || ended.stuck.length === 0 ? {} : { message: stuckMessage(ended.stuck) }),
     };
+  }
+
+  #attach(name: StreamName, own: Child[StreamName], pipe: OutputPipe): void {
+    pipe.started();
+    const output = pipe.output(own instanceof ReadableStream ? own : undefined);
+    if (output !== undefined) this.#pump.attach(name, output);
+    pipe.close();
   }
 
   /** Undefined when there was nothing to end. */
