@@ -2,9 +2,20 @@
 // task left empty is handed to the next one; a pair with anything in it is removed. Names are slots, not attempts: they
 // say nothing that must be true later, and everything found at start is of an earlier life and goes.
 
-import { accessSync, chmodSync, constants, lstatSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { rm, stat } from "node:fs/promises";
-import { isAbsolute, join } from "node:path";
+import { basename, isAbsolute, join } from "node:path";
 import { ClawError, messageOf, writeProblem } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import type { Specification } from "../common/models.ts";
@@ -120,6 +131,21 @@ function makeRemovable(path: string): void {
   for (const name of readdirSync(path)) makeRemovable(join(path, name));
 }
 
+/** Where something is mounted at or below a folder, given by its real path: the kernel names those, as \\ooo what is blank. */
+function mountIn(folder: string, mountinfo: string): string | undefined {
+  return mountinfo
+    .split("\n")
+    .map((line) =>
+      (line.split(" ")[4] ?? "").replace(/\\([0-7]{3})/g, (_, code) => String.fromCharCode(parseInt(code, 8))),
+    )
+    .find((path) => path === folder || path.startsWith(`${folder}/`));
+}
+
+/** As this process sees them. */
+function readMounts(): string {
+  return process.platform === "linux" ? readFileSync("/proc/self/mountinfo", "utf8") : "";
+}
+
 function folderMissing(folder: string, why: string): ClawError {
   return new ClawError("not_found", `the folder ${folder} ${why}`, { field: "needs.folder", hint: "see `claw nodes`" });
 }
@@ -131,29 +157,38 @@ export class TaskFolderPool {
   readonly #tasks_dir: string;
   readonly #machine: string;
   readonly #onLeft: OnLeft;
+  readonly #mounts: () => string;
   readonly #free: Slot[] = [];
   #made = 0;
 
   /**
    * `machine`: this machine's hash, as in NodeInfo. Removes what earlier lives left: end their processes first. `onLeft`
-   * is told what cannot be removed (a container's files that belong to root, a mount): that is nobody's failure but a
+   * is told what cannot be removed (a container's files that belong to root, something mounted): that is nobody's failure but a
    * folder that stays.
    */
-  constructor(tasks_dir: string, machine: string, onLeft: OnLeft) {
+  constructor(tasks_dir: string, machine: string, onLeft: OnLeft, mounts = readMounts) {
+    mkdirSync(tasks_dir, { recursive: true, mode: PRIVATE });
     this.#tasks_dir = tasks_dir;
     this.#machine = machine;
     this.#onLeft = onLeft;
-    mkdirSync(tasks_dir, { recursive: true, mode: PRIVATE });
+    this.#mounts = mounts;
     // Only what a pool made: the configuration may name a folder that holds other things.
     for (const name of readdirSync(tasks_dir)) if (SLOT.test(name)) this.#remove(join(tasks_dir, name));
   }
 
   #remove(path: string): void {
     try {
+      this.#requireNoMount(path);
       removeTree(path);
     } catch (error) {
       this.#onLeft(path, messageOf(error));
     }
+  }
+
+  /** Removing does not stop at what a task mounted: it would empty what is there for everybody. */
+  #requireNoMount(path: string): void {
+    const mount = mountIn(join(realpathSync(this.#tasks_dir), basename(path)), this.#mounts());
+    if (mount !== undefined) throw new Error(`something is mounted at ${mount}: unmount it`);
   }
 
   /** Throws ClawError not_found when the folder that the task demands is not there, io when none can be made. */
@@ -201,6 +236,7 @@ export class TaskFolderPool {
   /** A task may have left a hundred thousand files: nothing else waits until they are gone. */
   async #removeLater(path: string): Promise<void> {
     try {
+      this.#requireNoMount(path);
       await rm(path, { recursive: true, force: true });
     } catch {
       this.#remove(path);

@@ -52,6 +52,17 @@ function pin(path: string, on: boolean): boolean {
   return Bun.which("chattr") !== null && Bun.spawnSync(["chattr", on ? "+i" : "-i", path]).exitCode === 0;
 }
 
+/** Where a test may do so to everybody: as root, and in a container's own namespace. */
+const can_mount = process.platform === "linux" && mayMount();
+
+function mayMount(): boolean {
+  const place = mkdtempSync(join(tmpdir(), "claw-mount-"));
+  const mounted = Bun.spawnSync(["mount", "--bind", place, place], { stderr: "ignore" }).exitCode === 0;
+  if (mounted) Bun.spawnSync(["umount", place]);
+  rmSync(place, { recursive: true });
+  return mounted;
+}
+
 /** Removing takes its time, and nobody waits for it. */
 const gone = (path: string): Promise<unknown> => until(() => !existsSync(path), `${path} to go`);
 
@@ -170,6 +181,51 @@ describe("what becomes of them", () => {
     folders.release();
     await gone(folders.folder);
     expect(readdirSync(outside)).toEqual(["precious"]);
+  });
+
+  test("what is mounted in one is not emptied, at the next start neither: the folder stays and is told", async () => {
+    let mounted = "";
+    const told: string[] = [];
+    const open = (): TaskFolderPool =>
+      new TaskFolderPool(
+        tasks,
+        "here",
+        (_, why) => told.push(why),
+        () => `29 23 0:25 / /proc rw - proc proc rw\n${mounted}`,
+      );
+    const pool = open();
+    const folders = pool.acquire(plain);
+    const precious = join(folders.folder, "a b", "precious");
+    mkdirSync(precious, { recursive: true });
+    mounted = `30 23 8:1 /data ${precious.replace(" ", "\\040")} rw shared:1 - ext4 /dev/sda1 rw\n`;
+    folders.release();
+    await until(() => told.length === 1, "word of it");
+    expect(open().acquire(plain).tmp).not.toBe(folders.tmp);
+    expect(told).toEqual(Array(2).fill(`something is mounted at ${precious}: unmount it`));
+    expect(existsSync(precious)).toBe(true);
+    const beside = pool.acquire(plain);
+    writeFileSync(join(beside.folder, "x"), "");
+    beside.release();
+    await gone(beside.tmp);
+    mounted = "";
+    open();
+    expect(readdirSync(tasks)).toEqual([]);
+  });
+
+  test.skipIf(!can_mount)("a mount that a task left is left alone", async () => {
+    const { folder, release } = poolOf().acquire(plain);
+    const outside = join(root, "outside");
+    const inside = join(folder, "inside");
+    for (const path of [outside, inside]) mkdirSync(path);
+    writeFileSync(join(outside, "precious"), "");
+    expect(Bun.spawnSync(["mount", "--bind", outside, inside]).exitCode).toBe(0);
+    try {
+      release();
+      await until(() => left.length === 1, "word of it");
+      expect(readdirSync(outside)).toEqual(["precious"]);
+    } finally {
+      expect(Bun.spawnSync(["umount", inside]).exitCode).toBe(0);
+    }
   });
 
   test("leftovers of earlier lives go at start, and nothing else", () => {
