@@ -80,6 +80,7 @@ export const LIMITS = {
   leftover_grace_ms: 500, // what a finished task left running gets between SIGTERM and SIGKILL
   tree_end_ms: 30_000, // after SIGKILL: then the processes that cannot be ended are named
   tree_candidates: 256, // younger processes that are looked at one by one instead of listing all
+  pids_rise_ms: 1_000, // for so long the numbers of processes surely do not begin anew and come past where they were
   folder_pool: 256, // empty working folders kept for the next task
   look_folders: 32, // that a node is asked for, or tells of, in one message: with the longest names they fit
   looks_under_way: 256, // folders that a worker looks at: where a server of files is away it takes for ever

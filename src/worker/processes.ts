@@ -83,24 +83,26 @@ export function listProcesses(): ProcessRow[] {
 }
 
 /**
- * Processes that may descend from `pid`, which has ended, apart from `own`. A descendant is younger, so its number lies
- * between `pid` and the last that the kernel gave out: after a short task that is none or a few, and a look costs
- * microseconds where listing everything would cost milliseconds. Elsewhere than on Linux nothing tells the last number
- * cheaply: there only the group is looked at when a task ends by itself, and everything when it is stopped.
+ * Processes that may descend from `pid`, which has ended after `lived_ms`, apart from `own`. A descendant is younger, so
+ * its number lies between `pid` and the last that the kernel gave out: after a short task that is none or a few, and a look
+ * costs microseconds where listing everything would cost milliseconds. After a longer one the numbers may have begun anew,
+ * and be beyond `pid` again. Elsewhere than on Linux nothing tells the last number cheaply: there only the group is looked
+ * at when a task ends by itself, and everything when it is stopped.
  */
-export function processesAfter(pid: number, own: ReadonlySet<number>): ProcessRow[] {
+export function processesAfter(pid: number, lived_ms: number, own: ReadonlySet<number>): ProcessRow[] {
   if (!linux) return [];
-  const last = Number(readOrNothing("/proc/loadavg")?.trim().split(" ").at(-1));
-  if (last === pid) return [];
-  const wrapped = !(last > pid); // the numbers began anew, or cannot be read
-  const near = !wrapped && last - pid <= LIMITS.tree_candidates;
-  const candidates = near
-    ? Array.from({ length: last - pid }, (_, offset) => pid + 1 + offset)
-    : pidsInProc().filter((other) => wrapped || other > pid);
-  return candidates
+  return candidatesAfter(pid, lived_ms)
     .filter((other) => other !== process.pid && !own.has(other))
     .map(rowOf)
     .filter(isRow);
+}
+
+function candidatesAfter(pid: number, lived_ms: number): number[] {
+  if (lived_ms > LIMITS.pids_rise_ms) return pidsInProc();
+  const last = Number(readOrNothing("/proc/loadavg")?.trim().split(" ").at(-1));
+  if (!(last >= pid)) return pidsInProc(); // the numbers began anew, or cannot be read
+  if (last - pid > LIMITS.tree_candidates) return pidsInProc().filter((other) => other > pid);
+  return Array.from({ length: last - pid }, (_, offset) => pid + 1 + offset);
 }
 
 /** For systems without /proc; `e` adds the environment to the command. */

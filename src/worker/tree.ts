@@ -58,14 +58,15 @@ function membersOf(tree: Tree): { group: ProcessRow[]; escaped: ProcessRow[] } {
   return { group, escaped };
 }
 
-/** Whether anything of an ended main process may still run. Cheap: asked after every task. */
+/** Whether anything of a main process that ended after `lived_ms` may still run. Cheap: asked after every task. */
 export function hasLeftovers(
   pgid: number,
+  lived_ms: number,
   { marker, control }: Pick<Tree, "marker" | "control">,
   own: ReadonlySet<number>,
 ): boolean {
   if (groupExists(pgid) || (control !== undefined && control.pids().size > 0)) return true;
-  return processesAfter(pgid, own).some((row) => row.attempt() === marker);
+  return processesAfter(pgid, lived_ms, own).some((row) => row.attempt() === marker);
 }
 
 function groupExists(pgid: number): boolean {

@@ -121,6 +121,7 @@ class ProcessAttempt implements RunningAttempt {
     this.#child = child;
     this.#mode = "running";
     own_pids.add(child.pid);
+    const spawned_ms = this.#attempt.runtime.monotonic_ms();
     const timer = this.#startTimeout();
     for (const name of STREAMS) this.#attach(name, child[name], pipes[name]);
     this.#events.started(this.#started_at, child.pid);
@@ -129,7 +130,7 @@ class ProcessAttempt implements RunningAttempt {
     timer?.cancel();
     own_pids.delete(child.pid);
     const ended_at = this.#attempt.runtime.wall_ms();
-    const ended = await this.#treeGone(child.pid);
+    const ended = await this.#treeGone(child.pid, this.#attempt.runtime.monotonic_ms() - spawned_ms);
     const output = await this.#pump.finish();
     this.#mode = "over";
     const signal = child.signalCode;
@@ -156,9 +157,10 @@ class ProcessAttempt implements RunningAttempt {
   }
 
   /** Undefined when there was nothing to end. */
-  async #treeGone(pid: number): Promise<EndReport | undefined> {
+  async #treeGone(pid: number, lived_ms: number): Promise<EndReport | undefined> {
     if (this.#ended !== undefined) return await this.#ended;
-    if (!hasLeftovers(pid, { marker: this.#marker, control: this.#attempt.group }, own_pids)) return undefined;
+    const tree = { marker: this.#marker, control: this.#attempt.group };
+    if (!hasLeftovers(pid, lived_ms, tree, own_pids)) return undefined;
     return await this.#endTree(pid, LIMITS.leftover_grace_ms);
   }
 
