@@ -9,8 +9,8 @@ import { noopExecutor } from "../../src/worker/executors/noop.ts";
 import { spawnProblem } from "../../src/worker/executors/program.ts";
 import { scriptExecutor } from "../../src/worker/executors/script.ts";
 import { shellExecutor } from "../../src/worker/executors/shell.ts";
-import { listByPs, listProcesses } from "../../src/worker/processes.ts";
-import { sweepEarlierLives } from "../../src/worker/tree.ts";
+import { listByPs, listProcesses, processesNow } from "../../src/worker/processes.ts";
+import { endTree, sweepEarlierLives } from "../../src/worker/tree.ts";
 import { type Bench, NODE, openBench, specification, until } from "./attempt.ts";
 
 const linux = process.platform === "linux";
@@ -271,6 +271,28 @@ describe("ending the whole tree", () => {
       const pid = Number(readFileSync(file(`pid${round}`), "utf8"));
       expect(listProcesses().filter((row) => row.pid === pid)).toEqual([]);
     }
+  });
+
+  test("however many are ended in a turn, the machine's processes are listed once", async () => {
+    let looks = 0;
+    const runtime = {
+      ...systemRuntime,
+      soon: (action: () => void) => {
+        looks += 1;
+        systemRuntime.soon(action);
+      },
+    };
+    const end = (index: number): Promise<unknown> =>
+      endTree(runtime, { marker: `${NODE}/${bench.incarnation}/9.${index}.1` }, 0, () => "wait");
+    expect(await Promise.all(Array.from({ length: 50 }, (_, index) => end(index)))).toHaveLength(50);
+    expect(looks).toBe(1);
+    // Who asks later sees what came meanwhile.
+    const attempt = bench.command(["sleep", "300"]);
+    await until("exec is done", () => bench.living().length === 1);
+    expect((await processesNow(runtime)).map(({ pid }) => pid)).toContain(attempt.pid!);
+    expect(looks).toBe(2);
+    attempt.stop("cancelled", 0);
+    await attempt.done;
   });
 
   test("processes of an earlier life, and only those", async () => {

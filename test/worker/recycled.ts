@@ -63,7 +63,13 @@ while (listProcesses().every((row) => row.attempt() !== MARKER)) await Bun.sleep
 writeFileSync("/proc/sys/kernel/ns_last_pid", String(high + 10));
 await Bun.spawn(["true"]).exited;
 told["below"] = leftover.pid < high;
-told["left"] = hasLeftovers(high, LIMITS.pids_rise_ms + 1, { marker: MARKER, control: undefined }, new Set());
+told["left"] = await hasLeftovers(
+  systemRuntime,
+  high,
+  LIMITS.pids_rise_ms + 1,
+  { marker: MARKER, control: undefined },
+  new Set(),
+);
 leftover.kill("SIGKILL");
 await leftover.exited;
 console.log(JSON.stringify(told));

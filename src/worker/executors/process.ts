@@ -160,7 +160,7 @@ class ProcessAttempt implements RunningAttempt {
   async #treeGone(pid: number, lived_ms: number): Promise<EndReport | undefined> {
     if (this.#ended !== undefined) return await this.#ended;
     const tree = { marker: this.#marker, control: this.#attempt.group };
-    if (!hasLeftovers(pid, lived_ms, tree, own_pids)) return undefined;
+    if (!(await hasLeftovers(this.#attempt.runtime, pid, lived_ms, tree, own_pids))) return undefined;
     return await this.#endTree(pid, LIMITS.leftover_grace_ms);
   }
 
