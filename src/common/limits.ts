@@ -83,7 +83,10 @@ export const LIMITS = {
   pids_rise_ms: 1_000, // for so long the numbers of processes surely do not begin anew and come past where they were
   folder_pool: 256, // empty working folders kept for the next task
   look_folders: 32, // that a node is asked for, or tells of, in one message: with the longest names they fit
-  looks_under_way: 256, // folders that a worker looks at: where a server of files is away it takes for ever
+  looks_waiting: 256, // folders that a worker has to look at
+  looks_at_once: 4,
+  look_ms: 5_000, // then a folder is none that can be used: where a server of files is away looking takes for ever
+  looks_stuck: 16, // processes that look all the same, and cannot be ended
   node_folders: 1000, // of which the leader remembers what a node said
   // Skills
   skill_file_bytes: 256_000, // as OpenClaw has it

@@ -14,7 +14,7 @@ import {
   rmSync,
   statSync,
 } from "node:fs";
-import { rm, stat } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { basename, isAbsolute, join } from "node:path";
 import { ClawError, messageOf, writeProblem } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
@@ -53,25 +53,40 @@ function folderProblem(path: string): string | undefined {
   }
 }
 
-/** Whether a task could be started in it. Where a server of files is away even to look may take for ever. */
+/**
+ * Whether a task could be started in it. Where a server of files is away looking takes for ever, and what looks can only be
+ * left alone: that is a process, for the runtime has a thread a processor for all that it does with files.
+ */
 async function isUsable(path: string): Promise<boolean> {
+  if (!isAbsolute(path)) return false;
   try {
-    await stat(path);
+    const child = Bun.spawn(["/bin/sh", "-c", 'test -d "$0" && test -x "$0"', path], {
+      cwd: "/",
+      env: {},
+      stdio: ["ignore", "ignore", "ignore"],
+      timeout: LIMITS.look_ms,
+      killSignal: "SIGKILL",
+    });
+    child.unref();
+    return (await child.exited) === 0;
   } catch {
-    return false;
+    return false; // too long, or no name at all
   }
-  return folderProblem(path) === undefined;
 }
 
-/** Told what was found, as much as a message takes; of what there is no looking at it never hears. */
+/** Told what was found, as much as a message takes. */
 type Found = (folders: [path: string, usable: boolean][]) => void;
 
-/** Looks at folders that tasks ask for, and nothing of the worker waits meanwhile. */
+/** Looks at folders that tasks ask for, a few at a time, and nothing of the worker waits meanwhile. */
 export class FolderLooks {
   readonly #runtime: Runtime;
   readonly #found: Found;
   readonly #isUsable: (path: string) => Promise<boolean>;
-  readonly #under_way = new Set<string>();
+  /** Asked for, and not answered: those behind `looks_at_once` wait for their turn. */
+  readonly #waiting = new Set<string>();
+  readonly #looking = new Set<string>();
+  /** Answered, for nobody can wait any longer; whoever looks there is still at it. */
+  readonly #stuck = new Set<string>();
   #answers: Parameters<Found>[0] = [];
 
   constructor(runtime: Runtime, found: Found, usable: (path: string) => Promise<boolean> = isUsable) {
@@ -82,14 +97,38 @@ export class FolderLooks {
 
   look(paths: readonly string[]): void {
     for (const path of paths) {
-      if (this.#under_way.has(path) || this.#under_way.size >= LIMITS.looks_under_way) continue;
-      this.#under_way.add(path);
-      void this.#isUsable(path).then((usable) => this.#answer(path, usable));
+      if (this.#stuck.has(path)) this.#answer(path, false);
+      else if (!this.#looking.has(path) && this.#waiting.size < LIMITS.looks_waiting) this.#waiting.add(path);
+    }
+    this.#next();
+  }
+
+  #next(): void {
+    for (const path of this.#waiting) {
+      if (this.#looking.size >= LIMITS.looks_at_once) return;
+      if (this.#looking.size + this.#stuck.size >= LIMITS.looks_stuck) return;
+      this.#waiting.delete(path);
+      this.#looking.add(path);
+      this.#begin(path);
     }
   }
 
+  #begin(path: string): void {
+    const timer = this.#runtime.after(LIMITS.look_ms, () => {
+      this.#looking.delete(path);
+      this.#stuck.add(path);
+      this.#answer(path, false);
+      this.#next();
+    });
+    void this.#isUsable(path).then((usable) => {
+      timer.cancel();
+      if (this.#looking.delete(path)) this.#answer(path, usable);
+      this.#stuck.delete(path);
+      this.#next();
+    });
+  }
+
   #answer(path: string, usable: boolean): void {
-    this.#under_way.delete(path);
     this.#answers.push([path, usable]);
     if (this.#answers.length > 1) return;
     this.#runtime.soon(() => {

@@ -123,27 +123,86 @@ describe("looking whether folders can be used", () => {
     expect(() => poolOf().acquire({ ...plain, needs })).toThrow(/cannot be used on this node/);
   });
 
-  test("what never answers holds nothing up, is looked at once, and as many as that are all", async () => {
+  /** Looks of which those below /net never answer, unless they are told to, and time that passes when it is told to. */
+  function looksOf() {
     const found: (readonly [string, boolean])[] = [];
     const parts: number[] = [];
     const begun: string[] = [];
+    const away = new Map<string, (usable: boolean) => void>();
+    const timers = new Set<() => void>();
+    const runtime = {
+      ...systemRuntime,
+      after: (_: number, action: () => void) => {
+        timers.add(action);
+        return { cancel: () => void timers.delete(action) };
+      },
+    };
     const told = (folders: [string, boolean][]): void => {
       found.push(...folders);
       parts.push(folders.length);
     };
-    const looks = new FolderLooks(systemRuntime, told, (path) => {
+    const looks = new FolderLooks(runtime, told, (path) => {
       begun.push(path);
-      return path.startsWith("/net/") ? new Promise(() => undefined) : Promise.resolve(true);
+      if (!path.startsWith("/net/")) return Promise.resolve(true);
+      return new Promise((resolve) => away.set(path, resolve));
     });
-    const here = Array.from({ length: LIMITS.look_folders + 1 }, (_, at) => `/here/${at}`);
+    const pass = (): void => {
+      for (const action of [...timers]) if (timers.delete(action)) action();
+    };
+    return { looks, found, parts, begun, away, timers, pass };
+  }
+  const some = (where: string, count: number): string[] => Array.from({ length: count }, (_, at) => `/${where}/${at}`);
+
+  test("what never answers holds nothing up, is looked at once, and is said to be none in the end", async () => {
+    const { looks, found, parts, begun, away, pass, timers } = looksOf();
+    const here = some("here", LIMITS.look_folders + 1);
     looks.look(["/net/away", "/net/away", ...here]);
     await until(() => found.length === here.length, "the others");
-    expect(parts).toEqual([LIMITS.look_folders, 1]);
-    expect(begun.filter((path) => path.startsWith("/net/"))).toEqual(["/net/away"]);
-    looks.look(Array.from({ length: LIMITS.looks_under_way + 5 }, (_, at) => `/net/${at}`));
-    expect(begun.filter((path) => path.startsWith("/net/"))).toHaveLength(LIMITS.looks_under_way);
+    expect(begun.filter((path) => path === "/net/away")).toHaveLength(1);
+    pass();
+    looks.look(["/net/away"]);
+    await until(() => found.length === here.length + 2, "word of the one that is away");
+    expect(found.slice(-2)).toEqual(Array(2).fill(["/net/away", false]));
+    expect(begun.filter((path) => path === "/net/away")).toHaveLength(1);
+    expect(Math.max(...parts)).toBeLessThanOrEqual(LIMITS.look_folders);
+    // It is back.
+    away.get("/net/away")!(true);
+    await until(() => {
+      looks.look(["/net/away"]);
+      return begun.filter((path) => path === "/net/away").length === 2;
+    }, "another look");
+    away.get("/net/away")!(true);
+    await until(() => found.at(-1)![1], "that it can be used");
+    expect(timers.size).toBe(0);
+  });
+
+  test("a few are looked at at a time, and of what never answers there is an end", async () => {
+    const { looks, found, begun, away, pass } = looksOf();
+    looks.look(some("net", LIMITS.looks_waiting + 5));
+    expect(begun).toHaveLength(LIMITS.looks_at_once);
+    for (let turn = 0; turn < LIMITS.looks_stuck; turn++) pass();
+    expect(begun).toHaveLength(LIMITS.looks_stuck);
+    await until(() => found.length === LIMITS.looks_stuck, "word of them");
     looks.look(["/here/0"]);
-    expect(begun.filter((path) => path === "/here/0")).toHaveLength(1);
+    expect(begun).not.toContain("/here/0");
+    await until(() => {
+      for (const answer of away.values()) answer(false);
+      return begun.includes("/here/0");
+    }, "the turn of the one that came last");
+    expect(begun).toHaveLength(LIMITS.looks_waiting + 1);
+  });
+
+  test("one message takes so many, and the next ones the rest", async () => {
+    const { looks, found, parts, away, pass } = looksOf();
+    const stuck = some("net", LIMITS.looks_at_once);
+    looks.look(stuck);
+    pass();
+    const times = Math.ceil((LIMITS.look_folders + 1) / stuck.length);
+    await until(() => found.length === stuck.length, "word of them");
+    for (let turn = 0; turn < times; turn++) looks.look(stuck);
+    await until(() => found.length === stuck.length * (times + 1), "word of all");
+    expect(parts.slice(1)).toEqual([LIMITS.look_folders, stuck.length * times - LIMITS.look_folders]);
+    expect(away.size).toBe(stuck.length);
   });
 });
 
