@@ -86,9 +86,13 @@ export const LIMITS = {
   leftover_grace_ms: 500, // what a finished task left running gets between SIGTERM and SIGKILL
   tree_end_ms: 30_000, // after SIGKILL: then the processes that cannot be ended are named
   tree_candidates: 256, // younger processes that are looked at one by one instead of listing all
+  pids_rise_ms: 5_000, // for so long the numbers of processes surely do not begin anew and come past where they were
   folder_pool: 256, // empty working folders kept for the next task
   look_folders: 32, // that a node is asked for, or tells of, in one message: with the longest names they fit
-  looks_under_way: 256, // folders that a worker looks at: where a server of files is away it takes for ever
+  looks_waiting: 256, // folders that a worker has to look at
+  looks_at_once: 4,
+  look_ms: 5_000, // then a folder is none that can be used: where a server of files is away looking takes for ever
+  looks_stuck: 16, // processes that look all the same, and cannot be ended
   node_folders: 1000, // of which the leader remembers what a node said
   // Skills
   skill_file_bytes: 256_000, // as OpenClaw has it

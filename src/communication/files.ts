@@ -3,6 +3,7 @@
 // but its name. (NATS's own object store wants readers to make consumers, and writers to purge.)
 
 import { renameSync, rmSync } from "node:fs";
+import { open } from "node:fs/promises";
 import {
   DiscardPolicy,
   headers,
@@ -44,7 +45,7 @@ export async function openFiles(manager: JetStreamManager, cluster: string, repl
   });
 }
 
-function hashOf(bytes: Uint8Array): string {
+export function hashOf(bytes: Uint8Array): string {
   return new Bun.CryptoHasher("sha256").update(bytes).digest("hex");
 }
 
@@ -157,6 +158,17 @@ interface Piece {
   chunks: number;
 }
 
+/** On the disk before it is called what it is to be: a power cut would leave that name to an empty file. */
+async function writeThrough(path: string, bytes: Uint8Array): Promise<void> {
+  const file = await open(path, "w", 0o600);
+  try {
+    await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
 function missing(sha256: string): ClawError {
   return new ClawError("not_found", `the file ${sha256} is not in the cluster's store`);
 }
@@ -185,7 +197,7 @@ export class RemoteFiles {
     if (hashOf(bytes) !== sha256) throw new ClawError("io", `the file ${sha256} came damaged from the store`);
     const draft = `${path}.${process.pid}.new`;
     try {
-      await Bun.write(draft, bytes, { mode: 0o600 });
+      await writeThrough(draft, bytes);
       renameSync(draft, path);
     } catch (error) {
       rmSync(draft, { force: true });

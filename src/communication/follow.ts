@@ -27,11 +27,14 @@ export interface TaskRef {
   id: string;
   number: number;
   index: number;
+  /** What is known of it now. */
+  now?: { attempt?: number; node?: string };
 }
 
 export interface Ended {
   outcome: Outcome;
   attempt: number;
+  node?: string;
 }
 
 /** Bytes that the output stream should have. */
@@ -67,7 +70,7 @@ export async function followTask(
   let end: Ended | undefined;
   let idle = 0;
   let gone = io.runtime.after(0, () => undefined);
-  const shown = new Shown(io, task.id, () => look());
+  const shown = new Shown(io, task, () => look());
   const look = (): void => {
     gone.cancel();
     idle = 0;
@@ -84,11 +87,13 @@ export async function followTask(
   finished.then(
     (result) => {
       end = result;
+      shown.ranOn(result);
       look();
     },
     () => done.abort(),
   );
-  await pass(client, task, shown, { follow: true, done: done.signal, onIdle, runtime: io.runtime });
+  const { runtime } = io;
+  await pass(client, task, shown, { follow: true, done: done.signal, onIdle, nodeOf: shown.nodeOf, runtime });
   gone.cancel();
   const ended = await finished;
   await shown.last(ended);
@@ -109,7 +114,7 @@ export async function printFinished(
     await followTask(io, client, task, Promise.resolve(ended), attempts);
     return;
   }
-  const shown = new Shown(io, task.id, () => undefined);
+  const shown = new Shown(io, task, () => undefined);
   for (const one of attempts) shown.over(one);
   if (untold) await passSoFar(io, client, task, shown);
   await shown.last(ended);
@@ -122,7 +127,7 @@ export async function printSoFar(
   task: TaskRef,
   attempts: readonly AttemptView[] = [],
 ): Promise<void> {
-  const shown = new Shown(io, task.id, () => undefined);
+  const shown = new Shown(io, task, () => undefined);
   for (const one of attempts) shown.over(one);
   await passSoFar(io, client, task, shown);
   await shown.earlier(Number.POSITIVE_INFINITY);
@@ -130,7 +135,8 @@ export async function printSoFar(
 
 async function passSoFar(io: Sink, client: RequestClient, task: TaskRef, shown: Shown): Promise<void> {
   const never = new AbortController();
-  await pass(client, task, shown, { follow: false, done: never.signal, runtime: io.runtime });
+  const { runtime } = io;
+  await pass(client, task, shown, { follow: false, done: never.signal, nodeOf: shown.nodeOf, runtime });
 }
 
 async function pass(client: RequestClient, task: TaskRef, shown: Shown, options: FollowOptions): Promise<void> {
@@ -144,6 +150,7 @@ class Shown {
   readonly #id: string;
   readonly #moved: () => void;
   readonly #got = new Map<number, number>();
+  readonly #nodes = new Map<number, string>();
   /** Attempts that are over, and not told yet: their last chunks may be on their way. */
   readonly #ended: AttemptView[] = [];
   /** The attempt that was told of last. */
@@ -153,10 +160,11 @@ class Shown {
   #waiting = 0;
 
   /** `moved`: something was written. */
-  constructor(io: Sink, id: string, moved: () => void) {
+  constructor(io: Sink, { id, now = {} }: TaskRef, moved: () => void) {
     this.#io = io;
     this.#id = id;
     this.#moved = moved;
+    this.ranOn(now);
   }
 
   get writing(): boolean {
@@ -177,8 +185,15 @@ class Shown {
     return this.#got.get(attempt) ?? 0;
   }
 
+  readonly nodeOf = (attempt: number): string | undefined => this.#nodes.get(attempt);
+
+  ranOn({ attempt, node }: NonNullable<TaskRef["now"]>): void {
+    if (attempt !== undefined && node !== undefined) this.#nodes.set(attempt, node);
+  }
+
   /** An attempt that another one follows. */
   over(one: AttemptView): void {
+    this.ranOn(one);
     this.#ended.push(one);
     // An error of the reader's comes up with the next write.
     this.earlier(0).catch(() => undefined);

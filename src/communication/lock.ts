@@ -1,10 +1,11 @@
 // flock(2): a lock that the kernel releases with its last descriptor, so no crash leaves one behind, and that a child
 // inherits with the descriptor. Bun has no call for it; libc has.
 
-import { dlopen, FFIType } from "bun:ffi";
+import { FFIType } from "bun:ffi";
 import { closeSync, ftruncateSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { ClawError, messageOf, writeProblem } from "../common/errors.ts";
+import { openLibc } from "../common/libc.ts";
 import { type Runtime, sleep } from "../common/runtime.ts";
 
 export interface Lock {
@@ -22,24 +23,14 @@ const DYING_MS = 300;
 type Flock = (fd: number, operation: number) => number;
 let flock: Flock | undefined;
 
-function libraryNames(): string[] {
-  if (process.platform === "darwin") return ["libSystem.B.dylib"];
-  const machine = process.arch === "arm64" ? "aarch64" : "x86_64";
-  return ["libc.so.6", `libc.musl-${machine}.so.1`, "libc.so"];
-}
-
 function loadFlock(): Flock {
   if (flock !== undefined) return flock;
-  let last: unknown;
-  for (const name of libraryNames()) {
-    try {
-      flock = dlopen(name, { flock: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 } }).symbols.flock;
-      return flock;
-    } catch (error) {
-      last = error;
-    }
+  const libc = openLibc({ flock: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 } });
+  if ("error" in libc) {
+    throw new ClawError("unsupported", `this system has no flock: ${messageOf(libc.error)}`, { cause: libc.error });
   }
-  throw new ClawError("unsupported", `this system has no flock: ${messageOf(last)}`, { cause: last });
+  flock = libc.calls.flock;
+  return flock;
 }
 
 /** Takes the lock of a file (made if need be) at once, or gives undefined when somebody has it. */

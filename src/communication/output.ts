@@ -15,7 +15,7 @@ import {
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import { type Runtime, randomHex, sleep, systemRuntime } from "../common/runtime.ts";
-import { subjects } from "./subjects.ts";
+import { senderOf, subjects } from "./subjects.ts";
 
 export type OutputStream = "stdout" | "stderr";
 
@@ -111,6 +111,8 @@ export interface FollowOptions {
   done: AbortSignal;
   /** The broker was asked, and there is nothing that was not given. */
   onIdle?: () => void;
+  /** The node that an attempt ran on, where it is known. */
+  nodeOf?: (attempt: number) => string | undefined;
   domain?: string;
   runtime?: Runtime;
 }
@@ -130,6 +132,9 @@ const UNUSED_MS = 300_000;
  * attempts, in the order in which the broker got them; a broker that goes away is waited for. The next chunks are asked
  * for when the last ones were taken: a reader that sleeps costs no memory.
  *
+ * A node may write under its own name alone, but about whatever task it likes: chunks count of the node that an attempt ran
+ * on, or, as long as that is not known, of the one that is heard of first.
+ *
  * Each chunk comes once. It is known by its number, which rises within an attempt, and not by its place in the stream: a
  * broker that was killed forgets its last moment, and gives the same places to what comes then.
  */
@@ -141,7 +146,9 @@ export async function* followOutput(
   options: FollowOptions,
 ): AsyncIterable<OutputChunk> {
   const { follow, done, runtime = systemRuntime } = options;
-  const given = new Map<number, number>();
+  /** By subject: by node and attempt. */
+  const given = new Map<string, number>();
+  const writers = new Writers(options.nodeOf);
   let last: Place | undefined;
   for (let failures = 0; !done.aborted; ) {
     let consumer: Consumer | undefined;
@@ -152,15 +159,20 @@ export async function* followOutput(
       last = undefined; // it is, when it comes first
       if (expected !== undefined && pending === 0) continue;
       for await (const message of chunksOf(consumer, pending, options)) {
+        const { subject } = message;
+        const attempt = Number(subject.split(".").at(-1));
+        if (!writers.counts(attempt, senderOf(subject).who)) {
+          if (expected === undefined) continue;
+          break;
+        }
         const { stream, number: own, bytes } = decodeChunk(message.data);
         if (expected !== undefined && !isPlace(message, own, expected)) break;
         expected = undefined;
         failures = 0;
-        last = { sequence: message.seq, subject: message.subject, number: own };
-        const attempt = Number(message.subject.split(".").at(-1));
-        if (!isNewer(own, given.get(attempt))) continue;
+        last = { sequence: message.seq, subject, number: own };
+        if (!isNewer(own, given.get(subject))) continue;
         yield { attempt, stream, bytes };
-        given.set(attempt, own);
+        given.set(subject, own);
       }
       if (expected === undefined || done.aborted) return;
     } catch (error) {
@@ -171,6 +183,23 @@ export async function* followOutput(
     } finally {
       await consumer?.delete().catch(() => false);
     }
+  }
+}
+
+/** Whose chunks are an attempt's output. */
+class Writers {
+  readonly #nodeOf: (attempt: number) => string | undefined;
+  readonly #first = new Map<number, string>();
+
+  constructor(nodeOf: (attempt: number) => string | undefined = () => undefined) {
+    this.#nodeOf = nodeOf;
+  }
+
+  counts(attempt: number, node: string): boolean {
+    const known = this.#nodeOf(attempt);
+    if (known !== undefined) return node === known;
+    if (!this.#first.has(attempt)) this.#first.set(attempt, node);
+    return this.#first.get(attempt) === node;
   }
 }
 

@@ -63,5 +63,6 @@ export async function waitThrough(
 
 export function endedOf(task: TaskView): Ended {
   if (task.outcome === undefined) throw new Error(`${task.id} is over without an outcome`);
-  return { outcome: task.outcome, attempt: task.attempt ?? 1 };
+  const { outcome, attempt = 1, node } = task;
+  return { outcome, attempt, ...(node === undefined ? {} : { node }) };
 }

@@ -2,9 +2,20 @@
 // task left empty is handed to the next one; a pair with anything in it is removed. Names are slots, not attempts: they
 // say nothing that must be true later, and everything found at start is of an earlier life and goes.
 
-import { accessSync, chmodSync, constants, lstatSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
-import { rm, stat } from "node:fs/promises";
-import { isAbsolute, join } from "node:path";
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+} from "node:fs";
+import { rm } from "node:fs/promises";
+import { basename, isAbsolute, join } from "node:path";
 import { ClawError, messageOf, writeProblem } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import type { Specification } from "../common/models.ts";
@@ -42,25 +53,40 @@ function folderProblem(path: string): string | undefined {
   }
 }
 
-/** Whether a task could be started in it. Where a server of files is away even to look may take for ever. */
+/**
+ * Whether a task could be started in it. Where a server of files is away looking takes for ever, and what looks can only be
+ * left alone: that is a process, for the runtime has a thread a processor for all that it does with files.
+ */
 async function isUsable(path: string): Promise<boolean> {
+  if (!isAbsolute(path)) return false;
   try {
-    await stat(path);
+    const child = Bun.spawn(["/bin/sh", "-c", 'test -d "$0" && test -x "$0"', path], {
+      cwd: "/",
+      env: {},
+      stdio: ["ignore", "ignore", "ignore"],
+      timeout: LIMITS.look_ms,
+      killSignal: "SIGKILL",
+    });
+    child.unref();
+    return (await child.exited) === 0;
   } catch {
-    return false;
+    return false; // too long, or no name at all
   }
-  return folderProblem(path) === undefined;
 }
 
-/** Told what was found, as much as a message takes; of what there is no looking at it never hears. */
+/** Told what was found, as much as a message takes. */
 type Found = (folders: [path: string, usable: boolean][]) => void;
 
-/** Looks at folders that tasks ask for, and nothing of the worker waits meanwhile. */
+/** Looks at folders that tasks ask for, a few at a time, and nothing of the worker waits meanwhile. */
 export class FolderLooks {
   readonly #runtime: Runtime;
   readonly #found: Found;
   readonly #isUsable: (path: string) => Promise<boolean>;
-  readonly #under_way = new Set<string>();
+  /** Asked for, and not answered: those behind `looks_at_once` wait for their turn. */
+  readonly #waiting = new Set<string>();
+  readonly #looking = new Set<string>();
+  /** Answered, for nobody can wait any longer; whoever looks there is still at it. */
+  readonly #stuck = new Set<string>();
   #answers: Parameters<Found>[0] = [];
 
   constructor(runtime: Runtime, found: Found, usable: (path: string) => Promise<boolean> = isUsable) {
@@ -71,14 +97,38 @@ export class FolderLooks {
 
   look(paths: readonly string[]): void {
     for (const path of paths) {
-      if (this.#under_way.has(path) || this.#under_way.size >= LIMITS.looks_under_way) continue;
-      this.#under_way.add(path);
-      void this.#isUsable(path).then((usable) => this.#answer(path, usable));
+      if (this.#stuck.has(path)) this.#answer(path, false);
+      else if (!this.#looking.has(path) && this.#waiting.size < LIMITS.looks_waiting) this.#waiting.add(path);
+    }
+    this.#next();
+  }
+
+  #next(): void {
+    for (const path of this.#waiting) {
+      if (this.#looking.size >= LIMITS.looks_at_once) return;
+      if (this.#looking.size + this.#stuck.size >= LIMITS.looks_stuck) return;
+      this.#waiting.delete(path);
+      this.#looking.add(path);
+      this.#begin(path);
     }
   }
 
+  #begin(path: string): void {
+    const timer = this.#runtime.after(LIMITS.look_ms, () => {
+      this.#looking.delete(path);
+      this.#stuck.add(path);
+      this.#answer(path, false);
+      this.#next();
+    });
+    void this.#isUsable(path).then((usable) => {
+      timer.cancel();
+      if (this.#looking.delete(path)) this.#answer(path, usable);
+      this.#stuck.delete(path);
+      this.#next();
+    });
+  }
+
   #answer(path: string, usable: boolean): void {
-    this.#under_way.delete(path);
     this.#answers.push([path, usable]);
     if (this.#answers.length > 1) return;
     this.#runtime.soon(() => {
@@ -120,6 +170,21 @@ function makeRemovable(path: string): void {
   for (const name of readdirSync(path)) makeRemovable(join(path, name));
 }
 
+/** Where something is mounted at or below a folder, given by its real path: the kernel names those, as \\ooo what is blank. */
+function mountIn(folder: string, mountinfo: string): string | undefined {
+  return mountinfo
+    .split("\n")
+    .map((line) =>
+      (line.split(" ")[4] ?? "").replace(/\\([0-7]{3})/g, (_, code) => String.fromCharCode(parseInt(code, 8))),
+    )
+    .find((path) => path === folder || path.startsWith(`${folder}/`));
+}
+
+/** As this process sees them. */
+function readMounts(): string {
+  return process.platform === "linux" ? readFileSync("/proc/self/mountinfo", "utf8") : "";
+}
+
 function folderMissing(folder: string, why: string): ClawError {
   return new ClawError("not_found", `the folder ${folder} ${why}`, { field: "needs.folder", hint: "see `claw nodes`" });
 }
@@ -145,18 +210,20 @@ export class TaskFolderPool {
   readonly #tasks_dir: string;
   readonly #machine: string;
   readonly #onLeft: OnLeft;
+  readonly #mounts: () => string;
   readonly #free: Slot[] = [];
   #made = 0;
 
   /**
    * `machine`: this machine's hash, as in NodeInfo. Removes what earlier lives left: end their processes first. `onLeft`
-   * is told what cannot be removed (a container's files that belong to root, a mount): that is nobody's failure but a
+   * is told what cannot be removed (a container's files that belong to root, something mounted): that is nobody's failure but a
    * folder that stays. Nothing in here ends a worker: what keeps tasks from being started its checks find.
    */
-  constructor(tasks_dir: string, machine: string, onLeft: OnLeft) {
+  constructor(tasks_dir: string, machine: string, onLeft: OnLeft, mounts = readMounts) {
     this.#tasks_dir = tasks_dir;
     this.#machine = machine;
     this.#onLeft = onLeft;
+    this.#mounts = mounts;
     try {
       mkdirSync(tasks_dir, { recursive: true, mode: PRIVATE });
       unlock(tasks_dir);
@@ -169,10 +236,17 @@ export class TaskFolderPool {
 
   #remove(path: string): void {
     try {
+      this.#requireNoMount(path);
       removeTree(path);
     } catch (error) {
       this.#onLeft(path, messageOf(error));
     }
+  }
+
+  /** Removing does not stop at what a task mounted: it would empty what is there for everybody. */
+  #requireNoMount(path: string): void {
+    const mount = mountIn(join(realpathSync(this.#tasks_dir), basename(path)), this.#mounts());
+    if (mount !== undefined) throw new Error(`something is mounted at ${mount}: unmount it`);
   }
 
   /** Throws ClawError not_found when the folder that the task demands is not there, io when none can be made. */
@@ -222,6 +296,7 @@ export class TaskFolderPool {
   /** A task may have left a hundred thousand files: nothing else waits until they are gone. */
   async #removeLater(path: string): Promise<void> {
     try {
+      this.#requireNoMount(path);
       await rm(path, { recursive: true, force: true });
     } catch {
       this.#remove(path);

@@ -3,7 +3,7 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { LIMITS } from "../common/limits.ts";
-import { blockFor } from "../common/runtime.ts";
+import { blockFor, type Runtime } from "../common/runtime.ts";
 
 export interface ProcessRow {
   pid: number;
@@ -73,6 +73,35 @@ function pidsInProc(): number[] {
     .map(Number);
 }
 
+/** Looked for at the end of this turn, and not before: what those found left running who ask until then is in it. */
+let asked: Promise<ProcessRow[]> | undefined;
+
+/** Every living process but this one, looked at once a turn however many ask; and each one's attempt once. */
+export function processesNow(runtime: Runtime): Promise<ProcessRow[]> {
+  asked ??= new Promise((resolve, reject) => {
+    runtime.soon(() => {
+      asked = undefined;
+      try {
+        resolve(listProcesses().map(readOnce));
+      } catch (error) {
+        reject(error);
+      }
+    });
+  });
+  return asked;
+}
+
+function readOnce(row: ProcessRow): ProcessRow {
+  let read: { attempt: string | undefined } | undefined;
+  return {
+    ...row,
+    attempt: () => {
+      read ??= { attempt: row.attempt() };
+      return read.attempt;
+    },
+  };
+}
+
 /** Every living process but this one. */
 export function listProcesses(): ProcessRow[] {
   if (!linux) return listByPs();
@@ -83,24 +112,29 @@ export function listProcesses(): ProcessRow[] {
 }
 
 /**
- * Processes that may descend from `pid`, which has ended, apart from `own`. A descendant is younger, so its number lies
- * between `pid` and the last that the kernel gave out: after a short task that is none or a few, and a look costs
- * microseconds where listing everything would cost milliseconds. Elsewhere than on Linux nothing tells the last number
- * cheaply: there only the group is looked at when a task ends by itself, and everything when it is stopped.
+ * Processes that may descend from `pid`, which has ended after `lived_ms`, apart from `own`. A descendant is younger, so
+ * its number lies between `pid` and the last that the kernel gave out: after a short task that is none or a few, and a look
+ * costs microseconds where listing everything would cost milliseconds. After a longer one the numbers may have begun anew,
+ * and be beyond `pid` again. Elsewhere than on Linux nothing tells the last number cheaply: there only the group is looked
+ * at when a task ends by itself, and everything when it is stopped.
  */
-export function processesAfter(pid: number, own: ReadonlySet<number>): ProcessRow[] {
+export async function processesAfter(
+  runtime: Runtime,
+  pid: number,
+  lived_ms: number,
+  own: ReadonlySet<number>,
+): Promise<ProcessRow[]> {
   if (!linux) return [];
+  const some = lived_ms > LIMITS.pids_rise_ms ? undefined : pidsAfter(pid);
+  const rows = some === undefined ? await processesNow(runtime) : some.map(rowOf).filter(isRow);
+  return rows.filter((row) => row.pid !== process.pid && !own.has(row.pid));
+}
+
+/** The numbers that were given out after `pid`; undefined when they began anew, cannot be read, or are too many. */
+function pidsAfter(pid: number): number[] | undefined {
   const last = Number(readOrNothing("/proc/loadavg")?.trim().split(" ").at(-1));
-  if (last === pid) return [];
-  const wrapped = !(last > pid); // the numbers began anew, or cannot be read
-  const near = !wrapped && last - pid <= LIMITS.tree_candidates;
-  const candidates = near
-    ? Array.from({ length: last - pid }, (_, offset) => pid + 1 + offset)
-    : pidsInProc().filter((other) => wrapped || other > pid);
-  return candidates
-    .filter((other) => other !== process.pid && !own.has(other))
-    .map(rowOf)
-    .filter(isRow);
+  if (!(last >= pid && last - pid <= LIMITS.tree_candidates)) return undefined;
+  return Array.from({ length: last - pid }, (_, offset) => pid + 1 + offset);
 }
 
 /** For systems without /proc; `e` adds the environment to the command. */

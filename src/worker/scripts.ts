@@ -2,12 +2,13 @@
 // for long.
 
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync, utimesSync } from "node:fs";
-import { join } from "node:path";
+import { readFile } from "node:fs/promises";
+import { basename, join } from "node:path";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import type { Logger } from "../common/logging.ts";
 import { type Runtime, sleep } from "../common/runtime.ts";
-import type { RemoteFiles } from "../communication/files.ts";
+import { hashOf, type RemoteFiles } from "../communication/files.ts";
 
 /** The store may just have taken one away that nobody needed, and be putting it back because somebody does. */
 const MISSING_MS = 1_000;
@@ -29,6 +30,9 @@ export class ScriptCache {
   /** Those on their way, by hash. */
   readonly #fetching = new Map<string, Promise<void>>();
 
+  /** Those that are what they are called. */
+  readonly #sound = new Set<string>();
+
   constructor(runtime: Runtime, logger: Logger, files: Pick<RemoteFiles, "fetch">, folder: string) {
     this.#runtime = runtime;
     this.#logger = logger;
@@ -41,13 +45,21 @@ export class ScriptCache {
     const path = join(this.#folder, `${sha256}.js`);
     const under_way = this.#fetching.get(sha256);
     if (under_way !== undefined) await under_way;
-    else if (existsSync(path)) this.#touch(path);
+    else if (this.#sound.has(sha256) && existsSync(path)) this.#touch(path);
     else {
-      const fetching = this.#fetch(sha256, path).finally(() => this.#fetching.delete(sha256));
+      const fetching = this.#make(sha256, path).finally(() => this.#fetching.delete(sha256));
       this.#fetching.set(sha256, fetching);
       await fetching;
     }
     return path;
+  }
+
+  /** What an earlier life left is looked at once: the machine may have lost it, or a part of it, with its power. */
+  async #make(sha256: string, path: string): Promise<void> {
+    const bytes = this.#sound.has(sha256) ? undefined : await readFile(path).catch(() => undefined);
+    if (bytes !== undefined && hashOf(bytes) === sha256) this.#touch(path);
+    else await this.#fetch(sha256, path);
+    this.#sound.add(sha256);
   }
 
   async #fetch(sha256: string, path: string): Promise<void> {
@@ -85,7 +97,9 @@ export class ScriptCache {
     for (const name of readdirSync(this.#folder)) {
       const path = join(this.#folder, name);
       const used_ms = statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? oldest_ms;
-      if (used_ms < oldest_ms) rmSync(path, { recursive: true, force: true });
+      if (used_ms >= oldest_ms) continue;
+      rmSync(path, { recursive: true, force: true });
+      this.#sound.delete(basename(name, ".js"));
     }
   }
 }

@@ -4,7 +4,7 @@
 
 import { LIMITS } from "../common/limits.ts";
 import { type Runtime, sleep } from "../common/runtime.ts";
-import { listProcesses, type ProcessRow, processesAfter } from "./processes.ts";
+import { listProcesses, type ProcessRow, processesAfter, processesNow } from "./processes.ts";
 
 export interface Tree {
   /** The task's process group; absent when only the marker is known. */
@@ -48,8 +48,12 @@ function signal(pid: number, name: "SIGTERM" | "SIGKILL"): void {
   }
 }
 
-function membersOf(tree: Tree): { group: ProcessRow[]; escaped: ProcessRow[] } {
-  const rows = listProcesses();
+interface Members {
+  group: ProcessRow[];
+  escaped: ProcessRow[];
+}
+
+function membersOf(tree: Tree, rows: readonly ProcessRow[]): Members {
   const recycled = tree.leaderGone?.() === true && rows.some((row) => row.pid === tree.pgid);
   const group = recycled ? [] : rows.filter((row) => row.pgid === tree.pgid);
   const held = tree.control?.pids();
@@ -58,14 +62,17 @@ function membersOf(tree: Tree): { group: ProcessRow[]; escaped: ProcessRow[] } {
   return { group, escaped };
 }
 
-/** Whether anything of an ended main process may still run. Cheap: asked after every task. */
-export function hasLeftovers(
+/** Whether anything of a main process that ended after `lived_ms` may still run. Cheap: asked after every task. */
+export async function hasLeftovers(
+  runtime: Runtime,
   pgid: number,
+  lived_ms: number,
   { marker, control }: Pick<Tree, "marker" | "control">,
   own: ReadonlySet<number>,
-): boolean {
+): Promise<boolean> {
   if (groupExists(pgid) || (control !== undefined && control.pids().size > 0)) return true;
-  return processesAfter(pgid, own).some((row) => row.attempt() === marker);
+  const younger = await processesAfter(runtime, pgid, lived_ms, own);
+  return younger.some((row) => row.attempt() === marker);
 }
 
 function groupExists(pgid: number): boolean {
@@ -77,7 +84,7 @@ function groupExists(pgid: number): boolean {
   }
 }
 
-function signalAll(tree: Tree, members: ReturnType<typeof membersOf>, told: Set<string>, kill: boolean): void {
+function signalAll(tree: Tree, members: Members, told: Set<string>, kill: boolean): void {
   const { group, escaped } = members;
   const wants = (row: ProcessRow): boolean => kill || !told.has(row.key);
   const name = kill ? "SIGKILL" : "SIGTERM";
@@ -104,7 +111,8 @@ export async function endTree(
   let stuck: ProcessRow[] = [];
   let empty_looks = 0;
   for (;;) {
-    const members = membersOf(tree);
+    // Looked at and signalled in one turn: whoever has a number then had it a moment ago.
+    const members = membersOf(tree, await processesNow(runtime));
     const left = [...members.group, ...members.escaped];
     // A list is no snapshot: who forked and ended while it was made shows its child in the next one.
     empty_looks = left.length === 0 ? empty_looks + 1 : 0;

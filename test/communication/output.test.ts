@@ -94,6 +94,28 @@ test("a chunk that was stored without an answer comes once", async () => {
   ]);
 });
 
+test("what another node writes of a task is not its output, whether its node is known or not", async () => {
+  const write = (node: string, attempt: number, ...chunk: number[]) =>
+    connection.jetstream().publish(subjects.output(CLUSTER, node, 12, 0, attempt), new Uint8Array(chunk));
+  // Heard of first, but not the one that it ran on.
+  await write("node_0000000b", 1, 1, 0, 0, 0, 1, 66);
+  await write("node_0000000a", 1, 1, 0, 0, 0, 1, 65);
+  // The next numbers are said to be given, and another byte is none that a chunk begins with.
+  await write("node_0000000b", 1, 1, 127, 255, 255, 240, 66);
+  await write("node_0000000b", 1, 9);
+  await write("node_0000000a", 1, 1, 0, 0, 0, 2, 97);
+  await write("node_0000000c", 2, 1, 0, 0, 0, 1, 67);
+  await write("node_0000000b", 2, 1, 127, 255, 255, 240, 66);
+  await write("node_0000000c", 2, 1, 0, 0, 0, 2, 99);
+  const seen: string[] = [];
+  const nodeOf = (attempt: number) => (attempt === 1 ? "node_0000000a" : undefined);
+  const options = { follow: false, done: never(), nodeOf };
+  for await (const { attempt, bytes } of followOutput(connection, CLUSTER, 12, 0, options)) {
+    seen.push(`${attempt}${Buffer.from(bytes)}`);
+  }
+  expect(seen).toEqual(["1A", "1a", "2C", "2c"]);
+});
+
 // The last moment's chunks may die with it: the output stream is not synced, so that output costs little.
 test("while a broker dies and comes back the next chunks wait, and come once and in order", async () => {
   const pid = bench.server.pid!;

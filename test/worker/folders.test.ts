@@ -52,6 +52,17 @@ function pin(path: string, on: boolean): boolean {
   return Bun.which("chattr") !== null && Bun.spawnSync(["chattr", on ? "+i" : "-i", path]).exitCode === 0;
 }
 
+/** Where a test may do so to everybody: as root, and in a container's own namespace. */
+const can_mount = process.platform === "linux" && mayMount();
+
+function mayMount(): boolean {
+  const place = mkdtempSync(join(tmpdir(), "claw-mount-"));
+  const mounted = Bun.spawnSync(["mount", "--bind", place, place], { stderr: "ignore" }).exitCode === 0;
+  if (mounted) Bun.spawnSync(["umount", place]);
+  rmSync(place, { recursive: true });
+  return mounted;
+}
+
 /** Removing takes its time, and nobody waits for it. */
 const gone = (path: string): Promise<unknown> => until(() => !existsSync(path), `${path} to go`);
 
@@ -112,27 +123,86 @@ describe("looking whether folders can be used", () => {
     expect(() => poolOf().acquire({ ...plain, needs })).toThrow(/cannot be used on this node/);
   });
 
-  test("what never answers holds nothing up, is looked at once, and as many as that are all", async () => {
+  /** Looks of which those below /net never answer, unless they are told to, and time that passes when it is told to. */
+  function looksOf() {
     const found: (readonly [string, boolean])[] = [];
     const parts: number[] = [];
     const begun: string[] = [];
+    const away = new Map<string, (usable: boolean) => void>();
+    const timers = new Set<() => void>();
+    const runtime = {
+      ...systemRuntime,
+      after: (_: number, action: () => void) => {
+        timers.add(action);
+        return { cancel: () => void timers.delete(action) };
+      },
+    };
     const told = (folders: [string, boolean][]): void => {
       found.push(...folders);
       parts.push(folders.length);
     };
-    const looks = new FolderLooks(systemRuntime, told, (path) => {
+    const looks = new FolderLooks(runtime, told, (path) => {
       begun.push(path);
-      return path.startsWith("/net/") ? new Promise(() => undefined) : Promise.resolve(true);
+      if (!path.startsWith("/net/")) return Promise.resolve(true);
+      return new Promise((resolve) => away.set(path, resolve));
     });
-    const here = Array.from({ length: LIMITS.look_folders + 1 }, (_, at) => `/here/${at}`);
+    const pass = (): void => {
+      for (const action of [...timers]) if (timers.delete(action)) action();
+    };
+    return { looks, found, parts, begun, away, timers, pass };
+  }
+  const some = (where: string, count: number): string[] => Array.from({ length: count }, (_, at) => `/${where}/${at}`);
+
+  test("what never answers holds nothing up, is looked at once, and is said to be none in the end", async () => {
+    const { looks, found, parts, begun, away, pass, timers } = looksOf();
+    const here = some("here", LIMITS.look_folders + 1);
     looks.look(["/net/away", "/net/away", ...here]);
     await until(() => found.length === here.length, "the others");
-    expect(parts).toEqual([LIMITS.look_folders, 1]);
-    expect(begun.filter((path) => path.startsWith("/net/"))).toEqual(["/net/away"]);
-    looks.look(Array.from({ length: LIMITS.looks_under_way + 5 }, (_, at) => `/net/${at}`));
-    expect(begun.filter((path) => path.startsWith("/net/"))).toHaveLength(LIMITS.looks_under_way);
+    expect(begun.filter((path) => path === "/net/away")).toHaveLength(1);
+    pass();
+    looks.look(["/net/away"]);
+    await until(() => found.length === here.length + 2, "word of the one that is away");
+    expect(found.slice(-2)).toEqual(Array(2).fill(["/net/away", false]));
+    expect(begun.filter((path) => path === "/net/away")).toHaveLength(1);
+    expect(Math.max(...parts)).toBeLessThanOrEqual(LIMITS.look_folders);
+    // It is back.
+    away.get("/net/away")!(true);
+    await until(() => {
+      looks.look(["/net/away"]);
+      return begun.filter((path) => path === "/net/away").length === 2;
+    }, "another look");
+    away.get("/net/away")!(true);
+    await until(() => found.at(-1)![1], "that it can be used");
+    expect(timers.size).toBe(0);
+  });
+
+  test("a few are looked at at a time, and of what never answers there is an end", async () => {
+    const { looks, found, begun, away, pass } = looksOf();
+    looks.look(some("net", LIMITS.looks_waiting + 5));
+    expect(begun).toHaveLength(LIMITS.looks_at_once);
+    for (let turn = 0; turn < LIMITS.looks_stuck; turn++) pass();
+    expect(begun).toHaveLength(LIMITS.looks_stuck);
+    await until(() => found.length === LIMITS.looks_stuck, "word of them");
     looks.look(["/here/0"]);
-    expect(begun.filter((path) => path === "/here/0")).toHaveLength(1);
+    expect(begun).not.toContain("/here/0");
+    await until(() => {
+      for (const answer of away.values()) answer(false);
+      return begun.includes("/here/0");
+    }, "the turn of the one that came last");
+    expect(begun).toHaveLength(LIMITS.looks_waiting + 1);
+  });
+
+  test("one message takes so many, and the next ones the rest", async () => {
+    const { looks, found, parts, away, pass } = looksOf();
+    const stuck = some("net", LIMITS.looks_at_once);
+    looks.look(stuck);
+    pass();
+    const times = Math.ceil((LIMITS.look_folders + 1) / stuck.length);
+    await until(() => found.length === stuck.length, "word of them");
+    for (let turn = 0; turn < times; turn++) looks.look(stuck);
+    await until(() => found.length === stuck.length * (times + 1), "word of all");
+    expect(parts.slice(1)).toEqual([LIMITS.look_folders, stuck.length * times - LIMITS.look_folders]);
+    expect(away.size).toBe(stuck.length);
   });
 });
 
@@ -170,6 +240,51 @@ describe("what becomes of them", () => {
     folders.release();
     await gone(folders.folder);
     expect(readdirSync(outside)).toEqual(["precious"]);
+  });
+
+  test("what is mounted in one is not emptied, at the next start neither: the folder stays and is told", async () => {
+    let mounted = "";
+    const told: string[] = [];
+    const open = (): TaskFolderPool =>
+      new TaskFolderPool(
+        tasks,
+        "here",
+        (_, why) => told.push(why),
+        () => `29 23 0:25 / /proc rw - proc proc rw\n${mounted}`,
+      );
+    const pool = open();
+    const folders = pool.acquire(plain);
+    const precious = join(folders.folder, "a b", "precious");
+    mkdirSync(precious, { recursive: true });
+    mounted = `30 23 8:1 /data ${precious.replace(" ", "\\040")} rw shared:1 - ext4 /dev/sda1 rw\n`;
+    folders.release();
+    await until(() => told.length === 1, "word of it");
+    expect(open().acquire(plain).tmp).not.toBe(folders.tmp);
+    expect(told).toEqual(Array(2).fill(`something is mounted at ${precious}: unmount it`));
+    expect(existsSync(precious)).toBe(true);
+    const beside = pool.acquire(plain);
+    writeFileSync(join(beside.folder, "x"), "");
+    beside.release();
+    await gone(beside.tmp);
+    mounted = "";
+    open();
+    expect(readdirSync(tasks)).toEqual([]);
+  });
+
+  test.skipIf(!can_mount)("a mount that a task left is left alone", async () => {
+    const { folder, release } = poolOf().acquire(plain);
+    const outside = join(root, "outside");
+    const inside = join(folder, "inside");
+    for (const path of [outside, inside]) mkdirSync(path);
+    writeFileSync(join(outside, "precious"), "");
+    expect(Bun.spawnSync(["mount", "--bind", outside, inside]).exitCode).toBe(0);
+    try {
+      release();
+      await until(() => left.length === 1, "word of it");
+      expect(readdirSync(outside)).toEqual(["precious"]);
+    } finally {
+      expect(Bun.spawnSync(["umount", inside]).exitCode).toBe(0);
+    }
   });
 
   test("leftovers of earlier lives go at start, and nothing else", () => {

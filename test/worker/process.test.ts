@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { Outcome } from "../../src/common/models.ts";
 import { systemRuntime } from "../../src/common/runtime.ts";
@@ -8,10 +9,11 @@ import { noopExecutor } from "../../src/worker/executors/noop.ts";
 import { spawnProblem } from "../../src/worker/executors/program.ts";
 import { scriptExecutor } from "../../src/worker/executors/script.ts";
 import { shellExecutor } from "../../src/worker/executors/shell.ts";
-import { listByPs, listProcesses } from "../../src/worker/processes.ts";
-import { sweepEarlierLives } from "../../src/worker/tree.ts";
+import { listByPs, listProcesses, processesNow } from "../../src/worker/processes.ts";
+import { endTree, sweepEarlierLives } from "../../src/worker/tree.ts";
 import { type Bench, NODE, openBench, specification, until } from "./attempt.ts";
 
+const linux = process.platform === "linux";
 let bench: Bench;
 beforeEach(() => {
   bench = openBench();
@@ -53,6 +55,30 @@ describe("how it ended", () => {
 
   test("closed pipes do not end it", async () => {
     expect(await bench.shell("exec >&- 2>&-; sleep 0.05; exit 4").done).toMatchObject({ exit_code: 4 });
+  });
+
+  test("its output can be opened by its name", async () => {
+    const outcome = await bench.shell("echo out > /dev/stdout; echo err | tee /dev/stderr > /dev/null").done;
+    expect(outcome).toMatchObject({ status: "completed", stdout_tail: "out\n", stderr_tail: "err\n" });
+  });
+
+  test.skipIf(!linux)("no descriptor stays, of a task that ran, was silent, or could not be started", async () => {
+    const open = (): number => readdirSync("/proc/self/fd").length;
+    await bench.shell("echo x").done;
+    const before = open();
+    for (let round = 0; round < 10; round++) {
+      await Promise.all([bench.shell("echo x").done, bench.command(["true"]).done]);
+      await bench.command(["echo", "x".repeat(200_000)]).done;
+    }
+    await until("all are closed", () => open() <= before);
+  });
+
+  test("however many say nothing, nobody waits for them", async () => {
+    const silent = Array.from({ length: 64 }, () => bench.command(["sleep", "300"]));
+    expect(await bench.shell("echo hi; exec cat /dev/null").done).toMatchObject({ stdout_tail: "hi\n" });
+    expect((await stat(bench.root)).isDirectory()).toBe(true);
+    for (const one of silent) one.stop("cancelled", 0);
+    await Promise.all(silent.map((one) => one.done));
   });
 
   test("stdin is empty", async () => {
@@ -254,6 +280,33 @@ describe("ending the whole tree", () => {
       const pid = Number(readFileSync(file(`pid${round}`), "utf8"));
       expect(listProcesses().filter((row) => row.pid === pid)).toEqual([]);
     }
+  });
+
+  test("however many are ended in a turn, the machine's processes are listed once", async () => {
+    let looks = 0;
+    const runtime = {
+      ...systemRuntime,
+      soon: (action: () => void) => {
+        looks += 1;
+        systemRuntime.soon(action);
+      },
+    };
+    const end = (index: number): Promise<unknown> =>
+      endTree(
+        runtime,
+        { marker: `${NODE}/${bench.incarnation}/9.${index}.1` },
+        () => 0,
+        () => "wait",
+      );
+    expect(await Promise.all(Array.from({ length: 50 }, (_, index) => end(index)))).toHaveLength(50);
+    expect(looks).toBe(1);
+    // Who asks later sees what came meanwhile.
+    const attempt = bench.command(["sleep", "300"]);
+    await until("exec is done", () => bench.living().length === 1);
+    expect((await processesNow(runtime)).map(({ pid }) => pid)).toContain(attempt.pid!);
+    expect(looks).toBe(2);
+    attempt.stop("cancelled", 0);
+    await attempt.done;
   });
 
   test("processes of an earlier life, and only those", async () => {

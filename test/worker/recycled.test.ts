@@ -13,7 +13,7 @@ const can_choose =
 if (!can_choose) console.log("skipped: this machine does not let a test choose the number of a process");
 
 test.skipIf(!can_choose)(
-  "a stranger under the number of a task that ended is left alone",
+  "a stranger under the number of a task that ended is left alone, and what it left under a lower one is found",
   async () => {
     const child = Bun.spawn([...UNSHARE, process.execPath, join(import.meta.dir, "recycled.ts")], {
       stdin: "ignore",
@@ -29,6 +29,8 @@ test.skipIf(!can_choose)(
       lives_after_sweep: true,
       swept: [],
       swept_ours: ["node_0123abcd/0123456789abcdef/1.0.1"],
+      below: true,
+      left: true,
     });
   },
   30_000,

@@ -2,9 +2,10 @@
 // which number it gives next. Prints who lived through what, as JSON.
 
 import { writeFileSync } from "node:fs";
+import { LIMITS } from "../../src/common/limits.ts";
 import { systemRuntime } from "../../src/common/runtime.ts";
 import { listProcesses } from "../../src/worker/processes.ts";
-import { endTree, sweepEarlierLives } from "../../src/worker/tree.ts";
+import { endTree, hasLeftovers, sweepEarlierLives } from "../../src/worker/tree.ts";
 
 const NODE = "node_0123abcd";
 const MARKER = `${NODE}/0123456789abcdef/1.0.1`;
@@ -59,4 +60,21 @@ while (listProcesses().every((row) => row.attempt() !== MARKER)) await Bun.sleep
 told["swept_ours"] = (await sweepEarlierLives(systemRuntime, NODE, () => true, 10)).attempts;
 ours.kill("SIGKILL");
 await ours.exited;
+// The numbers began anew while a task ran, it left something, and they are beyond its own again.
+const high = 20_000;
+writeFileSync("/proc/sys/kernel/ns_last_pid", "300");
+const leftover = begin(MARKER);
+while (listProcesses().every((row) => row.attempt() !== MARKER)) await Bun.sleep(1);
+writeFileSync("/proc/sys/kernel/ns_last_pid", String(high + 10));
+await Bun.spawn(["true"]).exited;
+told["below"] = leftover.pid < high;
+told["left"] = await hasLeftovers(
+  systemRuntime,
+  high,
+  LIMITS.pids_rise_ms + 1,
+  { marker: MARKER, control: undefined },
+  new Set(),
+);
+leftover.kill("SIGKILL");
+await leftover.exited;
 console.log(JSON.stringify(told));

@@ -1,7 +1,7 @@
 // Scripts that a node keeps: fetched once, let go when nobody ran them for long, asked for again when they were just away.
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClawError, type ErrorCode } from "../../src/common/errors.ts";
@@ -48,6 +48,22 @@ test("what nobody ran for long goes when another one comes; what was run stays",
   await cache.path("new");
   expect(["old", "used", "new"].map((name) => existsSync(join(folder, `${name}.js`)))).toEqual([false, true, true]);
   expect(asked).toEqual(["old", "used", "new"]);
+});
+
+test("what an earlier life left is used when it is whole, looked at once, and fetched again when it is not", async () => {
+  const text = "console.log(1);";
+  const whole = new Bun.CryptoHasher("sha256").update(text).digest("hex");
+  const empty = "e".repeat(64);
+  writeFileSync(join(folder, `${whole}.js`), text);
+  writeFileSync(join(folder, `${empty}.js`), "");
+  const { cache, asked } = cacheOf();
+  for (const sha256 of [whole, empty, empty, whole]) await cache.path(sha256);
+  expect(asked).toEqual([empty]);
+  expect(readFileSync(join(folder, `${empty}.js`), "utf8")).toBe(empty);
+  // Gone while this life knew it.
+  rmSync(join(folder, `${whole}.js`));
+  await cache.path(whole);
+  expect(asked).toEqual([empty, whole]);
 });
 
 test("one that is put back just now is waited for; one that stays away fails", async () => {

@@ -104,7 +104,7 @@ async function follow(
     ended = endedOf(begun);
     await printFinished(io, client, task, ended, begun.attempts);
   } else {
-    ended = await followTask(io, client, task);
+    ended = await followTask(io, client, { ...task, now: begun });
   }
   const { outcome } = ended;
   if (outcome.status !== "completed" && outcome.reason !== "exit") io.err(`claw: ${task.id}: ${endOf(outcome)}\n`);

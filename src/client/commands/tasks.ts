@@ -206,9 +206,9 @@ async function logsOf(
   if (isTerminal(view.status)) {
     await printFinished(sink, client, task, endedOf(view), view.attempts);
   } else if (follow) {
-    await followTask(sink, client, task);
+    await followTask(sink, client, { ...task, now: view });
   } else {
-    await printSoFar(sink, client, task, view.attempts);
+    await printSoFar(sink, client, { ...task, now: view }, view.attempts);
     io.err(`claw: ${task.id} is ${view.status}; -f follows its output\n`);
   }
   await own?.end();

@@ -92,8 +92,8 @@ async function printTask(
   const { number, index } = ref;
   const { task } = await source.query("task.show", { number, index });
   if (isTerminal(task.status)) await printFinished(sink, source.client(), ref, endedOf(task));
-  else if (!follow) await printSoFar(sink, source.client(), ref);
-  else await followTask(sink, source.client(), ref, endOf(source, ref, open.signal));
+  else if (!follow) await printSoFar(sink, source.client(), { ...ref, now: task });
+  else await followTask(sink, source.client(), { ...ref, now: task }, endOf(source, ref, open.signal));
 }
 
 /** Rejects when nobody is interested any more. */

@@ -8,11 +8,12 @@ import { LIMITS } from "../../common/limits.ts";
 import type { Outcome } from "../../common/models.ts";
 import type { Timer } from "../../common/runtime.ts";
 import type { TaskGroup } from "../cgroup.ts";
-import { OutputPump } from "../output.ts";
+import { OutputPump, type StreamName } from "../output.ts";
 import type { ProcessRow } from "../processes.ts";
 import { type EndReport, endTree, hasLeftovers, marker, type Tree } from "../tree.ts";
 import { attemptEnvironment, baseEnvironment } from "./environment.ts";
 import type { AttemptContext, AttemptEvents, RunningAttempt, StopReason } from "./executor.ts";
+import { OutputPipe } from "./pipe.ts";
 import { findProgram, type StartProblem, spawnProblem } from "./program.ts";
 
 /** What to start: decided by the executor. */
@@ -22,7 +23,10 @@ export interface Plan {
   env?: Record<string, string>;
 }
 
-type Child = Bun.Subprocess<"ignore", "pipe", "pipe">;
+type Child = Bun.Subprocess<"ignore", number | "pipe", number | "pipe">;
+
+const STREAMS = ["stdout", "stderr"] as const;
+type Pipes = Record<(typeof STREAMS)[number], OutputPipe>;
 
 /** Main processes of attempts that run in this worker: never taken for somebody's descendants. */
 const own_pids = new Set<number>();
@@ -95,12 +99,16 @@ class ProcessAttempt implements RunningAttempt {
       return this.#couldNotStart(planProblem(error));
     }
     if (this.#stop_reason !== undefined) return this.#stoppedBefore();
-    const child = this.#spawn(planned);
-    if ("problem" in child) return this.#couldNotStart(child.problem);
-    return await this.#follow(child);
+    const pipes = { stdout: new OutputPipe(), stderr: new OutputPipe() };
+    const child = this.#spawn(planned, pipes);
+    if ("problem" in child) {
+      for (const name of STREAMS) pipes[name].close();
+      return this.#couldNotStart(child.problem);
+    }
+    return await this.#follow(child, pipes);
   }
 
-  #spawn({ argv, env }: Plan): Child | { problem: StartProblem } {
+  #spawn({ argv, env }: Plan, pipes: Pipes): Child | { problem: StartProblem } {
     const { folder, node_name } = this.#attempt;
     base_environment ??= baseEnvironment();
     const environment = { ...attemptEnvironment(this.#attempt, base_environment), ...env };
@@ -114,8 +122,8 @@ class ProcessAttempt implements RunningAttempt {
         cwd: folder,
         env: environment,
         stdin: "ignore",
-        stdout: "pipe",
-        stderr: "pipe",
+        stdout: pipes.stdout.end,
+        stderr: pipes.stderr.end,
         detached: true, // a session and a process group of its own: the group's number is the pid
       });
     } catch (error) {
@@ -123,19 +131,19 @@ class ProcessAttempt implements RunningAttempt {
     }
   }
 
-  async #follow(child: Child): Promise<Outcome> {
+  async #follow(child: Child, pipes: Pipes): Promise<Outcome> {
     this.#child = child;
     this.#mode = "running";
     own_pids.add(child.pid);
+    const spawned_ms = this.#attempt.runtime.monotonic_ms();
     const timer = this.#startTimeout();
-    this.#pump.attach("stdout", child.stdout);
-    this.#pump.attach("stderr", child.stderr);
+    for (const name of STREAMS) this.#attach(name, child[name], pipes[name]);
     this.#events.started(this.#started_at, child.pid);
     await child.exited;
     this.#exited = true;
     own_pids.delete(child.pid);
     const ended_at = this.#attempt.runtime.wall_ms();
-    const ended = await this.#treeGone(child.pid);
+    const ended = await this.#treeGone(child.pid, this.#attempt.runtime.monotonic_ms() - spawned_ms);
     if (this.#stop_reason !== undefined) this.#pump.hurry();
     const output = await this.#pump.finish();
     timer?.cancel();
@@ -156,10 +164,18 @@ class ProcessAttempt implements RunningAttempt {
     };
   }
 
+  #attach(name: StreamName, own: Child[StreamName], pipe: OutputPipe): void {
+    pipe.started();
+    const output = pipe.output(own instanceof ReadableStream ? own : undefined);
+    if (output !== undefined) this.#pump.attach(name, output);
+    pipe.close();
+  }
+
   /** Undefined when there was nothing to end. */
-  async #treeGone(pid: number): Promise<EndReport | undefined> {
+  async #treeGone(pid: number, lived_ms: number): Promise<EndReport | undefined> {
     if (this.#ended !== undefined) return await this.#ended;
-    if (!hasLeftovers(pid, { marker: this.#marker, control: this.#attempt.group }, own_pids)) return undefined;
+    const tree = { marker: this.#marker, control: this.#attempt.group };
+    if (!(await hasLeftovers(this.#attempt.runtime, pid, lived_ms, tree, own_pids))) return undefined;
     return await this.#endTree(pid, () => LIMITS.leftover_grace_ms);
   }
 

@@ -74,8 +74,9 @@ export function record(value: unknown): Record<string, unknown> {
 
 function readSettings(path: string): Record<string, unknown> {
   try {
-    // A pipe would be waited for.
-    if (!statSync(path).isFile()) return {};
+    // A pipe would be waited for, and what the kernel makes up has no size, and may have no end.
+    const found = statSync(path);
+    if (!found.isFile() || found.size === 0) return {};
     return record(Bun.JSON5.parse(readFileSync(path, "utf8")));
   } catch {
     return {};

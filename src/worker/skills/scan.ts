@@ -1,6 +1,17 @@
 // All skills of this machine, each in its nearest version: of two with one name the one counts whose folder comes first.
 
-import { type Dirent, lstatSync, readdirSync, readFileSync, realpathSync, type Stats, statSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  type Dirent,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readSync,
+  realpathSync,
+  type Stats,
+  statSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { LIMITS } from "../../common/limits.ts";
 import { SKILL_NAME, type Skill } from "../../common/skills.ts";
@@ -98,21 +109,37 @@ export class SkillScanner {
     const { mtimeMs: mtime_ms, size } = stat;
     const known = this.#known.get(path);
     if (known !== undefined && known.mtime_ms === mtime_ms && known.size === size) return known;
-    if (size > LIMITS.skill_file_bytes) {
-      return { mtime_ms, size, file: { problem: `has ${size} bytes, at most ${LIMITS.skill_file_bytes}` } };
-    }
-    let text: string;
+    // What the kernel makes up has no size, and may have no end.
+    if (size === 0) return { mtime_ms, size, file: { problem: "is empty" } };
+    let bytes: Buffer;
     try {
-      text = readFileSync(path, "utf8");
+      bytes = size > LIMITS.skill_file_bytes ? Buffer.alloc(0) : readAtMost(path, LIMITS.skill_file_bytes + 1);
     } catch (error) {
       return isThere(path) ? { ...NEVER, file: { problem: `cannot be read (${codeOf(error)})` } } : undefined;
     }
-    return { mtime_ms, size, file: parseSkill(folderOf(path), text) };
+    const most = Math.max(size, bytes.length);
+    if (most > LIMITS.skill_file_bytes) {
+      return { mtime_ms, size, file: { problem: `has ${most} bytes, at most ${LIMITS.skill_file_bytes}` } };
+    }
+    return { mtime_ms, size, file: parseSkill(folderOf(path), bytes.toString("utf8")) };
   }
 }
 
 /** What could not be read is looked at again, though nothing of it changed. */
 const NEVER = { mtime_ms: Number.NaN, size: 0 };
+
+/** Whatever it has become since it was looked at: it may grow, or be a pipe by now. */
+function readAtMost(path: string, most: number): Buffer {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const bytes = Buffer.alloc(most);
+    let length = 0;
+    for (let got = 1; got > 0 && length < most; length += got) got = readSync(fd, bytes, length, most - length, null);
+    return bytes.subarray(0, length);
+  } finally {
+    closeSync(fd);
+  }
+}
 
 /** A link that leads nowhere is. */
 function isThere(path: string): boolean {

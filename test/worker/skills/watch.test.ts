@@ -145,6 +145,7 @@ test("a file that is no skill is one that cannot be used, by its folder's name, 
   put(join(first, "bad", "SKILL.md"), "---\nname: [\n---\n");
   put(join(first, "mute", "SKILL.md"), "---\nname: mute\n---\n");
   put(join(first, "No Name", "SKILL.md"), "nothing");
+  put(join(first, "empty", "SKILL.md"), "");
   put(join(second, "mute", "SKILL.md"), skill("mute"));
   // What is no file, or cannot be read.
   mkdirSync(join(first, "folder", "SKILL.md"), { recursive: true });
@@ -161,13 +162,14 @@ test("a file that is no skill is one that cannot be used, by its folder's name, 
   const sources = [first, second].map((folder) => ({ source: "config", folder }));
   const { skills, problems } = new SkillScanner().scan(sources, machine);
   expect(skills.map(({ name }) => name)).toEqual([
-    ...["bad", "circle", "dangling", "device", "folder", "mute", "pipe"],
+    ...["bad", "circle", "dangling", "device", "empty", "folder", "mute", "pipe"],
   ]);
   const missing = Object.fromEntries(skills.map((one) => [one.name, one.missing?.[0]]));
   expect(missing).toMatchObject({
     circle: "a valid SKILL.md: this one cannot be read (ELOOP)",
     dangling: "a valid SKILL.md: this one cannot be read (ENOENT)",
     device: "a valid SKILL.md: this one is no file",
+    empty: "a valid SKILL.md: this one is empty",
     folder: "a valid SKILL.md: this one is a folder",
     pipe: "a valid SKILL.md: this one is no file",
   });
@@ -175,7 +177,7 @@ test("a file that is no skill is one that cannot be used, by its folder's name, 
     expect.stringMatching(/^a valid SKILL.md: this one has a front matter that is no YAML: /),
   ]);
   expect(missing["mute"]).toBeUndefined();
-  expect(problems.length).toBe(8);
+  expect(problems.length).toBe(9);
   const message = { type: "skill.update", incarnation: "0".repeat(16), hash: "0".repeat(16), skills };
   expect(UpMessage.safeParse(message).success).toBe(true);
 });
@@ -188,15 +190,20 @@ test("more than a source may have are said, and the rest counts", () => {
   expect(problems).toEqual([expect.stringContaining(`only ${LIMITS.source_skills} skills count`)]);
 });
 
-test("a pipe or a device that is called as a skill or as the settings is not opened", () => {
+test("a pipe, a device or a file without an end that is called as a skill or as the settings is not read", () => {
   const root = home();
   put(join(root, "good", "SKILL.md"), skill("good"));
   for (const folder of ["pipe", ".openclaw"]) mkdirSync(join(root, folder));
   for (const pipe of ["pipe/SKILL.md", ".openclaw/openclaw.json"]) {
     expect(Bun.spawnSync(["mkfifo", join(root, pipe)]).exitCode).toBe(0);
   }
-  mkdirSync(join(root, "device"));
-  symlinkSync("/dev/zero", join(root, "device", "SKILL.md"));
+  for (const [name, to] of [
+    ["device", "/dev/zero"],
+    ["endless", "/proc/self/pagemap"],
+  ] as const) {
+    mkdirSync(join(root, name));
+    symlinkSync(to, join(root, name, "SKILL.md"));
+  }
   // Whoever opened one of them would wait for ever: in a process of its own, which can be ended.
   const program = `
     import { findOpenClaw } from "${join(SOURCES, "openclaw.ts")}";
@@ -206,7 +213,7 @@ test("a pipe or a device that is called as a skill or as the settings is not ope
     const { skills } = new SkillScanner().scan([{ source: "config", folder: process.argv[1] }], machine);
     console.log(JSON.stringify([settings, skills.map(({ name }) => name)]));`;
   const { stdout } = Bun.spawnSync([process.execPath, "-e", program, root], { timeout: 20_000 });
-  expect(stdout.toString().trim()).toBe(`[{},["device","good","pipe"]]`);
+  expect(stdout.toString().trim()).toBe(`[{},["device","endless","good","pipe"]]`);
 }, 30_000);
 
 test("what is said of all skills fits one message", () => {
