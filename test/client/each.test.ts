@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { formatTaskId } from "../../src/core/ids.ts";
 import type { CliRun } from "../cli.ts";
 import { type Cluster, openCluster } from "../cluster.ts";
 
@@ -225,6 +226,26 @@ describe("an end from outside", () => {
     expect(code).toBe(141);
     expect((await cluster.runCli(["wait", id])).code).toBe(0);
   });
+});
+
+test("logs -f of an array goes on as long as members may come", async () => {
+  const { number, id, nonce } = await cluster.submit({ argv: ["echo", "on"] }, { open: true });
+  const extend = (offset: number, close?: { total: number }) =>
+    cluster.client.command("task.extend", {
+      v: 1,
+      id,
+      nonce,
+      offset,
+      inputs: ["x"],
+      ...(close === undefined ? {} : { close }),
+    });
+  await extend(0);
+  await cluster.finished(number, 0);
+  const logs = cluster.startCli(["logs", "-f", formatTaskId(id)]);
+  await logs.says("0: on\n");
+  await extend(1, { total: 2 });
+  const { code, stdout } = await logs.done;
+  expect([code, stdout]).toEqual([0, "0: on\n1: on\n"]);
 });
 
 describe("submit --each", () => {

@@ -171,7 +171,10 @@ function arrayLabels(io: Io, several: boolean): SinkOf {
   return (id) => labelled(io, several ? id : id.slice(id.lastIndexOf(".") + 1));
 }
 
-/** Member by member in their order. */
+/** Between two looks at an array that may get further members. */
+const LOOK_MS = 1_000;
+
+/** Member by member in their order; followed, until there will be no more of them. */
 async function logsOfArray(
   io: Io,
   client: RequestClient,
@@ -179,19 +182,21 @@ async function logsOfArray(
   follow: boolean,
   sinkOf: SinkOf,
 ): Promise<void> {
-  let cursor: string | undefined;
-  do {
-    const page = await client.query("task.list", {
-      number: submission,
-      limit: LIMITS.list_rows,
-      ...(cursor === undefined ? {} : { cursor }),
-    });
+  let next = 0;
+  for (;;) {
+    const cursor = `${submission}.${next}`;
+    const page = await client.query("task.list", { number: submission, limit: LIMITS.list_rows, cursor });
     for (const view of page.tasks) {
       const member = { id: view.id, number: submission, index: view.index ?? 0 };
       await logsOf(io, client, member, view, { follow, sinkOf });
+      next = member.index + 1;
     }
-    cursor = page.cursor;
-  } while (cursor !== undefined);
+    if (page.cursor !== undefined) continue;
+    if (!follow) return;
+    const whole = { number: submission, until: "finished" as const, wait_ms: LOOK_MS };
+    const { task } = await client.query("task.wait", whole);
+    if (task.open !== true && next >= (task.counts?.total ?? 0)) return;
+  }
 }
 
 async function logsOf(
