@@ -14,7 +14,7 @@ import { JsonLogs } from "../json-logs.ts";
 import { labelled } from "../labelled.ts";
 import { type Column, modeOf, printRows, statusColor } from "../output.ts";
 import { refs } from "../refs.ts";
-import { confirmed, type SelectOptions, select, selects, statusesOf } from "../select.ts";
+import { confirmed, refuseBoth, type SelectOptions, select, selects, statusesOf } from "../select.ts";
 import { ageOf, commandOf, countsText, nodeText, taskText } from "../show.ts";
 import { count, duration, oneOf, pairs } from "../values.ts";
 
@@ -250,6 +250,7 @@ export async function cancelCommand(
   ids: readonly string[],
   options: Mode & SelectOptions,
 ): Promise<number> {
+  refuseBoth(ids, options);
   const only = options.status === undefined ? undefined : statusesOf(options.status, LIVE);
   const targets = await cancelTargets(io, client, ids, only ?? LIVE, options);
   if (targets === undefined) return 1;
