@@ -16,6 +16,7 @@ import {
   collect,
   colorOption,
   eachOptions,
+  followsWork,
   type RoleOptions,
   roleOf,
   roleOptions,
@@ -204,9 +205,6 @@ function pathOf(command: Command | undefined): string {
   return `${pathOf(command.parent)} ${command.name()}`.trim();
 }
 
-/** Commands that follow work to its end. */
-const FOLLOWING = new Set(["run", "wait", "logs", "events"]);
-
 /** Gives an action its connection to the cluster, and closes it. */
 function connected(io: Io, program: Command, state: State, argv: readonly string[]): On {
   return (command, action) => {
@@ -220,7 +218,7 @@ function connected(io: Io, program: Command, state: State, argv: readonly string
       const { connectClient } = await import("./connect.ts");
       const client = await connectClient(io, {
         ...{ nats, creds, cluster, profile, ...given },
-        follows: FOLLOWING.has(command.name()),
+        follows: followsWork(command.name(), given),
       });
       try {
         const wanted = color === undefined ? given : { color, ...given };

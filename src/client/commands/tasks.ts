@@ -219,6 +219,9 @@ async function logsOf(
   await own?.end();
 }
 
+/** For the answer that says so itself. */
+const LATE_MS = 500;
+
 export async function waitCommand(
   io: Io,
   client: RequestClient,
@@ -229,7 +232,11 @@ export async function waitCommand(
   const begun_ms = io.runtime.monotonic_ms();
   const left_ms = (): number => (limit_ms ?? Number.POSITIVE_INFINITY) - (io.runtime.monotonic_ms() - begun_ms);
   const found = await refs(io, client, ids);
-  const ends = await Promise.all(found.map((ref) => waitFor(client, targetOf(ref), "finished", left_ms)));
+  // A coordinator that is away answers nothing: the limit holds all the same.
+  const { promise: late, resolve } = Promise.withResolvers<undefined>();
+  const timer = limit_ms === undefined ? undefined : io.runtime.after(left_ms() + LATE_MS, () => resolve(undefined));
+  const waits = found.map((ref) => Promise.race([waitFor(client, targetOf(ref), "finished", left_ms), late]));
+  const ends = await Promise.all(waits).finally(() => timer?.cancel());
   const over = ends.filter((end) => end !== undefined);
   if (options.json === true) await io.out(`${JSON.stringify(over.map(taskDocument))}\n`);
   if (over.length < ends.length) {
