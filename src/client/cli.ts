@@ -18,6 +18,7 @@ import {
   eachOptions,
   followsWork,
   type RoleOptions,
+  refuseIdle,
   roleOf,
   roleOptions,
   targetOptions,
@@ -250,6 +251,7 @@ function runCommands(program: Command, on: On): void {
     .addHelpText("after", RUN_NOTES);
   on(run, async (io, client, words, options) => {
     const { each } = options as { each?: string };
+    refuseIdle(options);
     if (each !== undefined) {
       const { eachCommand } = await import("./commands/each.ts");
       return await eachCommand(io, client, each, words, options);
@@ -264,6 +266,7 @@ function runCommands(program: Command, on: On): void {
     .addHelpText("before", EXAMPLES["submit"] ?? "");
   on(submit, async (io, client, words, options) => {
     const { each } = options as { each?: string };
+    refuseIdle(options);
     if (each !== undefined) {
       const { eachCommand } = await import("./commands/each.ts");
       return await eachCommand(io, client, each, words, Object.assign(options, { detach: true }));

@@ -88,15 +88,21 @@ function checkTarget(url: string | undefined, cluster: string | undefined, targe
 const variable = (env: Environment, name: string): string | undefined => (env[name] === "" ? undefined : env[name]);
 
 function find(env: Environment, target: Target): Found {
-  const url = target.nats ?? variable(env, "CLAW_NATS_URL");
-  const creds = target.creds ?? variable(env, "CLAW_NATS_CREDS");
-  const cluster = target.cluster ?? variable(env, "CLAW_CLUSTER");
+  const { profile } = target;
+  if (profile !== undefined && target.nats !== undefined) {
+    const hint = "a profile is a cluster of this machine, whose NATS is known";
+    throw new ClawError("usage", "--profile or --nats, not both", { hint, field: "--profile" });
+  }
+  // What the environment says is of another cluster than the one that was named.
+  const variables = profile === undefined ? env : {};
+  const url = target.nats ?? variable(variables, "CLAW_NATS_URL");
+  const creds = target.creds ?? variable(variables, "CLAW_NATS_CREDS");
+  const cluster = target.cluster ?? variable(variables, "CLAW_CLUSTER");
   checkTarget(url, cluster, target);
   if (url !== undefined) {
     const hint = "is the address right, and does the cluster's NATS run there?";
     return { url, creds, cluster: cluster ?? "default", hint };
   }
-  const { profile } = target;
   const paths = resolvePaths(env, profile === undefined ? {} : { profile });
   const hint = remedy({ env, data_dir: paths.data_dir, profile });
   const endpoint = readEndpoint(paths.data_dir);

@@ -9,7 +9,7 @@ import type { TaskStatus } from "../common/vocabulary.ts";
 import type { RequestClient } from "../communication/request.ts";
 import type { Io } from "./io.ts";
 import { readLines } from "./lines.ts";
-import { duration, oneOf, pairs } from "./values.ts";
+import { distinct, duration, oneOf } from "./values.ts";
 
 export interface SelectOptions {
   status?: string[];
@@ -56,7 +56,7 @@ export async function select(
   statuses: readonly TaskStatus[],
   { label, name, since }: SelectOptions,
 ): Promise<Selected[]> {
-  const labels = pairs("--label", label);
+  const labels = distinct("--label", label);
   const oldest = since === undefined ? 0 : io.runtime.wall_ms() - duration("--since", since);
   const wanted = new Set(statuses);
   const found: Selected[] = [];

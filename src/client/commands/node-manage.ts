@@ -1,5 +1,6 @@
 // `nodes cordon|drain|shutdown|resume|rm`: nodes out of service and back, and waiting until one is empty.
 
+import { ClawError } from "../../common/errors.ts";
 import type { NodeView, TaskView } from "../../common/models.ts";
 import { isoTime, sleep } from "../../common/runtime.ts";
 import { formatDuration, plural } from "../../common/units.ts";
@@ -34,6 +35,12 @@ export async function manageCommand(
   const { reason, deadline, json, quiet } = options;
   const deadline_ms = deadline === undefined ? undefined : duration("--deadline", deadline);
   const limit_ms = options.timeout === undefined ? undefined : duration("--timeout", options.timeout);
+  if (limit_ms !== undefined && options.wait !== true) {
+    throw new ClawError("usage", "--timeout without --wait", {
+      hint: "add --wait; what stops the work itself is --deadline",
+      field: "--timeout",
+    });
+  }
   const nodes = await nodesNamed(client, words);
   const once = deadline_ms === undefined ? new Map<string, TaskView[]>() : await onceOn(client, nodes);
   if (action === "shutdown" && !(await mayShutDown(io, nodes, once, options.yes === true))) return 1;

@@ -16,7 +16,7 @@ import { type Column, modeOf, printRows, statusColor } from "../output.ts";
 import { refs } from "../refs.ts";
 import { confirmed, refuseBoth, type SelectOptions, select, selects, statusesOf } from "../select.ts";
 import { ageOf, commandOf, countsText, nodeText, taskText } from "../show.ts";
-import { count, duration, oneOf, pairs } from "../values.ts";
+import { count, distinct, duration, oneOf } from "../values.ts";
 
 interface Mode {
   json?: boolean;
@@ -70,7 +70,7 @@ export async function listCommand(io: Io, client: RequestClient, options: ListOp
     ?.flatMap((text) => text.split(","))
     .map((text) => oneOf<TaskStatus>("--status", text, TASK_STATUSES));
   const limit = count("--limit", options.limit ?? "50", LIMITS.list_rows);
-  const labels = pairs("--label", options.label);
+  const labels = distinct("--label", options.label);
   const { tasks, more } = await listTasks(client, limit, {
     ...(statuses === undefined ? {} : { statuses }),
     ...(options.name === undefined ? {} : { name: options.name }),
