@@ -9,6 +9,7 @@ import { nearest } from "../common/nearest.ts";
 import type { Runtime } from "../common/runtime.ts";
 import { COMMIT, VERSION } from "../common/version.ts";
 import type { RequestClient } from "../communication/request.ts";
+import { refuseChanged } from "./arguments.ts";
 import { EXAMPLES } from "./examples.ts";
 import { type Io, OutputClosed, processIo } from "./io.ts";
 import { nodeCommands } from "./node-commands.ts";
@@ -36,6 +37,8 @@ export interface CliOptions {
   /** Puts a cluster back while no coordinator runs. */
   restore: (options: RestoreCall) => Promise<RestoreOutcome>;
   io?: Io;
+  /** The command line as the system knows it, where it can be asked. */
+  rawWords?: () => Uint8Array | undefined;
 }
 
 /** Options that may also stand before the command's name. */
@@ -154,7 +157,7 @@ function buildProgram(io: Io, options: CliOptions, state: State, argv: readonly 
   up.action(async (given: Record<string, string | undefined>) => {
     state.code = await options.startRole(roleOf("all", { ...program.opts(), ...given }));
   });
-  const on = connected(io, program, state, argv);
+  const on = connected(io, program, state, argv, options.rawWords);
   runCommands(program, on);
   planCommand(program, on);
   placementCommands(noted(program.command("placement"), state), on);
@@ -207,9 +210,16 @@ function pathOf(command: Command | undefined): string {
 }
 
 /** Gives an action its connection to the cluster, and closes it. */
-function connected(io: Io, program: Command, state: State, argv: readonly string[]): On {
+function connected(
+  io: Io,
+  program: Command,
+  state: State,
+  argv: readonly string[],
+  rawWords: CliOptions["rawWords"],
+): On {
   return (command, action) => {
     command.action(async (...args: unknown[]) => {
+      refuseChanged(argv, rawWords ?? (() => undefined));
       const given = args.at(-2) as Record<string, never>;
       const { nats, creds, cluster, profile, color } = program.opts<Globals>();
       const words = args

@@ -93,6 +93,16 @@ describe("what would be ignored", () => {
   });
 });
 
+test("a word that is no UTF-8 is refused, for the task would be given another one; U+FFFD itself is a character", async () => {
+  const main = join(import.meta.dir, "../../src/main.ts");
+  const line = `"$0" "$1" run -- printf %s "$(printf 'a\\377b')"; echo $?; "$0" "$1" ls "$(printf '\\357\\277\\275')"; echo $?`;
+  const shell = Bun.spawnSync(["sh", "-c", line, process.execPath, main], { env: { ...process.env, ...cluster.env } });
+  const text = shell.stderr.toString();
+  expect(text).toContain("claw: word 5 is no UTF-8, and claw never changes one silently: a\ufffdb");
+  expect(text.split("no UTF-8")).toHaveLength(2);
+  expect(shell.stdout.toString().split("\n")[0]).toBe("125");
+});
+
 describe("claw's options stand before the command, and the command's are its own", () => {
   test("what follows a script is the script's, whatever it is called", async () => {
     expect(await argv("run", "words.ts", "--name", "x", "--json", "-d", "-k")).toEqual([
