@@ -41,7 +41,7 @@ export function nodeCommands(nodes: Command, on: On): void {
         .option("--timeout <duration>", "with --wait: for so long at most; then exit code 75");
     }
     if (name !== "resume" && name !== "rm") command.option("--reason <text>", "why, for those who wonder");
-    if (name === "shutdown") command.option("-y, --yes", "do not ask");
+    if (name === "shutdown" || name === "rm") command.option("-y, --yes", "do not ask");
     const action = name === "rm" ? "remove" : (name as "cordon" | "drain" | "shutdown" | "resume");
     on(command, async (io, client, words, options) =>
       (await import("./commands/node-manage.ts")).manageCommand(io, client, action, words, options),
