@@ -71,7 +71,7 @@ export async function restoreCluster(options: RestoreOptions): Promise<Restored>
     if (!options.force) await refuseLoss(manifest, log, places, options);
     const renewed = await renewLog(connection, runtime, cluster, replicas, domain, manifest.sequence, hidden);
     const tasks = adopt(places.made, manifest, renewed.created);
-    const kept = existsSync(places.view) ? setAside(places.view, "before") : undefined;
+    const kept = existsSync(places.view) ? setAside(places.view, "before", Number.POSITIVE_INFINITY) : undefined;
     rmSync(places.witness, { force: true });
     renameSync(places.made, places.view);
     const store = await openSnapshots(connection, runtime, cluster, replicas, domain, hidden);
