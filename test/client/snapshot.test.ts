@@ -156,4 +156,19 @@ describe("restore", () => {
       expect(stderr).toContain("claw snapshot restore FILE, or claw snapshot restore --from-view");
     }
   });
+
+  test("says who needs new credentials, and what else could be done", async () => {
+    const tasks = { total: 0, pending: 0, scheduled: 0, running: 0, completed: 0, failed: 0, cancelled: 0, timeout: 0 };
+    const outcome = { cluster: "default", cluster_id: "4e43608a", sequence: 7, tasks, kept: undefined };
+    const said = async (credentials: boolean, ...words: string[]) => {
+      const restored = () => Promise.resolve({ ...outcome, credentials });
+      return await cluster.runCli(["snapshot", "restore", "x.snap", ...words], { restore: restored });
+    };
+    const { stderr } = await said(false);
+    expect(stderr).toContain("    claw credentials export --role worker --out w.creds\n");
+    expect(stderr).toContain("    claw credentials export --role client --out c.creds\n");
+    expect(stderr).toContain(`identity.json into ${cluster.folder}, and restore again`);
+    expect((await said(true)).stderr).not.toContain("credentials");
+    expect(JSON.parse((await said(false, "--json")).stdout)).toMatchObject({ credentials: false });
+  });
 });
