@@ -29,6 +29,8 @@ export interface CliRun {
   runtime?: Runtime;
   /** For `up` and `--role`; a test that says nothing does not start roles. */
   startRole?: CliOptions["startRole"];
+  /** What `snapshot restore` does; a test that says nothing restores nothing. */
+  restore?: CliOptions["restore"];
 }
 
 /** A command that is under way. */
@@ -54,7 +56,7 @@ export function runCli(args: readonly string[], run: CliRun = {}): Promise<CliRe
 export function startCli(args: readonly string[], run: CliRun = {}): RunningCli {
   const io = new TestIo(run);
   const startRole = run.startRole ?? (() => Promise.reject(new Error("this test starts no roles")));
-  const restore = () => Promise.reject(new ClawError("refused", "this test restores nothing"));
+  const restore = run.restore ?? (() => Promise.reject(new ClawError("refused", "this test restores nothing")));
   const done = runInProcess(args, { runtime: io.runtime, startRole, restore, io }).then((code) => {
     if (io.listeners.size > 0) throw new Error(`claw ${args.join(" ")} still listens to signals after its end`);
     const [stdout, stderr] = [io.stdout, io.stderr];

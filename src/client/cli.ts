@@ -9,19 +9,23 @@ import { nearest } from "../common/nearest.ts";
 import type { Runtime } from "../common/runtime.ts";
 import { COMMIT, VERSION } from "../common/version.ts";
 import type { RequestClient } from "../communication/request.ts";
+import { refuseChanged } from "./arguments.ts";
 import { EXAMPLES } from "./examples.ts";
 import { type Io, OutputClosed, processIo } from "./io.ts";
+import { nodeCommands } from "./node-commands.ts";
 import {
   collect,
   colorOption,
   eachOptions,
+  followsWork,
   type RoleOptions,
+  refuseIdle,
   roleOf,
   roleOptions,
   targetOptions,
   taskOptions,
 } from "./options.ts";
-import { nodeSetCommand, placementCommands, planCommand } from "./placement-commands.ts";
+import { placementCommands, planCommand } from "./placement-commands.ts";
 import { type RestoreCall, type RestoreOutcome, snapshotCommands } from "./snapshot-commands.ts";
 
 export type { RoleOptions } from "./options.ts";
@@ -33,6 +37,8 @@ export interface CliOptions {
   /** Puts a cluster back while no coordinator runs. */
   restore: (options: RestoreCall) => Promise<RestoreOutcome>;
   io?: Io;
+  /** The command line as the system knows it, where it can be asked. */
+  rawWords?: () => Uint8Array | undefined;
 }
 
 /** Options that may also stand before the command's name. */
@@ -151,7 +157,7 @@ function buildProgram(io: Io, options: CliOptions, state: State, argv: readonly 
   up.action(async (given: Record<string, string | undefined>) => {
     state.code = await options.startRole(roleOf("all", { ...program.opts(), ...given }));
   });
-  const on = connected(io, program, state, argv);
+  const on = connected(io, program, state, argv, options.rawWords);
   runCommands(program, on);
   planCommand(program, on);
   placementCommands(noted(program.command("placement"), state), on);
@@ -203,13 +209,17 @@ function pathOf(command: Command | undefined): string {
   return `${pathOf(command.parent)} ${command.name()}`.trim();
 }
 
-/** Commands that follow work to its end. */
-const FOLLOWING = new Set(["run", "wait", "logs", "events"]);
-
 /** Gives an action its connection to the cluster, and closes it. */
-function connected(io: Io, program: Command, state: State, argv: readonly string[]): On {
+function connected(
+  io: Io,
+  program: Command,
+  state: State,
+  argv: readonly string[],
+  rawWords: CliOptions["rawWords"],
+): On {
   return (command, action) => {
     command.action(async (...args: unknown[]) => {
+      refuseChanged(argv, rawWords ?? (() => undefined));
       const given = args.at(-2) as Record<string, never>;
       const { nats, creds, cluster, profile, color } = program.opts<Globals>();
       const words = args
@@ -219,7 +229,7 @@ function connected(io: Io, program: Command, state: State, argv: readonly string
       const { connectClient } = await import("./connect.ts");
       const client = await connectClient(io, {
         ...{ nats, creds, cluster, profile, ...given },
-        follows: FOLLOWING.has(command.name()),
+        follows: followsWork(command.name(), given),
       });
       try {
         const wanted = color === undefined ? given : { color, ...given };
@@ -251,6 +261,7 @@ function runCommands(program: Command, on: On): void {
     .addHelpText("after", RUN_NOTES);
   on(run, async (io, client, words, options) => {
     const { each } = options as { each?: string };
+    refuseIdle(options);
     if (each !== undefined) {
       const { eachCommand } = await import("./commands/each.ts");
       return await eachCommand(io, client, each, words, options);
@@ -265,6 +276,7 @@ function runCommands(program: Command, on: On): void {
     .addHelpText("before", EXAMPLES["submit"] ?? "");
   on(submit, async (io, client, words, options) => {
     const { each } = options as { each?: string };
+    refuseIdle(options);
     if (each !== undefined) {
       const { eachCommand } = await import("./commands/each.ts");
       return await eachCommand(io, client, each, words, Object.assign(options, { detach: true }));
@@ -414,43 +426,6 @@ function eventsCommand(program: Command, on: On): void {
   on(events, async (io, client, words, options) =>
     (await import("./commands/events.ts")).eventsCommand(io, client, words, options),
   );
-}
-
-const NODE_COMMANDS = {
-  cordon: "give them no new work; what runs there goes on",
-  drain: "give them no new work; what waits there runs elsewhere, what runs may end, until --deadline",
-  shutdown: "drain them and end their workers, which stay ended until somebody starts them again",
-  resume: "give them work again",
-  rm: "forget nodes that are offline",
-} as const;
-
-function nodeCommands(nodes: Command, on: On): void {
-  const make = (usage: string, description: string): Command =>
-    targetOptions(nodes.command(usage))
-      .description(description)
-      .addHelpText("before", EXAMPLES["nodes"] ?? "");
-  const show = make("show <nodes...>", "everything about nodes, and what they run").option("--json", "JSON");
-  on(show, async (io, client, words, options) =>
-    (await import("./commands/nodes.ts")).showNodesCommand(io, client, words, options),
-  );
-  nodeSetCommand(nodes, on);
-  for (const [name, description] of Object.entries(NODE_COMMANDS)) {
-    const command = make(`${name} <nodes...>`, description)
-      .option("--json", "JSON")
-      .option("-q, --quiet", "say nothing");
-    if (name === "drain" || name === "shutdown") {
-      command
-        .option("--deadline <duration>", "stop what still runs then; it runs elsewhere")
-        .option("--wait", name === "drain" ? "until they are empty" : "until their workers have ended")
-        .option("--timeout <duration>", "with --wait: for so long at most; then exit code 75");
-    }
-    if (name !== "resume" && name !== "rm") command.option("--reason <text>", "why, for those who wonder");
-    if (name === "shutdown") command.option("-y, --yes", "do not ask");
-    const action = name === "rm" ? "remove" : (name as "cordon" | "drain" | "shutdown" | "resume");
-    on(command, async (io, client, words, options) =>
-      (await import("./commands/node-manage.ts")).manageCommand(io, client, action, words, options),
-    );
-  }
 }
 
 const CONFIG_COMMANDS = {

@@ -1,6 +1,7 @@
 // Finding the cluster: the flags or the environment name a NATS and credentials, or the coordinator on this machine left
 // word of where it is.
 
+import { existsSync } from "node:fs";
 import { ClusterName } from "../common/cluster-name.ts";
 import { ClawError } from "../common/errors.ts";
 import { parseNatsUrls } from "../common/nats-url.ts";
@@ -23,6 +24,9 @@ const CONNECT_MS = 3_000;
  * only for who waits for work that goes on meanwhile.
  */
 const PATIENCE_MS = 30_000;
+
+const BESIDE_A_WORKER =
+  "on the coordinator's machine: claw credentials export --role client --out c.creds; here: claw --nats nats://HOST:7422 --creds c.creds status (or set CLAW_NATS_URL and CLAW_NATS_CREDS)";
 
 export interface Target {
   nats?: string | undefined;
@@ -88,20 +92,31 @@ function checkTarget(url: string | undefined, cluster: string | undefined, targe
 const variable = (env: Environment, name: string): string | undefined => (env[name] === "" ? undefined : env[name]);
 
 function find(env: Environment, target: Target): Found {
-  const url = target.nats ?? variable(env, "CLAW_NATS_URL");
-  const creds = target.creds ?? variable(env, "CLAW_NATS_CREDS");
-  const cluster = target.cluster ?? variable(env, "CLAW_CLUSTER");
+  const { profile } = target;
+  if (profile !== undefined && target.nats !== undefined) {
+    const hint = "a profile is a cluster of this machine, whose NATS is known";
+    throw new ClawError("usage", "--profile or --nats, not both", { hint, field: "--profile" });
+  }
+  // What the environment says is of another cluster than the one that was named.
+  const variables = profile === undefined ? env : {};
+  const url = target.nats ?? variable(variables, "CLAW_NATS_URL");
+  const creds = target.creds ?? variable(variables, "CLAW_NATS_CREDS");
+  const cluster = target.cluster ?? variable(variables, "CLAW_CLUSTER");
   checkTarget(url, cluster, target);
   if (url !== undefined) {
     const hint = "is the address right, and does the cluster's NATS run there?";
     return { url, creds, cluster: cluster ?? "default", hint };
   }
-  const { profile } = target;
   const paths = resolvePaths(env, profile === undefined ? {} : { profile });
   const hint = remedy({ env, data_dir: paths.data_dir, profile });
   const endpoint = readEndpoint(paths.data_dir);
   if (endpoint === undefined) {
     const which = profile === undefined ? "" : ` for the profile ${profile}`;
+    if (existsSync(paths.worker_dir) && !existsSync(paths.coordinator_dir)) {
+      throw new ClawError("no_coordinator", `no coordinator runs on this machine${which}, only a worker lives here`, {
+        hint: BESIDE_A_WORKER,
+      });
+    }
     throw new ClawError("no_coordinator", `no coordinator runs on this machine${which}`, { hint });
   }
   return { url: endpoint.nats_url, creds: creds ?? endpoint.creds, cluster: cluster ?? endpoint.cluster, hint };

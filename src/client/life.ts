@@ -27,11 +27,18 @@ type Life = Pick<
 export function lifeOf(options: LifeOptions, type: TaskType): Life {
   const { timeout, grace, deadline, startAfter, onLost } = options;
   const retry = retryOf(options, type);
+  const start = startAfter === undefined ? {} : startOf(startAfter);
+  const deadline_ms = deadline === undefined ? undefined : positive("--deadline", deadline);
+  if ((start.start_after_ms ?? 0) >= (deadline_ms ?? Number.POSITIVE_INFINITY)) {
+    const message = `--start-after ${startAfter} is not before --deadline ${deadline}: it would never run`;
+    const hint = "both count from now: a deadline has to lie behind the start";
+    throw new ClawError("usage", message, { hint, field: "--start-after" });
+  }
   return {
     ...(timeout === undefined ? {} : { timeout_ms: duration("--timeout", timeout) }),
     ...(grace === undefined ? {} : { grace_ms: duration("--grace", grace) }),
-    ...(deadline === undefined ? {} : { deadline_ms: positive("--deadline", deadline) }),
-    ...(startAfter === undefined ? {} : startOf(startAfter)),
+    ...(deadline_ms === undefined ? {} : { deadline_ms }),
+    ...start,
     ...(retry === undefined ? {} : { retry }),
     ...(onLost === undefined ? {} : { on_lost: oneOf<OnLost>("--on-lost", onLost, ["retry", "fail"]) }),
   };

@@ -1,6 +1,7 @@
 // The options that several commands share, and what they mean as settings.
 
 import { type Command, Option } from "commander";
+import { ClawError } from "../common/errors.ts";
 import { STRATEGIES } from "../common/vocabulary.ts";
 
 export interface RoleOptions {
@@ -103,6 +104,42 @@ export function taskOptions(command: Command): Command {
     .option("--noop", "run nothing: measures what everything around a task costs")
     .option("--json", "JSON: one document, with --each one a line")
     .option("-q, --quiet", "no hints and no summary");
+}
+
+/** What only lines have a use for; and of it, what is for those who stay until the lines' tasks are over. */
+const FOR_LINES = { argFile: "--arg-file", null: "--null", runIfEmpty: "--no-run-if-empty" };
+const FOR_RESULTS = { keepOrder: "--keep-order", halt: "--halt", joblog: "--joblog", progress: "--progress" };
+
+/** An option that would do nothing is a misunderstanding, and better said before the work than found out after it. */
+export function refuseIdle(options: { each?: string; detach?: boolean; array?: string }): void {
+  const typed = (names: Record<string, string>): string | undefined =>
+    Object.entries(names).find(([name]) => {
+      const value = (options as Record<string, unknown>)[name];
+      return value !== undefined && value !== (name === "runIfEmpty");
+    })?.[1];
+  const { each, detach, array } = options;
+  const idle = typed({ ...FOR_LINES, ...FOR_RESULTS });
+  if (each === undefined && idle !== undefined) {
+    throw new ClawError("usage", `${idle} without --each`, {
+      hint: `claw run ${idle} … --each 'gzip -t {}'`,
+      field: idle,
+    });
+  }
+  const waits = typed(FOR_RESULTS);
+  if (detach === true && waits !== undefined) {
+    const hint = "leave --detach away, or that";
+    throw new ClawError("usage", `${waits} with --detach: nobody stays for the results`, { hint, field: waits });
+  }
+  if (each !== undefined && array !== undefined) {
+    const hint = "--array counts members, with --each there is one for each line";
+    throw new ClawError("usage", "--array or --each, not both", { hint, field: "--array" });
+  }
+}
+
+/** Whether a command stays until the work that it follows is over. */
+export function followsWork(command: string, options: { detach?: boolean; follow?: boolean }): boolean {
+  if (command === "run") return options.detach !== true;
+  return command === "wait" || ((command === "logs" || command === "events") && options.follow === true);
 }
 
 export function eachOptions(command: Command): Command {

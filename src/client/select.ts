@@ -9,7 +9,7 @@ import type { TaskStatus } from "../common/vocabulary.ts";
 import type { RequestClient } from "../communication/request.ts";
 import type { Io } from "./io.ts";
 import { readLines } from "./lines.ts";
-import { duration, oneOf, pairs } from "./values.ts";
+import { distinct, duration, oneOf } from "./values.ts";
 
 export interface SelectOptions {
   status?: string[];
@@ -35,6 +35,16 @@ export function selects({ status, label, name, since }: SelectOptions): boolean 
   return [status, label, name, since].some((option) => option !== undefined);
 }
 
+/** Which of the two is meant would be a guess. (`--status` beside ids says in which state they are meant.) */
+export function refuseBoth(ids: readonly string[], { label, name, since }: SelectOptions): void {
+  const [filter] = Object.entries({ name, label, since }).find(([, value]) => value !== undefined) ?? [];
+  if (filter === undefined || ids.length === 0) return;
+  throw new ClawError("usage", `ids or --${filter}, not both: either they are named, or chosen by what they are`, {
+    hint: `leave the ids away, or --${filter}`,
+    field: `--${filter}`,
+  });
+}
+
 export function statusesOf<T extends TaskStatus>(given: readonly string[] | undefined, valid: readonly T[]): T[] {
   return (given ?? []).flatMap((text) => text.split(",")).map((text) => oneOf<T>("--status", text, valid));
 }
@@ -46,7 +56,7 @@ export async function select(
   statuses: readonly TaskStatus[],
   { label, name, since }: SelectOptions,
 ): Promise<Selected[]> {
-  const labels = pairs("--label", label);
+  const labels = distinct("--label", label);
   const oldest = since === undefined ? 0 : io.runtime.wall_ms() - duration("--since", since);
   const wanted = new Set(statuses);
   const found: Selected[] = [];

@@ -24,6 +24,8 @@ export interface RestoreOutcome {
   tasks: TaskCounts;
   /** Where the view that was there before is now. */
   kept: string | undefined;
+  /** Workers' and clients' are still good. */
+  credentials: boolean;
 }
 
 type On = (
@@ -80,11 +82,23 @@ interface Given {
 }
 
 const RESTORE_NOTES = `
-The cluster keeps its id, its tasks and its credentials; a new log begins where the restored state ends, and workers that
-still run something are reconciled when they come back. What would be lost is named, and nothing is done without --force.
+The cluster keeps its id and its tasks; a new log begins where the restored state ends, and workers that still run
+something are reconciled when they come back. What would be lost is named, and nothing is done without --force.
+Credentials of workers and clients stay good where the cluster's keys are: identity.json in the coordinator's data folder. On
+another machine, copy that file there first; without it everybody needs new ones, and what to type is said.
 To go on with the log as the broker has it instead, and to lose what only the view knows: move view.sqlite and
 witness.json out of the coordinator's data folder and start claw again.
 `;
+
+function newCredentials(profile: string | undefined, folder: string): string {
+  const make = `claw credentials export${profile === undefined ? "" : ` --profile ${profile}`} --role`;
+  return `  the cluster's keys are not on this machine, so that workers and clients elsewhere need new credentials, a file each:
+    ${make} worker --out w.creds
+    ${make} client --out c.creds
+  or, if the folder of the old coordinator can still be read: before you start this one, move its jetstream away, copy
+  the old one's identity.json into ${folder}, and restore again; then the old credentials are good
+`;
+}
 
 async function restoreCommand(
   io: Io,
@@ -112,7 +126,8 @@ async function restoreCommand(
     `claw: restored ${cluster} (${cluster_id.slice(0, 8)}) up to sequence ${sequence}: ${tasks.total} tasks, ${live} not over\n`,
   );
   if (kept !== undefined) io.err(`  the view that was there is kept as ${kept}\n`);
-  const { data_dir } = resolvePaths(io.env, profile === undefined ? {} : { profile });
+  const { data_dir, coordinator_dir } = resolvePaths(io.env, profile === undefined ? {} : { profile });
+  if (!restored.credentials) io.err(newCredentials(profile, coordinator_dir));
   const { startCommand } = await import("./start-again.ts");
   io.err(`  start it again: ${startCommand({ env: io.env, data_dir, profile }, true)}\n`);
 }

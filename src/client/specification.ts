@@ -20,7 +20,7 @@ import {
 import type { FileStore } from "../communication/files.ts";
 import { parseCondition } from "../core/conditions.ts";
 import { type LifeOptions, lifeOf } from "./life.ts";
-import { count, number, oneOf, pairs, quantity } from "./values.ts";
+import { count, distinct, number, oneOf, pairs, quantity } from "./values.ts";
 
 export interface TaskOptions extends LifeOptions {
   name?: string;
@@ -85,7 +85,7 @@ export async function specificationOf(
     origin: { machine: machineHash(), folder: typed.cwd },
     ...optional("name", options.name),
     ...optional("env", environment(options.env)),
-    ...optional("labels", pairs("--label", options.label)),
+    ...optional("labels", distinct("--label", options.label)),
     ...optional("key", keyOf(options.key, typed.each)),
     ...lifeOf(options, type),
   };
@@ -220,7 +220,7 @@ function environment(given: readonly string[] | undefined): Record<string, strin
 }
 
 function amounts(given: readonly string[] | undefined): Record<string, number> | undefined {
-  const found = pairs("--resource", given);
+  const found = distinct("--resource", given);
   if (found === undefined) return undefined;
   return Object.fromEntries(
     Object.entries(found).map(([name, text]) => [name, number("--resource", text, 2 ** 31, true)]),

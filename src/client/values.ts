@@ -38,6 +38,21 @@ export function quantity(option: string, text: string, parse: (text: string) => 
   }
 }
 
+/** As pairs, for what has one value only: two of them would leave one without a word. */
+export function distinct(option: string, given: readonly string[] | undefined): Record<string, string> | undefined {
+  const found = pairs(option, given);
+  for (const pair of given ?? []) {
+    const name = pair.slice(0, pair.indexOf("="));
+    const other = found?.[name];
+    if (other === undefined || pair === `${name}=${other}`) continue;
+    throw new ClawError("usage", `${option} ${name} has two values: ${pair.slice(name.length + 1)} and ${other}`, {
+      hint: `leave ${option} ${pair} or ${option} ${name}=${other} away`,
+      field: option,
+    });
+  }
+  return found;
+}
+
 export function pairs(option: string, given: readonly string[] | undefined): Record<string, string> | undefined {
   if (given === undefined) return undefined;
   return Object.fromEntries(

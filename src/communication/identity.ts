@@ -21,6 +21,8 @@ interface Keys {
 
 const Seeds = z.object({ operator: z.string(), system: z.string(), account: z.string() });
 
+const pathOf = (folder: string): string => join(folder, "identity.json");
+
 export class Identity {
   readonly cluster: string;
   readonly #folder: string;
@@ -34,9 +36,14 @@ export class Identity {
     this.#runtime = runtime;
   }
 
+  /** Whether there are keys in `folder`, which made every credential of their cluster. */
+  static exists(folder: string): boolean {
+    return existsSync(pathOf(folder));
+  }
+
   /** Reads the keys in `folder`, or makes them: once for ever, since what the server stores belongs to the account's key. */
   static open(folder: string, cluster: string, runtime: Runtime): Identity {
-    const path = join(folder, "identity.json");
+    const path = pathOf(folder);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     if (!existsSync(path)) makeKeys(folder, path);
     // Read even if just made: another coordinator may have been first.

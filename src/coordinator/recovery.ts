@@ -3,8 +3,8 @@
 // asking only when another witness (witness.ts) says that the log still has all of it. The same is done in the middle of a
 // coordinator's life, when the log was shortened beyond what it has followed.
 
-import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { ClawError } from "../common/errors.ts";
 import type { Logger } from "../common/logging.ts";
 import type { Manifest } from "../common/snapshot.ts";
@@ -125,10 +125,20 @@ function undecided(error: ClawError, why: string): ClawError {
   });
 }
 
-/** Moves a database away, over what was moved there before; gives its new path. */
-export function setAside(path: string, why: string): string {
-  const kept = `${path}.${why}`;
-  removeDatabase(kept);
+/** Of views that came to be damaged, or outdated, the newest so many are kept for who wonders. */
+const KEPT = 2;
+
+/** Moves a database away, beside what was moved there before, of which the newest `most` stay; gives its new path. */
+export function setAside(path: string, why: string, most = KEPT): string {
+  const nameOf = (number: number): string => `${path}.${why}${number === 1 ? "" : `-${number}`}`;
+  const names = new Set(readdirSync(dirname(path)));
+  const beginning = `${basename(nameOf(1))}-`;
+  const later = [...names].filter((name) => name.startsWith(beginning)).map((name) => name.slice(beginning.length));
+  const taken = later.filter((rest) => /^[1-9]\d{0,8}$/.test(rest)).map(Number);
+  if (names.has(basename(nameOf(1)))) taken.push(1);
+  const next = Math.max(0, ...taken) + 1;
+  for (const number of taken) if (number <= next - most) removeDatabase(nameOf(number));
+  const kept = nameOf(next);
   for (const suffix of ["", "-wal"]) if (existsSync(path + suffix)) renameSync(path + suffix, kept + suffix);
   removeDatabase(path);
   return kept;
@@ -223,7 +233,7 @@ async function restored(options: RecoveryOptions, view: View, from: readonly Man
       const fresh = view.witness().sequence === 0;
       view.replace(() => {
         if (fresh) removeDatabase(path);
-        else setAside(path, "before");
+        else setAside(path, "outdated");
         renameSync(to, path);
       });
       logger.info("the view is made from a snapshot", { id, sequence });

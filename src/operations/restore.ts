@@ -14,6 +14,7 @@ import type { Manifest } from "../common/snapshot.ts";
 import { plural } from "../common/units.ts";
 import { openBroker } from "../communication/broker.ts";
 import type { NatsConnection } from "../communication/connection.ts";
+import { Identity } from "../communication/identity.ts";
 import { type LogUpkeep, openLog, renewLog } from "../communication/log.ts";
 import { openSnapshots, type SnapshotStore } from "../communication/snapshots.ts";
 import { setAside } from "../coordinator/recovery.ts";
@@ -37,6 +38,8 @@ interface Restored {
   tasks: TaskCounts;
   /** Where the view that was there before is now. */
   kept: string | undefined;
+  /** The cluster's keys are here (or its NATS is somebody else's), so that credentials are still good. */
+  credentials: boolean;
 }
 
 interface Places {
@@ -57,12 +60,16 @@ export async function restoreCluster(options: RestoreOptions): Promise<Restored>
     folder,
     made: join(folder, "view.sqlite"),
   };
+  if (options.file !== undefined) readManifest(options.file); // before anything is made here
+  const keys = config.nats.url !== undefined || Identity.exists(paths.coordinator_dir);
   const broker = await openBroker({ ...options, onFailed: (error) => options.logger.error(error.message) });
   let connection: NatsConnection | undefined;
   try {
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const manifest = prepare(options, places);
+    const there = contentOf(places.view);
+    const credentials = keys && (there === undefined || there.cluster_id === manifest.cluster_id);
     connection = await broker.connect("claw restore");
     const { cluster } = config;
     const { replicas, domain, url } = config.nats;
@@ -71,11 +78,11 @@ export async function restoreCluster(options: RestoreOptions): Promise<Restored>
     if (!options.force) await refuseLoss(manifest, log, places, options);
     const renewed = await renewLog(connection, runtime, cluster, replicas, domain, manifest.sequence, hidden);
     const tasks = adopt(places.made, manifest, renewed.created);
-    const kept = existsSync(places.view) ? setAside(places.view, "before") : undefined;
+    const kept = existsSync(places.view) ? setAside(places.view, "before", Number.POSITIVE_INFINITY) : undefined;
     rmSync(places.witness, { force: true });
     renameSync(places.made, places.view);
     const store = await openSnapshots(connection, runtime, cluster, replicas, domain, hidden);
-    return { manifest: await publish(store, places, runtime), tasks, kept };
+    return { manifest: await publish(store, places, runtime), tasks, kept, credentials };
   } finally {
     rmSync(folder, { recursive: true, force: true });
     await connection?.close();

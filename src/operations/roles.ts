@@ -174,7 +174,7 @@ export async function restore({ profile, config: file, ...call }: RestoreCall): 
   const { config } = loadConfig("coordinator", { paths, env: process.env, ...(file === undefined ? {} : { file }) });
   const logger = createLogger({ role: "restore", level: "error", format: config.log.format, runtime });
   const { restoreCluster } = await import("./restore.ts");
-  const { manifest, tasks, kept } = await restoreCluster({ ...call, runtime, config, paths, logger });
+  const { manifest, tasks, kept, credentials } = await restoreCluster({ ...call, runtime, config, paths, logger });
   const { cluster, cluster_id, sequence } = manifest;
-  return { cluster, cluster_id, sequence, tasks, kept };
+  return { cluster, cluster_id, sequence, tasks, kept, credentials };
 }

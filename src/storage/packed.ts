@@ -12,10 +12,22 @@ const HEAD_BYTES = 8;
 const MANIFEST_BYTES = 256 * 1024;
 const LEVEL = 3;
 
+const ANOTHER =
+  "a file that `claw snapshot save` wrote, whole; without one: `claw snapshot restore --from-view` goes on with what this machine has";
+
 function damaged(path: string): ClawError {
   return new ClawError("io", `${path} is damaged, or no snapshot at all`, {
-    hint: "take another one: `claw snapshot ls` lists those of the cluster",
+    hint: ANOTHER,
     field: path,
+  });
+}
+
+function unreadable(path: string, error: unknown): ClawError {
+  const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
+  return new ClawError(missing ? "not_found" : "io", `cannot read ${path}: ${messageOf(error)}`, {
+    hint: ANOTHER,
+    field: path,
+    cause: error,
   });
 }
 
@@ -35,7 +47,7 @@ class Reader {
     const bytes = Buffer.alloc(length);
     let at = 0;
     while (at < length) {
-      const read = readSync(this.#fd, bytes, at, length - at, null);
+      const read = this.#read(bytes, at);
       if (read === 0) break;
       at += read;
     }
@@ -44,6 +56,14 @@ class Reader {
     this.hash.update(bytes);
     this.bytes += length;
     return bytes;
+  }
+
+  #read(bytes: Uint8Array, at: number): number {
+    try {
+      return readSync(this.#fd, bytes, at, bytes.length - at, null);
+    } catch (error) {
+      throw unreadable(this.#path, error); // a folder, a disk that fails
+    }
   }
 
   /** The content of a skippable frame; undefined at the end. */
@@ -109,11 +129,7 @@ export function readManifest(path: string): Manifest {
   try {
     fd = openSync(path, "r");
   } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
-    throw new ClawError(missing ? "not_found" : "io", `cannot read ${path}: ${messageOf(error)}`, {
-      hint: "a file that `claw snapshot save` wrote",
-      field: path,
-    });
+    throw unreadable(path, error);
   }
   try {
     return manifestIn(path, new Reader(path, fd));

@@ -2,7 +2,7 @@
 // A person waits for each of these errors, so they are there within four seconds.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -70,6 +70,18 @@ describe("with no coordinator", () => {
     // A file that says nothing is as good as none.
     writeFileSync(join(data_dir, "started.json"), "{");
     expect(await hint()).toContain("before claw up`");
+  });
+
+  test("beside a worker, it is how to speak to the cluster of that", async () => {
+    const env = { CLAW_HOME: join(home, "works") };
+    mkdirSync(join(home, "works", "data", "worker"), { recursive: true });
+    const { code, stderr } = await runCli(["status"], { env });
+    expect(code).toBe(69);
+    expect(stderr).toStartWith("claw: no coordinator runs on this machine, only a worker lives here\n");
+    expect(stderr).toContain("claw credentials export --role client --out c.creds");
+    expect(stderr).not.toContain("claw up");
+    mkdirSync(join(home, "works", "data", "coordinator"));
+    expect((await runCli(["status"], { env })).stderr).toContain("claw up");
   });
 
   test("an address that nobody listens on is said at once, without the advice to start a cluster here", async () => {

@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { formatTaskId } from "../../src/core/ids.ts";
 import type { CliRun } from "../cli.ts";
 import { type Cluster, openCluster } from "../cluster.ts";
 
@@ -227,7 +228,69 @@ describe("an end from outside", () => {
   });
 });
 
+test("logs -f of an array goes on as long as members may come", async () => {
+  const { number, id, nonce } = await cluster.submit({ argv: ["echo", "on"] }, { open: true });
+  const extend = (offset: number, close?: { total: number }) =>
+    cluster.client.command("task.extend", {
+      v: 1,
+      id,
+      nonce,
+      offset,
+      inputs: ["x"],
+      ...(close === undefined ? {} : { close }),
+    });
+  await extend(0);
+  await cluster.finished(number, 0);
+  const logs = cluster.startCli(["logs", "-f", formatTaskId(id)]);
+  await logs.says("0: on\n");
+  await extend(1, { total: 2 });
+  const { code, stdout } = await logs.done;
+  expect([code, stdout]).toEqual([0, "0: on\n1: on\n"]);
+});
+
 describe("submit --each", () => {
+  /** Whether members may still come. */
+  const open = async (id: string): Promise<boolean | undefined> => {
+    const { refs } = await cluster.client.query("task.resolve", { refs: [id] });
+    return (await cluster.client.query("task.show", { number: refs[0]?.number ?? 0 })).task.open;
+  };
+
+  test("says the id of what was submitted before a line that cannot be taken", async () => {
+    async function* stdin() {
+      yield "a\nb\n";
+      yield Uint8Array.of(0xff, 10);
+    }
+    const { code, stdout, stderr } = await cluster.runCli(["submit", "--each", "echo {}"], { stdin: stdin() });
+    expect([code, stdout]).toEqual([65, ""]);
+    expect(stderr).toContain("line 3 is no UTF-8");
+    const id = /claw: (task_[0-9a-f]{8}) goes on without this command/.exec(stderr)?.[1] ?? "";
+    expect((await cluster.runCli(["wait", id])).code).toBe(0);
+    expect((await cluster.runCli(["logs", id])).stdout).toBe("0: a\n1: b\n");
+  });
+
+  test.each([
+    ["SIGINT", 130, "claw: cancelling (task_[0-9a-f]{8})"],
+    ["SIGTERM", 143, "claw: (task_[0-9a-f]{8}) goes on without this command"],
+    ["SIGHUP", 129, "claw: (task_[0-9a-f]{8}) goes on without this command"],
+  ] as const)("that %s ends says its id and closes the array", async (signal, exit, says) => {
+    const idle = Promise.withResolvers<void>();
+    const read = Promise.withResolvers<void>();
+    async function* stdin() {
+      yield "a\n";
+      read.resolve();
+      await idle.promise;
+    }
+    const run = cluster.startCli(["submit", "--each", "echo {}"], { stdin: stdin() });
+    await read.promise;
+    await run.listening();
+    run.signal(signal);
+    const { code, stdout, stderr } = await run.done;
+    idle.resolve();
+    expect([code, stdout]).toEqual([exit, ""]);
+    const id = new RegExp(says).exec(stderr)?.[1] ?? "";
+    expect(await open(id)).toBe(false);
+  });
+
   test("prints the array's id when all lines are in", async () => {
     const { code, stdout } = await cluster.runCli(["submit", "--each", "echo {}"], { stdin: "a\nb\n" });
     expect([code, stdout]).toEqual([0, expect.stringMatching(/^task_[0-9a-f]{8}\n$/)]);

@@ -1,6 +1,9 @@
 // `claw nodes …`: looking at nodes, taking them out of service and back, with what runs on them.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { type ManageOptions, manageCommand } from "../../src/client/commands/node-manage.ts";
+import type { RequestClient } from "../../src/communication/request.ts";
+import { type CliRun, testIo } from "../cli.ts";
 import { type Cluster, openCluster } from "../cluster.ts";
 import { until } from "../until.ts";
 
@@ -163,5 +166,48 @@ describe("a node out of service", () => {
     );
     await cluster.runCli(["cancel", id]);
     expect((await nodes("--json")).stdout).not.toContain("worker-2");
+  });
+});
+
+describe("claw nodes rm", () => {
+  /** What is sent, of a node that went away with two tasks. */
+  async function remove(options: ManageOptions, run: CliRun = {}, held = 2) {
+    const sent: string[] = [];
+    const node = { id: "node_1", name: "gone", status: "offline", held };
+    const task = (id: string, on_lost?: string) => ({ id, node: "node_1", specification: { on_lost } });
+    const client = {
+      query: (type: string) =>
+        Promise.resolve(
+          type === "node.list"
+            ? { nodes: [node], more: false }
+            : { tasks: [task("task_1"), task("task_2", "fail")].slice(0, held) },
+        ),
+      command: (type: string) => Promise.resolve(void sent.push(type)),
+    } as unknown as RequestClient;
+    const io = testIo(run);
+    const said: string[] = [];
+    io.err = (text) => void said.push(text);
+    const code = await manageCommand(io, client, "remove", ["gone"], options).catch((error: unknown) => error);
+    return { code, sent, said: said.join("") };
+  }
+
+  const WOULD =
+    "forget gone and have 2 tasks there run elsewhere; 1 of them must not run twice and fails then (task_2)";
+  const DONE = "claw: gone is forgotten, with 2 tasks there; 1 of them must not run twice and fails then (task_2)\n";
+
+  test("asks before it gives up what an offline node holds, and names what must not run twice", async () => {
+    const terminal = { in: true, err: true };
+    expect(await remove({}, { terminal, stdin: "n\n" })).toEqual({ code: 1, sent: [], said: `${WOULD}? [y/N] ` });
+    const yes = await remove({}, { terminal, stdin: "y\n" });
+    expect([yes.code, yes.sent]).toEqual([0, ["node.manage"]]);
+    expect(yes.said).toEndWith(DONE);
+    expect(await remove({ yes: true })).toEqual({ code: 0, sent: ["node.manage"], said: DONE });
+  });
+
+  test("without a terminal wants --yes, and only where something is held", async () => {
+    const { code, sent } = await remove({});
+    expect(code).toMatchObject({ code: "usage", message: `this would ${WOULD}`, hint: "add --yes" });
+    expect(sent).toEqual([]);
+    expect(await remove({}, {}, 0)).toEqual({ code: 0, sent: ["node.manage"], said: "claw: gone is forgotten\n" });
   });
 });

@@ -48,6 +48,61 @@ describe("what the coordinator would refuse", () => {
   });
 });
 
+describe("what would be ignored", () => {
+  test.each([
+    [["run", "--arg-file", "f", "true"], "--arg-file without --each", "--arg-file"],
+    [["run", "-k", "true"], "--keep-order without --each", "--keep-order"],
+    [["run", "--joblog", "f", "true"], "--joblog without --each", "--joblog"],
+    [["submit", "-r", "true"], "--no-run-if-empty without --each", "--no-run-if-empty"],
+    [["run", "-d", "--joblog", "f", "--each", "true"], "--joblog with --detach: nobody stays", "--joblog"],
+    [["run", "-d", "--halt", "now,fail=1", "--each", "true"], "--halt with --detach", "--halt"],
+    [["submit", "--array", "5", "--each", "true"], "--array or --each, not both", "--array"],
+    [["nodes", "drain", "worker-1", "--timeout", "1s"], "--timeout without --wait", "--timeout"],
+    [["events", "--after", "1.0", "--tail", "2"], "--after or --tail, not both", "--tail"],
+    [["ls", "--nats", "nats://127.0.0.1:1", "--profile", "lab"], "--profile or --nats, not both", "--profile"],
+    [["cancel", "--label", "job=a", "--label", "job=b"], "--label job has two values: a and b", "--label"],
+    [["submit", "--label", "job=a", "--label", "job=b", "true"], "--label job has two values: a and b", "--label"],
+    [["cancel", "35f0", "--name", "x", "--yes"], "ids or --name, not both", "--name"],
+    [["retry", "35f0", "--label", "job=a"], "ids or --label, not both", "--label"],
+    [["cancel", "35f0", "--since", "1h"], "ids or --since, not both", "--since"],
+    [
+      ["submit", "--start-after", "2h", "--deadline", "1h", "true"],
+      "--start-after 2h is not before --deadline 1h",
+      "--start-after",
+    ],
+  ])("is refused by its name: %p", async (words, message, field) => {
+    const [command = "", ...rest] = words;
+    const json = command === "nodes" ? [command, ...rest, "--json"] : [command, "--json", ...rest];
+    const { code, error } = await refused(...json);
+    expect([code, error["field"]]).toEqual([command === "run" ? 125 : 64, field]);
+    expect(error["message"]).toStartWith(message);
+  });
+
+  test("but the same label twice is one", async () => {
+    const { code } = await cluster.runCli(["submit", "--label", "job=a", "--label", "job=a", "true"]);
+    expect(code).toBe(0);
+  });
+
+  test("a profile is found though the environment names another cluster", async () => {
+    const env = { CLAW_NATS_URL: "nats://127.0.0.1:1", CLAW_CLUSTER: "other" };
+    const { code, stderr } = await cluster.runCli(["ls", "--profile", "lab"], { env });
+    expect([code, stderr.split("\n")[0]]).toEqual([
+      69,
+      "claw: no coordinator runs on this machine for the profile lab",
+    ]);
+  });
+});
+
+test("a word that is no UTF-8 is refused, for the task would be given another one; U+FFFD itself is a character", async () => {
+  const main = join(import.meta.dir, "../../src/main.ts");
+  const line = `"$0" "$1" run -- printf %s "$(printf 'a\\377b')"; echo $?; "$0" "$1" ls "$(printf '\\357\\277\\275')"; echo $?`;
+  const shell = Bun.spawnSync(["sh", "-c", line, process.execPath, main], { env: { ...process.env, ...cluster.env } });
+  const text = shell.stderr.toString();
+  expect(text).toContain("claw: word 5 is no UTF-8, and claw never changes one silently: a\ufffdb");
+  expect(text.split("no UTF-8")).toHaveLength(2);
+  expect(shell.stdout.toString().split("\n")[0]).toBe("125");
+});
+
 describe("claw's options stand before the command, and the command's are its own", () => {
   test("what follows a script is the script's, whatever it is called", async () => {
     expect(await argv("run", "words.ts", "--name", "x", "--json", "-d", "-k")).toEqual([

@@ -4,7 +4,10 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import type { RunningCli } from "../cli.ts";
+import { waitCommand } from "../../src/client/commands/tasks.ts";
+import { followsWork } from "../../src/client/options.ts";
+import type { RequestClient } from "../../src/communication/request.ts";
+import { type RunningCli, testIo } from "../cli.ts";
 import { type Cluster, openCluster } from "../cluster.ts";
 import { within } from "../until.ts";
 
@@ -88,6 +91,18 @@ describe("while the coordinator is away", () => {
     },
     MOST_MS,
   );
+
+  test("only who follows work waits without an end, and wait no longer than its --timeout", async () => {
+    expect(followsWork("logs", {})).toBe(false);
+    expect(followsWork("events", {})).toBe(false);
+    expect(followsWork("events", { follow: true })).toBe(true);
+    expect(followsWork("run", { detach: true })).toBe(false);
+    const query = (type: string): Promise<unknown> =>
+      type === "task.resolve" ? Promise.resolve({ refs: [{ number: 1 }] }) : Promise.withResolvers().promise;
+    const deaf = { query } as unknown as RequestClient;
+    const waited = waitCommand(testIo(), deaf, ["35f0"], { timeout: "10ms" });
+    expect(await within(waited, "the end of --timeout")).toBe(75);
+  });
 
   test(
     "Ctrl-C twice leaves a run that waits for it, and a new command is told at once",

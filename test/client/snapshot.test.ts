@@ -1,11 +1,22 @@
 // `snapshot save`, `ls` and `restore` as they are typed; what a restored cluster is like: e2e/snapshot.test.ts.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { readManifest } from "../../src/storage/packed.ts";
 import { checkSnapshot } from "../../src/storage/snapshot.ts";
 import { type Cluster, openCluster } from "../cluster.ts";
+import { within } from "../until.ts";
 
 let cluster: Cluster;
 beforeAll(async () => {
@@ -34,7 +45,7 @@ describe("save", () => {
     ]);
     const terminal = { in: true, err: true };
     const no = await cluster.runCli(["snapshot", "save", "a.snap"], { terminal, stdin: "n\n" });
-    expect([no.code, no.stderr]).toEqual([0, "write over a.snap? [y/N] "]);
+    expect([no.code, no.stderr]).toEqual([1, "write over a.snap? [y/N] "]);
     expect(readFileSync(path("a.snap"), "utf8")).toBe("old");
     for (const option of ["--yes", "--force"]) expect((await cli("save", "a.snap", option)).code).toBe(0);
     expect((await cluster.runCli(["snapshot", "save", "a.snap"], { terminal, stdin: "y\n" })).code).toBe(0);
@@ -78,6 +89,33 @@ describe("save", () => {
     expect(readdirSync(cluster.cwd).sort()).toEqual(before);
   });
 
+  test("goes into what is no file, and never takes its place", async () => {
+    const pipe = path("pipe");
+    expect(Bun.spawnSync(["mkfifo", pipe]).exitCode).toBe(0);
+    const reader = Bun.spawn(["cat", pipe], { stdout: Bun.file(path("piped.snap")) });
+    try {
+      expect((await cli("save", "pipe")).code).toBe(0);
+      await within(reader.exited, "the end of the reader");
+    } finally {
+      reader.kill();
+    }
+    expect(statSync(pipe).isFIFO()).toBe(true);
+    check("piped.snap");
+  });
+
+  test("follows a link, asks as for what it leads to, and leaves it a link", async () => {
+    writeFileSync(path("real.snap"), "old");
+    symlinkSync("real.snap", path("link.snap"));
+    expect((await cli("save", "link.snap")).stderr).toContain("link.snap is there already");
+    expect((await cli("save", "link.snap", "--force")).code).toBe(0);
+    expect(lstatSync(path("link.snap")).isSymbolicLink()).toBe(true);
+    check("real.snap");
+    symlinkSync("nowhere", path("dangling.snap"));
+    const refused = await cli("save", "dangling.snap");
+    expect([refused.code, refused.stderr.includes("a link to what is not there")]).toEqual([65, true]);
+    expect(existsSync(path("nowhere"))).toBe(false);
+  });
+
   test("of a reader that goes away ends quietly", async () => {
     const run = cluster.startCli(["snapshot", "save", "-"]);
     run.closeOutput();
@@ -117,5 +155,20 @@ describe("restore", () => {
       expect([code, stdout]).toEqual([64, ""]);
       expect(stderr).toContain("claw snapshot restore FILE, or claw snapshot restore --from-view");
     }
+  });
+
+  test("says who needs new credentials, and what else could be done", async () => {
+    const tasks = { total: 0, pending: 0, scheduled: 0, running: 0, completed: 0, failed: 0, cancelled: 0, timeout: 0 };
+    const outcome = { cluster: "default", cluster_id: "4e43608a", sequence: 7, tasks, kept: undefined };
+    const said = async (credentials: boolean, ...words: string[]) => {
+      const restored = () => Promise.resolve({ ...outcome, credentials });
+      return await cluster.runCli(["snapshot", "restore", "x.snap", ...words], { restore: restored });
+    };
+    const { stderr } = await said(false);
+    expect(stderr).toContain("    claw credentials export --role worker --out w.creds\n");
+    expect(stderr).toContain("    claw credentials export --role client --out c.creds\n");
+    expect(stderr).toContain(`identity.json into ${cluster.folder}, and restore again`);
+    expect((await said(true)).stderr).not.toContain("credentials");
+    expect(JSON.parse((await said(false, "--json")).stdout)).toMatchObject({ credentials: false });
   });
 });

@@ -210,7 +210,7 @@ describe("the log", () => {
     copyFileSync(join(cluster.home, "old.sqlite"), viewPath(cluster));
     await cluster.startCoordinator();
     expect((await cluster.show(numbers[0]!)).status).toBe("pending");
-    expect(existsSync(`${viewPath(cluster)}.before`)).toBe(true);
+    expect(existsSync(`${viewPath(cluster)}.outdated`)).toBe(true);
   });
 
   test("that is too short for a view, with no snapshot left to go on from, is lost, and that is said", async () => {
@@ -240,7 +240,8 @@ describe("a view", () => {
       await cluster.startCoordinator();
       await cluster.stopCoordinator();
       expect(tables(cluster)).toEqual(before);
-      expect(statSync(`${viewPath(cluster)}.damaged`).size).toBe(cut);
+      const aside = round === 0 ? "damaged" : `damaged-${round + 1}`;
+      expect(statSync(`${viewPath(cluster)}.${aside}`).size).toBe(cut);
     }
     await cluster.logged("the view was damaged");
     await cluster.startCoordinator();

@@ -1,13 +1,17 @@
 // Views of a cluster that was restored since: an older one takes the restored state over, a newer one is a witness of what
-// was lost by it, and says so.
+// was lost by it, and says so. What a restore keeps, and whose credentials are good behind it.
 
+import { Database } from "bun:sqlite";
 import { afterEach, expect, test } from "bun:test";
-import { copyFileSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadConfig } from "../../src/common/config.ts";
 import { ClawError } from "../../src/common/errors.ts";
 import { createLogger } from "../../src/common/logging.ts";
+import { resolvePaths } from "../../src/common/paths.ts";
 import { systemRuntime } from "../../src/common/runtime.ts";
+import { setAside } from "../../src/coordinator/recovery.ts";
 import { restoreCluster } from "../../src/operations/restore.ts";
 import { type Cluster, openCluster } from "../cluster.ts";
 import { findServer } from "../communication/server-bench.ts";
@@ -25,12 +29,12 @@ function view(here: Cluster): string {
   return join(here.folder, "view.sqlite");
 }
 
-/** From the stopped coordinator's own view. */
-async function restore(here: Cluster, force: boolean): Promise<void> {
-  const { config } = loadConfig("coordinator", { paths: here.paths, env: {}, flags: { "nats.server": findServer() } });
+/** From the stopped coordinator's own view, unless there is a file. */
+async function restore({ paths }: Pick<Cluster, "paths">, force: boolean, file?: string) {
+  const { config } = loadConfig("coordinator", { paths, env: {}, flags: { "nats.server": findServer() } });
   config.nats.port = 0;
   const logger = createLogger({ role: "test", level: "error", format: "json", runtime: systemRuntime });
-  await restoreCluster({ runtime: systemRuntime, config, paths: here.paths, logger, file: undefined, force });
+  return await restoreCluster({ runtime: systemRuntime, config, paths, logger, file, force });
 }
 
 /** The view as another coordinator has it that stopped at this moment. */
@@ -87,4 +91,72 @@ test("a view that is newer than what was restored is not thrown away: it says th
   const refused: unknown = await here.startCoordinator().catch((error: unknown) => error);
   expect(refused).toBeInstanceOf(ClawError);
   expect(refused).toMatchObject({ code: "log_lost", hint: expect.stringContaining("--from-view") });
+});
+
+test("each restore keeps the view that was there, beside those of earlier ones", async () => {
+  const here = await opened();
+  const file = join(here.cwd, "cluster.snap");
+  expect((await here.runCli(["snapshot", "save", file])).code).toBe(0);
+  const { number } = await here.submit(NOWHERE);
+  await here.stopCoordinator();
+  const first = await restore(here, true, file);
+  const second = await restore(here, true, file);
+  expect([first.kept, second.kept]).toEqual([`${view(here)}.before`, `${view(here)}.before-2`]);
+  const kept = new Database(`${view(here)}.before`, { readonly: true });
+  expect(kept.query<{ number: number }, []>("SELECT number FROM submissions").get()).toEqual({ number });
+  kept.close(true);
+});
+
+test("of views that came to be damaged the newest two are kept, and those of restores stay", () => {
+  const folder = mkdtempSync(join(tmpdir(), "claw-aside-"));
+  try {
+    const path = join(folder, "view.sqlite");
+    writeFileSync(`${path}.before`, "safe");
+    for (const text of ["1", "2", "3"]) {
+      writeFileSync(path, text);
+      setAside(path, "damaged");
+    }
+    expect(readdirSync(folder).sort()).toEqual([
+      "view.sqlite.before",
+      "view.sqlite.damaged-2",
+      "view.sqlite.damaged-3",
+    ]);
+    expect(readFileSync(`${path}.damaged-3`, "utf8")).toBe("3");
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("a folder is no snapshot, and nothing is made for it", async () => {
+  const here = await opened();
+  await here.stopCoordinator();
+  const paths = resolvePaths({ CLAW_HOME: join(here.home, "fresh") });
+  const refused = await restore({ paths }, false, here.cwd).catch((error: unknown) => error);
+  expect(refused).toMatchObject({ code: "io", hint: expect.stringContaining("--from-view") });
+  expect(existsSync(paths.coordinator_dir)).toBe(false);
+});
+
+test("on another machine credentials are good only where the cluster's keys are, which it says", async () => {
+  const here = await opened();
+  const file = join(here.cwd, "cluster.snap");
+  expect((await here.runCli(["snapshot", "save", file])).code).toBe(0);
+  const exported = ["credentials", "export", "--role", "client", "--out", "old.creds"];
+  expect((await here.runCli(exported)).code).toBe(0);
+  await here.stopCoordinator();
+  expect((await restore(here, true, file)).credentials).toBe(true);
+
+  const home = join(here.home, "there");
+  const paths = resolvePaths({ CLAW_HOME: home });
+  expect((await restore({ paths }, false, file)).credentials).toBe(false);
+  rmSync(join(paths.coordinator_dir, "jetstream"), { recursive: true });
+  copyFileSync(join(here.folder, "identity.json"), join(paths.coordinator_dir, "identity.json"));
+  expect((await restore({ paths }, false, file)).credentials).toBe(true);
+  const there = await openCluster({ workers: 0, home });
+  try {
+    const { nats_url } = there.coordinator;
+    const { code, stderr } = await here.runCli(["--nats", nats_url, "--creds", join(here.cwd, "old.creds"), "status"]);
+    expect([code, stderr]).toEqual([0, ""]);
+  } finally {
+    await there.close();
+  }
 });

@@ -87,13 +87,61 @@ export async function eachCommand(
     const skip_blank = options.runIfEmpty === false;
     const sender = new Sender(io, client, array, { template, skip_blank, ...(log === undefined ? {} : { onLine }) });
     if (!detach) return await new Each({ io, client, array, sender, commands, options, halt, log, stop }).run(lines);
-    await sender.run(lines);
+    const code = await sendOnly(io, client, array, sender, lines, stop);
     const id = formatTaskId(array.id);
-    await io.out(options.json === true ? `${JSON.stringify({ id, count: sender.sent })}\n` : `${id}\n`);
-    return 0;
+    if (code === 0) await io.out(options.json === true ? `${JSON.stringify({ id, count: sender.sent })}\n` : `${id}\n`);
+    return code;
   } finally {
     log?.close();
   }
+}
+
+/** Whatever ends it before all lines are sent: the array is closed, and its id is said, because its members run. */
+async function sendOnly(
+  io: Io,
+  client: RequestClient,
+  array: OpenArray,
+  sender: Sender,
+  lines: AsyncIterable<string[]>,
+  stop: AbortController,
+): Promise<number> {
+  const id = formatTaskId(array.id);
+  let cancelled: Promise<unknown> | undefined;
+  const attached = attach(io, id, () => {
+    cancelled = cancelArray(client, array.number, false);
+    return cancelled;
+  });
+  attached.interrupted.addEventListener("abort", () => stop.abort());
+  const sent = sender.run(lines).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  try {
+    const code = await Promise.race([leave(io, attached, sent), sent.then(() => undefined)]);
+    if (code !== undefined) return code;
+    const failure = await sent;
+    if (attached.interrupted.aborted) {
+      const over = Promise.resolve(cancelled).catch(() => undefined);
+      return await Promise.race([attached.left, over.then(() => INTERRUPTED_EXIT)]);
+    }
+    if (failure === undefined) return 0;
+    io.err(`claw: ${leftAlone(id)}\n`);
+    throw failure;
+  } finally {
+    attached.end();
+  }
+}
+
+/** Leaving closes the array first, as far as the cluster is there to be told. */
+async function leave(io: Io, attached: Attached, sent: Promise<unknown>): Promise<number> {
+  const code = await attached.left;
+  await Promise.race([sent, sleep(io.runtime, POLL_MS)]);
+  return code;
+}
+
+async function cancelArray(client: RequestClient, number: number, waiting_only: boolean): Promise<void> {
+  const only = waiting_only ? { only: ["pending" as const] } : {};
+  await client.command("task.cancel", { v: 1, targets: [{ number, from: 0 }], ...only });
 }
 
 function openInput(io: Io, file: string | undefined): ReadableStream<Uint8Array> {
@@ -154,7 +202,7 @@ class Each {
     const sent = this.#send(lines);
     const worked = this.#work(sent, id);
     try {
-      const code = await Promise.race([this.#leave(attached, sent), worked]);
+      const code = await Promise.race([leave(this.#io, attached, sent), worked]);
       return attached.interrupted.aborted && code <= 1 ? INTERRUPTED_EXIT : code;
     } catch (error) {
       if (!(error instanceof OutputClosed)) throw error;
@@ -167,13 +215,6 @@ class Each {
       attached.end();
       worked.catch(() => undefined);
     }
-  }
-
-  /** Leaving closes the array first, as far as the cluster is there to be told. */
-  async #leave(attached: Attached, sent: Promise<unknown>): Promise<number> {
-    const code = await attached.left;
-    await Promise.race([sent, sleep(this.#io.runtime, POLL_MS)]);
-    return code;
   }
 
   /** What kept it from sending everything; undefined when nothing did. */
@@ -260,12 +301,7 @@ class Each {
 
   async #cancel(waiting_only: boolean): Promise<void> {
     this.#cancelled = true;
-    const target = { number: this.#array.number, from: 0 };
-    await this.#client.command("task.cancel", {
-      v: 1,
-      targets: [target],
-      ...(waiting_only ? { only: ["pending" as const] } : {}),
-    });
+    await cancelArray(this.#client, this.#array.number, waiting_only);
   }
 
   async #nodeNames(): Promise<Map<string, number>> {

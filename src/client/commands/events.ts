@@ -38,6 +38,10 @@ export async function eventsCommand(
   options: EventsOptions,
 ): Promise<number> {
   const follow = options.follow === true;
+  if (options.after !== undefined && options.tail !== undefined) {
+    const hint = "--tail begins with the newest, --after behind one of them";
+    throw new ClawError("usage", "--after or --tail, not both", { hint, field: "--tail" });
+  }
   const printer = new Printer(io, options.json === true, follow);
   let query: Query = { ...(await filterOf(io, client, words, options)), limit: PAGE, wait_ms: 0 };
   if (options.after !== undefined) query = { ...query, after: options.after };

@@ -1,5 +1,6 @@
 // `nodes cordon|drain|shutdown|resume|rm`: nodes out of service and back, and waiting until one is empty.
 
+import { ClawError } from "../../common/errors.ts";
 import type { NodeView, TaskView } from "../../common/models.ts";
 import { isoTime, sleep } from "../../common/runtime.ts";
 import { formatDuration, plural } from "../../common/units.ts";
@@ -34,8 +35,16 @@ export async function manageCommand(
   const { reason, deadline, json, quiet } = options;
   const deadline_ms = deadline === undefined ? undefined : duration("--deadline", deadline);
   const limit_ms = options.timeout === undefined ? undefined : duration("--timeout", options.timeout);
+  if (limit_ms !== undefined && options.wait !== true) {
+    throw new ClawError("usage", "--timeout without --wait", {
+      hint: "add --wait; what stops the work itself is --deadline",
+      field: "--timeout",
+    });
+  }
   const nodes = await nodesNamed(client, words);
-  const once = deadline_ms === undefined ? new Map<string, TaskView[]>() : await onceOn(client, nodes);
+  const stops = deadline_ms !== undefined || (action === "remove" && nodes.some(({ held }) => held > 0));
+  const once = stops ? await onceOn(client, nodes) : new Map<string, TaskView[]>();
+  if (action === "remove" && !(await mayRemove(io, nodes, once, options.yes === true))) return 1;
   if (action === "shutdown" && !(await mayShutDown(io, nodes, once, options.yes === true))) return 1;
   await client.command("node.manage", {
     v: 1,
@@ -73,6 +82,22 @@ async function mayShutDown(
   return names.length === 0 || (await agreed(io, what, yes));
 }
 
+/** An offline node may still run what it held, and nobody knows: what is told to run elsewhere may run twice. */
+async function mayRemove(
+  io: Io,
+  nodes: readonly NodeView[],
+  once: ReadonlyMap<string, TaskView[]>,
+  yes: boolean,
+): Promise<boolean> {
+  const holding = nodes.filter(({ held }) => held > 0);
+  // One that is not offline is refused.
+  if (holding.length === 0 || nodes.some(({ status }) => status !== "offline")) return true;
+  const held = holding.reduce((sum, one) => sum + one.held, 0);
+  const fails = failing([...once.values()].flat());
+  const names = holding.map(({ name }) => name).join(", ");
+  return await agreed(io, `forget ${names} and have ${plural(held, "task")} there run elsewhere${fails}`, yes);
+}
+
 function said(action: Action, { status, cordon, held }: NodeView, drain_at: number | undefined): string {
   const until = drain_at === undefined || held === 0 ? "" : ` until ${isoTime(drain_at)}, ${plural(held, "task")} left`;
   switch (action) {
@@ -85,7 +110,7 @@ function said(action: Action, { status, cordon, held }: NodeView, drain_at: numb
     case "resume":
       return cordon === undefined ? "was in service" : "is back";
     case "remove":
-      return "is forgotten";
+      return held === 0 ? "is forgotten" : `is forgotten, with ${plural(held, "task")} there`;
   }
 }
 

@@ -5,7 +5,7 @@ import type { NodeSettings } from "../../common/settings.ts";
 import { parseSize } from "../../common/units.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
-import { number, pairs, quantity } from "../values.ts";
+import { distinct, number, quantity } from "../values.ts";
 import { nodesNamed } from "./nodes.ts";
 
 interface SetOptions {
@@ -26,8 +26,8 @@ const MIB = 1024 * 1024;
 
 function settingsOf(options: SetOptions): NodeSettings {
   const { cpu, memory, gpu, resource, tag, withoutTag, attribute, withoutAttribute = [] } = options;
-  const resources = pairs("--resource", resource);
-  const attributes: Record<string, string | null> = { ...pairs("--attribute", attribute) };
+  const resources = distinct("--resource", resource);
+  const attributes: Record<string, string | null> = { ...distinct("--attribute", attribute) };
   for (const name of withoutAttribute) attributes[name] = null;
   for (const [option, given] of Object.entries({ "--tag": tag, "--without-tag": withoutTag })) {
     if (given?.includes("") === true) throw new ClawError("usage", `${option} must not be empty`, { field: option });

@@ -9,7 +9,7 @@ import { formatDuration } from "../../common/units.ts";
 import { STRATEGIES } from "../../common/vocabulary.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
-import { duration, number, oneOf, pairs } from "../values.ts";
+import { distinct, duration, number, oneOf } from "../values.ts";
 
 interface PlacementOptions {
   strategy?: string;
@@ -22,7 +22,7 @@ interface PlacementOptions {
 const WEIGHTS = ["cpu", "memory", "tasks", "affinity"] as const;
 
 function requestOf({ strategy, weight, aging, reserveAfter }: PlacementOptions): PlacementRequest {
-  const weights = Object.entries(pairs("--weight", weight) ?? {}).map(([name, text]) => [
+  const weights = Object.entries(distinct("--weight", weight) ?? {}).map(([name, text]) => [
     oneOf("--weight", name, WEIGHTS),
     number("--weight", text, 1000),
   ]);

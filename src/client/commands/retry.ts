@@ -9,7 +9,7 @@ import { retryTasks } from "../../communication/submitting.ts";
 import { formatTaskId } from "../../core/ids.ts";
 import type { Io } from "../io.ts";
 import { refs } from "../refs.ts";
-import { confirmed, type Selected, type SelectOptions, select, selects, statusesOf } from "../select.ts";
+import { confirmed, refuseBoth, type Selected, type SelectOptions, select, selects, statusesOf } from "../select.ts";
 
 interface RetryOptions extends SelectOptions {
   again?: boolean;
@@ -27,6 +27,7 @@ export async function retryCommand(
   ids: readonly string[],
   options: RetryOptions,
 ): Promise<number> {
+  refuseBoth(ids, options);
   const statuses = options.status === undefined ? UNSUCCESSFUL : statusesOf(options.status, TERMINAL_STATUSES);
   if (ids.length === 0) return await retrySelected(io, client, statuses, options);
   const targets = (await refs(io, client, ids)).map(({ number, index }) => only(number, index));

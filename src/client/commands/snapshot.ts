@@ -1,7 +1,7 @@
 // `snapshot save` and `snapshot ls`: a cluster's whole state into a file, and what copies it has. (`restore` works without a
 // coordinator: operations/restore.ts.)
 
-import { createWriteStream, renameSync, rmSync, statSync } from "node:fs";
+import { createWriteStream, lstatSync, realpathSync, renameSync, rmSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { ClawError, messageOf } from "../../common/errors.ts";
 import { isoTime, randomHex } from "../../common/runtime.ts";
@@ -52,13 +52,15 @@ export async function saveSnapshot(
   if (target === "-" && io.terminal.out) {
     throw new ClawError("usage", "a snapshot is no text for a terminal", { hint: "claw snapshot save FILE" });
   }
+  const place = target === "-" ? undefined : placeOf(resolve(io.cwd, target));
   // Asked before the work begins.
-  if (target !== "-" && options.force !== true && options.yes !== true && isFile(resolve(io.cwd, target))) {
-    if (!(await mayReplace(io, target))) return 0;
+  if (place?.there === "file" && options.force !== true && options.yes !== true && !(await mayReplace(io, target))) {
+    return 1;
   }
   const manifest = await take(io, client);
-  if (target === "-") await send(client, manifest, (bytes) => io.out(bytes));
-  else await write(client, manifest, resolve(io.cwd, target));
+  if (place === undefined) await send(client, manifest, (bytes) => io.out(bytes));
+  else if (place.there === "other") await write(client, manifest, place.path, place.path);
+  else await replace(client, manifest, place.path);
   if (options.json === true) await io.out(`${JSON.stringify(readable(manifest))}\n`);
   else {
     const { sequence, rows, bytes } = manifest;
@@ -68,8 +70,24 @@ export async function saveSnapshot(
   return 0;
 }
 
-function isFile(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+/** Links are followed. What is no file (a device, a pipe) is written into, as standard output is, and never replaced. */
+function placeOf(path: string): { path: string; there: "nothing" | "file" | "other" } {
+  try {
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (found !== undefined && !found.isFile()) return { path, there: "other" };
+    if (found !== undefined) return { path: realpathSync(path), there: "file" };
+    if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return { path, there: "nothing" };
+  } catch (error) {
+    throw unwritable(path, error);
+  }
+  throw new ClawError("conflict", `${path} is a link to what is not there`, {
+    hint: "remove the link, or name the file itself",
+    field: path,
+  });
+}
+
+function unwritable(path: string, error: unknown): ClawError {
+  return new ClawError("io", `cannot write ${path}: ${messageOf(error)}`, { cause: error });
 }
 
 /** It may be the only copy that there is of something. */
@@ -105,23 +123,31 @@ async function send(
 }
 
 /** Whole or not at all. */
-async function write(client: RequestClient, manifest: Manifest, path: string): Promise<void> {
+async function replace(client: RequestClient, manifest: Manifest, path: string): Promise<void> {
   const draft = `${path}.${process.pid}.new`;
-  const file = createWriteStream(draft, { mode: 0o600 });
-  const unwritable = (error: unknown): ClawError => new ClawError("io", `cannot write ${path}: ${messageOf(error)}`);
+  try {
+    await write(client, manifest, draft, path);
+    renameSync(draft, path);
+  } catch (error) {
+    rmSync(draft, { force: true });
+    // One that may not be written.
+    throw error instanceof Error && "syscall" in error ? unwritable(path, error) : error;
+  }
+}
+
+/** `named` is what people know it by. */
+async function write(client: RequestClient, manifest: Manifest, path: string, named: string): Promise<void> {
+  const file = createWriteStream(path, { mode: 0o600 });
   const failed = new Promise<never>((_, reject) => {
-    file.on("error", (error) => reject(unwritable(error)));
+    file.on("error", (error) => reject(unwritable(named, error)));
   });
   failed.catch(() => undefined);
   try {
     const put = (bytes: Uint8Array): Promise<void> => new Promise((done) => void file.write(bytes, () => done()));
     await Promise.race([send(client, manifest, put), failed]);
     await Promise.race([new Promise<void>((done) => file.end(done)), failed]);
-    renameSync(draft, path);
   } catch (error) {
     file.destroy();
-    rmSync(draft, { force: true });
-    // It is a folder, or one that may not be written.
-    throw error instanceof Error && "syscall" in error ? unwritable(error) : error;
+    throw error;
   }
 }

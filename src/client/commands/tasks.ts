@@ -14,9 +14,9 @@ import { JsonLogs } from "../json-logs.ts";
 import { labelled } from "../labelled.ts";
 import { type Column, modeOf, printRows, statusColor } from "../output.ts";
 import { refs } from "../refs.ts";
-import { confirmed, type SelectOptions, select, selects, statusesOf } from "../select.ts";
+import { confirmed, refuseBoth, type SelectOptions, select, selects, statusesOf } from "../select.ts";
 import { ageOf, commandOf, countsText, nodeText, taskText } from "../show.ts";
-import { count, duration, oneOf, pairs } from "../values.ts";
+import { count, distinct, duration, oneOf } from "../values.ts";
 
 interface Mode {
   json?: boolean;
@@ -70,7 +70,7 @@ export async function listCommand(io: Io, client: RequestClient, options: ListOp
     ?.flatMap((text) => text.split(","))
     .map((text) => oneOf<TaskStatus>("--status", text, TASK_STATUSES));
   const limit = count("--limit", options.limit ?? "50", LIMITS.list_rows);
-  const labels = pairs("--label", options.label);
+  const labels = distinct("--label", options.label);
   const { tasks, more } = await listTasks(client, limit, {
     ...(statuses === undefined ? {} : { statuses }),
     ...(options.name === undefined ? {} : { name: options.name }),
@@ -171,7 +171,10 @@ function arrayLabels(io: Io, several: boolean): SinkOf {
   return (id) => labelled(io, several ? id : id.slice(id.lastIndexOf(".") + 1));
 }
 
-/** Member by member in their order. */
+/** Between two looks at an array that may get further members. */
+const LOOK_MS = 1_000;
+
+/** Member by member in their order; followed, until there will be no more of them. */
 async function logsOfArray(
   io: Io,
   client: RequestClient,
@@ -179,19 +182,21 @@ async function logsOfArray(
   follow: boolean,
   sinkOf: SinkOf,
 ): Promise<void> {
-  let cursor: string | undefined;
-  do {
-    const page = await client.query("task.list", {
-      number: submission,
-      limit: LIMITS.list_rows,
-      ...(cursor === undefined ? {} : { cursor }),
-    });
+  let next = 0;
+  for (;;) {
+    const cursor = `${submission}.${next}`;
+    const page = await client.query("task.list", { number: submission, limit: LIMITS.list_rows, cursor });
     for (const view of page.tasks) {
       const member = { id: view.id, number: submission, index: view.index ?? 0 };
       await logsOf(io, client, member, view, { follow, sinkOf });
+      next = member.index + 1;
     }
-    cursor = page.cursor;
-  } while (cursor !== undefined);
+    if (page.cursor !== undefined) continue;
+    if (!follow) return;
+    const whole = { number: submission, until: "finished" as const, wait_ms: LOOK_MS };
+    const { task } = await client.query("task.wait", whole);
+    if (task.open !== true && next >= (task.counts?.total ?? 0)) return;
+  }
 }
 
 async function logsOf(
@@ -214,6 +219,9 @@ async function logsOf(
   await own?.end();
 }
 
+/** For the answer that says so itself. */
+const LATE_MS = 500;
+
 export async function waitCommand(
   io: Io,
   client: RequestClient,
@@ -224,7 +232,11 @@ export async function waitCommand(
   const begun_ms = io.runtime.monotonic_ms();
   const left_ms = (): number => (limit_ms ?? Number.POSITIVE_INFINITY) - (io.runtime.monotonic_ms() - begun_ms);
   const found = await refs(io, client, ids);
-  const ends = await Promise.all(found.map((ref) => waitFor(client, targetOf(ref), "finished", left_ms)));
+  // A coordinator that is away answers nothing: the limit holds all the same.
+  const { promise: late, resolve } = Promise.withResolvers<undefined>();
+  const timer = limit_ms === undefined ? undefined : io.runtime.after(left_ms() + LATE_MS, () => resolve(undefined));
+  const waits = found.map((ref) => Promise.race([waitFor(client, targetOf(ref), "finished", left_ms), late]));
+  const ends = await Promise.all(waits).finally(() => timer?.cancel());
   const over = ends.filter((end) => end !== undefined);
   if (options.json === true) await io.out(`${JSON.stringify(over.map(taskDocument))}\n`);
   if (over.length < ends.length) {
@@ -245,6 +257,7 @@ export async function cancelCommand(
   ids: readonly string[],
   options: Mode & SelectOptions,
 ): Promise<number> {
+  refuseBoth(ids, options);
   const only = options.status === undefined ? undefined : statusesOf(options.status, LIVE);
   const targets = await cancelTargets(io, client, ids, only ?? LIVE, options);
   if (targets === undefined) return 1;
