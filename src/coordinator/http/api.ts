@@ -91,6 +91,9 @@ export const SECURED = [{ token: [] }];
 /** No parameters: one that is given all the same is refused. */
 export const NO_QUERY = z.strictObject({});
 
+/** The body of what takes none: who says more in it expects that it counts. */
+export const NOTHING = z.strictObject({}).openapi("Nothing");
+
 export const limitParameter = (most: number) =>
   z
     .string()

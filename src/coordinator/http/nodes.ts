@@ -13,6 +13,7 @@ import {
   json,
   limitParameter,
   NO_QUERY,
+  NOTHING,
   type OpenAPIHono,
   problems,
   SECURED,
@@ -72,7 +73,7 @@ const ACTIONS = {
   cordon: ["Gives it no new work; what runs there goes on", z.strictObject({ reason }).openapi("Cordon")],
   drain: ["Empties it", z.strictObject({ reason, deadline_ms }).openapi("Drain")],
   shutdown: ["Empties it; then its worker ends", z.strictObject({ reason, deadline_ms }).openapi("Shutdown")],
-  resume: ["Gives it work again", z.strictObject({}).openapi("Resume")],
+  resume: ["Gives it work again", NOTHING],
 } as const;
 
 function actionRoute(action: keyof typeof ACTIONS) {
@@ -110,7 +111,7 @@ const removeRoute = createRoute({
   path: "/api/v1/nodes/{node}",
   summary: "Forgets a node that is offline",
   security: SECURED,
-  request: { params, query: NO_QUERY },
+  request: { params, query: NO_QUERY, body: body(NOTHING, false) },
   responses: {
     200: json(z.strictObject({ id: z.string() }).openapi("Removed"), "It is forgotten"),
     ...problems(404, 409),

@@ -15,6 +15,7 @@ import {
   json,
   limitParameter,
   NO_QUERY,
+  NOTHING,
   type OpenAPIHono,
   problems,
   SECURED,
@@ -121,7 +122,7 @@ const cancelRoute = createRoute({
   path: "/api/v1/tasks/{id}/cancel",
   summary: "Cancels a task, or all that is left of an array",
   security: SECURED,
-  request: { params, query: NO_QUERY },
+  request: { params, query: NO_QUERY, body: body(NOTHING, false) },
   responses: {
     200: json(
       z

@@ -115,6 +115,23 @@ describe("tasks", () => {
     expect(await refused(send("/api/v1/tasks", { command: ["false"], key: "nightly" }))).toMatchObject({ status: 409 });
   });
 
+  test("are not cancelled by a request that says something else in its body", async () => {
+    const id = await submit({ noop: true, tags: ["nowhere"], array: 3 });
+    for (const [body, field] of [
+      [{ statuses: ["running"] }, "statuses"] as const,
+      [{ nosuch: 1 }, "nosuch"] as const,
+    ]) {
+      expect(await refused(send(`/api/v1/tasks/${id}/cancel`, body))).toEqual({
+        status: 400,
+        code: "bad_request",
+        field,
+      });
+    }
+    expect(await refused(send("/api/v1/nodes/worker-1", { force: true }, "DELETE"))).toMatchObject({ field: "force" });
+    expect(await ok<Task>(request(`/api/v1/tasks/${id}`))).toMatchObject({ status: "pending" });
+    expect(await ok<object>(send(`/api/v1/tasks/${id}/cancel`, {}))).toMatchObject({ cancelled: 3 });
+  });
+
   test("are cancelled, and what is over runs again as another one", async () => {
     const id = await submit({ command: ["sleep", "600"], grace_ms: 100 });
     await cluster.started((await cluster.client.query("task.resolve", { refs: [id] })).refs[0]!.number);
