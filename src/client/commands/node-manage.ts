@@ -123,7 +123,7 @@ async function untilEmpty(
   const begun_ms = io.runtime.monotonic_ms();
   const draws = io.terminal.err && !quiet;
   const clear = (): void => {
-    if (draws) io.draw("\r\x1b[2K");
+    if (draws) io.draw("");
   };
   for (;;) {
     const { nodes: all } = await client.query("node.list", {});
@@ -143,7 +143,7 @@ async function untilEmpty(
       io.err(`claw: still not ${ends ? "ended" : "empty"} after ${formatDuration(limit_ms)}: ${names}\n`);
       return 75;
     }
-    if (draws) io.draw(`\r\x1b[2Kwaiting for ${names}, ${formatDuration(Math.floor(took_ms / 1000) * 1000)}`);
+    if (draws) io.draw(`waiting for ${names}, ${formatDuration(Math.floor(took_ms / 1000) * 1000)}`);
     await sleep(io.runtime, Math.min(LOOK_MS, (limit_ms ?? Number.POSITIVE_INFINITY) - took_ms));
   }
 }

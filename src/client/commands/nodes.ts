@@ -10,7 +10,7 @@ import { formatDuration, formatSize, plural } from "../../common/units.ts";
 import { allNodes } from "../../communication/all-nodes.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
-import { type Column, modeOf, printable, printRows, statusColor } from "../output.ts";
+import { type Column, modeOf, printRows, sheet, statusColor } from "../output.ts";
 import { ageOf, commandOf } from "../show.ts";
 
 const MIB = 1024 * 1024;
@@ -170,8 +170,7 @@ function nodeText(node: NodeView, tasks: readonly TaskView[], now: number): stri
     const more = count > 1 ? ` and ${count - 1} more` : "";
     lines.push([`  ${task}`, `${ageOf(at, now)} ago${more}: ${reason}`]);
   }
-  const width = Math.max(...lines.map(([name]) => name.length));
-  return `${lines.map(([name, value]) => `${name.padEnd(width)}  ${printable(value)}`).join("\n")}\n`;
+  return sheet(lines);
 }
 
 /** `72: memory -18 (…), failures -10 (…)`; what is well says nothing. */
