@@ -42,6 +42,21 @@ describe("claw nodes show", () => {
     await cluster.runCli(["wait", id]);
   });
 
+  test("tells of everything that it runs, however many answers that takes", async () => {
+    const each = { argv: ["sleep", "60"], env: { X: "x".repeat(100_000) }, on_lost: "fail" as const };
+    const { id: node } = (await show("worker-1")) as { id: string };
+    const wanted = { ...each, needs: { node } };
+    const made = [await cluster.submit(wanted, { count: 9 })];
+    for (let left = 9; left > 0; left--) made.push(await cluster.submit(wanted));
+    await until(async () => (await show("worker-1"))["held"] === 18, "all of them on the node");
+    expect((await show("worker-1"))["tasks"]).toHaveLength(18);
+    const { stderr } = await nodes("drain", "worker-1", "--deadline", "1h");
+    expect(stderr).toContain("18 of them must not run twice");
+    await nodes("resume", "worker-1");
+    await cluster.client.command("task.cancel", { v: 1, targets: made.map(({ number }) => ({ number, from: 0 })) });
+    for (const { number } of made) await cluster.finished(number);
+  });
+
   test("tells how well it is, and what it did not begin", async () => {
     const id = await submit("--node", "worker-1", "--", "no-such-program-at-all");
     await cluster.runCli(["wait", id]);

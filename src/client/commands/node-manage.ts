@@ -3,6 +3,7 @@
 import type { NodeView, TaskView } from "../../common/models.ts";
 import { isoTime, sleep } from "../../common/runtime.ts";
 import { formatDuration, plural } from "../../common/units.ts";
+import { allNodes } from "../../communication/all-nodes.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
 import { agreed } from "../select.ts";
@@ -126,8 +127,7 @@ async function untilEmpty(
     if (draws) io.draw("");
   };
   for (;;) {
-    const { nodes: all } = await client.query("node.list", {});
-    const there = all.filter(({ id }) => nodes.some((one) => one.id === id));
+    const there = (await allNodes(client)).filter(({ id }) => nodes.some((one) => one.id === id));
     const left = there.filter(({ held, status }) => held > 0 || (ends && status !== "offline"));
     const resumed = left.find(({ cordon }) => cordon === undefined);
     const took_ms = io.runtime.monotonic_ms() - begun_ms;

@@ -2,12 +2,12 @@
 
 import { nodeDocument } from "../../common/documents.ts";
 import { findNodes, sharedNames, sharedNameText } from "../../common/find-nodes.ts";
-import { LIMITS } from "../../common/limits.ts";
 import type { NodeHealth, NodeView, TaskView } from "../../common/models.ts";
 import { isoTime } from "../../common/runtime.ts";
 import type { NodeSettings } from "../../common/settings.ts";
 import { formatDuration, formatSize, plural } from "../../common/units.ts";
 import { allNodes } from "../../communication/all-nodes.ts";
+import { allTasks } from "../../communication/all-tasks.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
 import { type Column, modeOf, printRows, sheet, statusColor } from "../output.ts";
@@ -118,15 +118,13 @@ async function withRefusals(client: RequestClient, found: readonly NodeView[]): 
 export async function tasksOn(client: RequestClient, ids: ReadonlySet<string>): Promise<Map<string, TaskView[]>> {
   const found = new Map<string, TaskView[]>();
   const statuses = ["scheduled" as const, "running" as const];
-  const { tasks } = await client.query("task.list", { statuses, limit: LIMITS.list_rows });
-  for (const task of tasks) {
-    const members =
-      task.counts === undefined
-        ? [task]
-        : (await client.query("task.list", { number: task.number, statuses, limit: LIMITS.list_rows })).tasks;
-    for (const member of members) {
+  for await (const task of allTasks(client, { statuses })) {
+    const members = task.counts === undefined ? [task] : allTasks(client, { number: task.number, statuses });
+    for await (const member of members) {
       if (member.node === undefined || !ids.has(member.node)) continue;
-      found.set(member.node, [...(found.get(member.node) ?? []), member]);
+      const there = found.get(member.node);
+      if (there === undefined) found.set(member.node, [member]);
+      else there.push(member);
     }
   }
   return found;
