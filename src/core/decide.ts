@@ -38,9 +38,13 @@ export interface KnownKey {
 /** Looks a key up where ids are looked up. */
 export type FindKey = (key: string) => KnownKey | undefined;
 
-/** What two submissions under one key have to agree in. */
-export function contentOf(spec: Specification, array: boolean, count: number): string {
-  return JSON.stringify([spec, array, count]);
+/** What two submissions under one key have to agree in: not in where they were typed, nor in the order of names. */
+export function contentOf({ origin: _origin, ...spec }: Specification, array: boolean, count: number): string {
+  return JSON.stringify([spec, array, count], (_name, value: unknown) =>
+    typeof value !== "object" || value === null || Array.isArray(value)
+      ? value
+      : Object.fromEntries(Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1))),
+  );
 }
 
 export interface Submit {

@@ -2,7 +2,7 @@
 // changes is changed for everybody. Each answer is held to the description in /openapi.json.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { EventDocument, NodeDocument, PlanDocument, TaskDocument } from "../../../src/common/document-schemas.ts";
 import { LIMITS } from "../../../src/common/limits.ts";
@@ -113,6 +113,19 @@ describe("tasks", () => {
     const again = await ok<{ ids: string[]; existing: boolean }>(send("/api/v1/tasks", task), 200);
     expect([made.existing, again]).toEqual([false, { ids: made.ids, existing: true }]);
     expect(await refused(send("/api/v1/tasks", { command: ["false"], key: "nightly" }))).toMatchObject({ status: 409 });
+  });
+
+  test("a key is the same one from wherever it is sent, and in whichever order its names come", async () => {
+    const command = ["submit", "--key", "weekly", "--label", "b=2", "--label", "a=1", "--", "true"];
+    const folder = join(cluster.home, "elsewhere");
+    mkdirSync(folder);
+    const first = await cluster.runCli(command);
+    expect(await cluster.runCli(command, { cwd: folder })).toMatchObject({ code: 0, stdout: first.stdout });
+    const task = { command: ["true"], key: "weekly", labels: { a: "1", b: "2" } };
+    const again = { ids: [first.stdout.trim()], existing: true };
+    await finished(first.stdout.trim());
+    expect(await ok<object>(send("/api/v1/tasks", task), 200)).toEqual(again);
+    expect(await refused(send("/api/v1/tasks", { ...task, labels: { a: "2" } }))).toMatchObject({ field: "key" });
   });
 
   test("are not cancelled by a request that says something else in its body", async () => {
