@@ -179,6 +179,24 @@ describe("tasks", () => {
       field: "id",
     });
   });
+
+  test("of each of its attempts the output is there, however short it was", async () => {
+    const fifo = join(cluster.cwd, "next");
+    expect(Bun.spawnSync(["mkfifo", fifo]).exitCode).toBe(0);
+    const count = "echo x >> begun; n=$(wc -l < begun); echo $n; echo err $n >&2";
+    const shell = `${count}; test $n = 1 -o $n = 3 || read line < next; exit 1`;
+    const id = await submit({ shell, cwd: cluster.cwd, retry: { limit: 3, backoff_ms: 1 } });
+    const logs = async (query = ""): Promise<string> =>
+      (await request(`/api/v1/tasks/${id}/logs?stream=stdout${query}`)).text();
+    await until(async () => (await logs()).includes("2\n"), "attempt 2");
+    expect(await logs()).toBe("1\n2\n");
+    const following = logs("&follow=true");
+    writeFileSync(fifo, "\n");
+    await until(async () => (await logs()).includes("4\n"), "attempt 4");
+    writeFileSync(fifo, "\n");
+    expect([await following, await logs()]).toEqual(["1\n2\n3\n4\n", "1\n2\n3\n4\n"]);
+    expect(await (await request(`/api/v1/tasks/${id}/logs?stream=stderr`)).text()).toBe("err 1\nerr 2\nerr 3\nerr 4\n");
+  });
 });
 
 test("nodes are shown, taken out of service and back; one that is there is not removed", async () => {
