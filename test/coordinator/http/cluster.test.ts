@@ -278,6 +278,28 @@ describe("events", () => {
     expect(await refused(response)).toMatchObject({ status: 400, field: "after" });
   });
 
+  test("parameters that would not count are refused", async () => {
+    for (const [query, field, accept] of [
+      ["tail=2&after=1", "tail", "*/*"],
+      ["before=5.0", "before", "*/*"],
+      ["tail=2&after=1", "tail", "text/event-stream"],
+      ["tail=2&before=5.0", "before", "text/event-stream"],
+      ["limit=5", "limit", "text/event-stream"],
+      ["wait_ms=5", "wait_ms", "text/event-stream"],
+    ] as const) {
+      const answered = refused(request(`/api/v1/events?${query}`, { headers: { accept } }));
+      expect([query, await answered]).toEqual([query, { status: 400, code: "bad_request", field }]);
+    }
+    const older = await ok<{ events: EventDocument[] }>(request("/api/v1/events?tail=2&before=5.0"));
+    expect(older.events).toHaveLength(2);
+  });
+
+  test("a stream that began with the newest goes on behind the last that was heard", async () => {
+    const { events } = await ok<{ events: EventDocument[] }>(request("/api/v1/events?tail=4"));
+    const resumed = await stream("/api/v1/events?tail=2", 3, { "last-event-id": events[0]!.id });
+    expect(resumed.slice(0, 3)).toEqual(events.slice(1));
+  });
+
   test("of a type that there is not are not waited for", async () => {
     const response = await request("/api/v1/events?type=task&type=task.fail");
     expect([response.status, await response.json()]).toMatchObject([
