@@ -150,6 +150,26 @@ describe("a node out of service", () => {
     await nodes("resume", "worker-1");
   });
 
+  test("keeps its deadline and its reason with the next command, which says so", async () => {
+    const id = await submit("--node", "worker-1", "--cpu", "0.1", "--", "sleep", "60");
+    await until(async () => (await task(id))["status"] === "running", "it to run");
+    await nodes("drain", "worker-1", "--deadline", "1h", "--reason", "new disk");
+    const { cordon } = (await show("worker-1")) as { cordon: { drain_at: string } };
+    const line = `being emptied until ${cordon.drain_at}, 1 task left`;
+    expect((await nodes("drain", "worker-1")).stderr).toBe(`claw: worker-1 is ${line}\n`);
+    expect((await nodes("cordon", "worker-1")).stderr).toBe(`claw: worker-1 takes no new work; it is ${line}\n`);
+    expect(JSON.parse((await nodes("cordon", "worker-1", "--json")).stdout)).toMatchObject([
+      { drain_at: cordon.drain_at },
+    ]);
+    expect(await show("worker-1")).toMatchObject({ cordon: { reason: "new disk", drain_at: cordon.drain_at } });
+    expect(await nodes("cordon", "worker-1", "--reason", "")).toMatchObject({ code: 64 });
+    await nodes("resume", "worker-1");
+    expect((await nodes("drain", "worker-1")).stderr).toBe("claw: worker-1 is being emptied\n");
+    await nodes("resume", "worker-1");
+    await cluster.runCli(["cancel", id]);
+    await cluster.runCli(["wait", id]);
+  });
+
   test("is waited for in vain when it is put into service again", async () => {
     const id = await submit("--node", "worker-1", "--cpu", "0.1", "--", "sleep", "60");
     await until(async () => (await task(id))["status"] === "running", "it to run");

@@ -1,5 +1,7 @@
 // `nodes cordon|drain|shutdown|resume|rm`: nodes out of service and back, and waiting until one is empty.
 
+import { ClawError } from "../../common/errors.ts";
+import { LIMITS } from "../../common/limits.ts";
 import type { NodeView, TaskView } from "../../common/models.ts";
 import { isoTime, sleep } from "../../common/runtime.ts";
 import { formatDuration, plural } from "../../common/units.ts";
@@ -22,6 +24,8 @@ export interface ManageOptions {
   quiet?: boolean;
 }
 
+const EMPTYING: ReadonlySet<Action> = new Set<Action>(["cordon", "drain", "shutdown"]);
+
 /** Between two looks of `--wait`. */
 const LOOK_MS = 500;
 
@@ -32,11 +36,13 @@ export async function manageCommand(
   words: readonly string[],
   options: ManageOptions,
 ): Promise<number> {
-  const { reason, deadline, json, quiet } = options;
+  const { deadline, json, quiet } = options;
+  const reason = options.reason === undefined ? undefined : reasonOf(options.reason);
   const deadline_ms = deadline === undefined ? undefined : duration("--deadline", deadline);
   const limit_ms = options.timeout === undefined ? undefined : duration("--timeout", options.timeout);
   const nodes = await nodesNamed(client, words);
-  const once = deadline_ms === undefined ? new Map<string, TaskView[]>() : await onceOn(client, nodes);
+  const timed = deadline_ms !== undefined || nodes.some(({ cordon }) => cordon?.drain_at !== undefined);
+  const once = timed && EMPTYING.has(action) ? await onceOn(client, nodes) : new Map<string, TaskView[]>();
   if (action === "shutdown" && !(await mayShutDown(io, nodes, once, options.yes === true))) return 1;
   await client.command("node.manage", {
     v: 1,
@@ -45,20 +51,29 @@ export async function manageCommand(
     ...(reason === undefined ? {} : { reason }),
     ...(deadline_ms === undefined ? {} : { deadline_ms }),
   });
-  const drain_at = deadline_ms === undefined ? undefined : io.runtime.wall_ms() + deadline_ms;
+  const cordons = new Map((await allNodes(client)).map(({ id, cordon }) => [id, cordon]));
   if (json === true) {
     const rows = nodes.map(({ id, name }) => {
       const fails = (once.get(id) ?? []).map((task) => task.id);
-      return { id, name, action, ...(fails.length === 0 ? {} : { must_not_run_twice: fails }) };
+      const drain_at = cordons.get(id)?.drain_at;
+      const until = drain_at === undefined ? {} : { drain_at: isoTime(drain_at) };
+      return { id, name, action, ...until, ...(fails.length === 0 ? {} : { must_not_run_twice: fails }) };
     });
     await io.out(`${JSON.stringify(rows)}\n`);
   } else if (quiet !== true) {
     for (const node of nodes)
-      io.err(`claw: ${node.name} ${said(action, node, drain_at)}${failing(once.get(node.id))}\n`);
+      io.err(`claw: ${node.name} ${said(action, node, cordons.get(node.id))}${failing(once.get(node.id))}\n`);
   }
   return options.wait === true
     ? await untilEmpty(io, client, nodes, action === "shutdown", limit_ms, quiet === true)
     : 0;
+}
+
+function reasonOf(text: string): string {
+  if (text.length > 0 && text.length <= LIMITS.label_chars) return text;
+  throw new ClawError("usage", `--reason has ${text.length} characters: from 1 to ${LIMITS.label_chars}`, {
+    field: "--reason",
+  });
 }
 
 async function mayShutDown(
@@ -74,11 +89,13 @@ async function mayShutDown(
   return names.length === 0 || (await agreed(io, what, yes));
 }
 
-function said(action: Action, { status, cordon, held }: NodeView, drain_at: number | undefined): string {
+/** `now`: what holds for it now, of this command and those before it. */
+function said(action: Action, { status, cordon, held }: NodeView, now: NodeView["cordon"]): string {
+  const drain_at = now?.drain_at;
   const until = drain_at === undefined || held === 0 ? "" : ` until ${isoTime(drain_at)}, ${plural(held, "task")} left`;
   switch (action) {
     case "cordon":
-      return "takes no new work";
+      return `takes no new work${until === "" ? "" : `; it is being emptied${until}`}`;
     case "drain":
       return held === 0 ? "takes no new work and is empty" : `is being emptied${until}`;
     case "shutdown":

@@ -61,13 +61,21 @@ const showRoute = createRoute({
   responses: { 200: json(Node, "The node as it is"), ...problems(404, 409) },
 });
 
-const reason = z.string().min(1).max(LIMITS.label_chars).optional().openapi({ description: "for those who wonder" });
+const reason = z
+  .string()
+  .min(1)
+  .max(LIMITS.label_chars)
+  .optional()
+  .openapi({ description: "for those who wonder; absent: as it was, where it is out of service already" });
 const deadline_ms = z
   .int()
   .min(0)
   .max(10 ** 13)
   .optional()
-  .openapi({ description: "what still runs then is stopped and runs elsewhere; absent: it may take its time" });
+  .openapi({
+    description:
+      "what still runs then is stopped and runs elsewhere; absent: as it was, else it may take its time; resume lifts it",
+  });
 
 const ACTIONS = {
   cordon: ["Gives it no new work; what runs there goes on", z.strictObject({ reason }).openapi("Cordon")],
