@@ -71,9 +71,8 @@ export async function manageCommand(
 
 function reasonOf(text: string): string {
   if (text.length > 0 && text.length <= LIMITS.label_chars) return text;
-  throw new ClawError("usage", `--reason has ${text.length} characters: from 1 to ${LIMITS.label_chars}`, {
-    field: "--reason",
-  });
+  const wrong = text === "" ? "must not be empty" : `is too long: at most ${LIMITS.label_chars}`;
+  throw new ClawError("usage", `--reason ${wrong}`, { field: "--reason" });
 }
 
 async function mayShutDown(

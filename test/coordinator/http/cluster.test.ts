@@ -128,6 +128,30 @@ describe("tasks", () => {
     expect(await refused(send("/api/v1/tasks", { ...task, labels: { a: "2" } }))).toMatchObject({ field: "key" });
   });
 
+  test("a name that JavaScript has made its own is refused, not left out", async () => {
+    const named = JSON.parse('{"__proto__": 1}') as object;
+    const texts = JSON.parse('{"__proto__": "x"}') as object;
+    for (const [field, value] of [["resources", named] as const, ["labels", texts] as const, ["env", texts] as const]) {
+      const answered = refused(send("/api/v1/tasks", { noop: true, [field]: value }));
+      expect(await answered).toEqual({ status: 400, code: "bad_request", field });
+    }
+    const set = { set: { attributes: texts } };
+    expect(await refused(send("/api/v1/nodes/worker-1", set, "PATCH"))).toMatchObject({ field: "set.attributes" });
+    expect(await ok<List>(request("/api/v1/tasks?label=__proto__%3Dx"))).toEqual({ tasks: [] });
+    const { code, stderr } = await cluster.runCli(["submit", "--label", "__proto__=x", "--", "true"]);
+    expect([code, stderr]).toEqual([64, expect.stringContaining("--label: '__proto__' is no name")]);
+  });
+
+  test("a daemon is kept running: it has no limit of retries, others say theirs", async () => {
+    const daemon = { noop: true, type: "daemon", tags: ["nowhere"] };
+    const limited = send("/api/v1/tasks", { ...daemon, retry: { limit: 3 } });
+    expect(await refused(limited)).toMatchObject({ status: 400, field: "retry.limit" });
+    const id = await submit({ ...daemon, retry: { backoff_ms: 7 } });
+    await ok<object>(send(`/api/v1/tasks/${id}/cancel`));
+    const unsaid = send("/api/v1/tasks", { noop: true, retry: { backoff_ms: 7 } });
+    expect(await refused(unsaid)).toMatchObject({ status: 400, field: "retry.limit" });
+  });
+
   test("are not cancelled by a request that says something else in its body", async () => {
     const id = await submit({ noop: true, tags: ["nowhere"], array: 3 });
     for (const [body, field] of [
