@@ -27,7 +27,7 @@ const COLUMNS: Column<NodeView>[] = [
   { title: "ID", value: (node) => node.id },
   { title: "STATUS", value: (node) => node.status, color: (node) => statusColor(node.status) },
   { title: "HEALTH", value: (node) => String(node.health.score), right: true },
-  { title: "CPUS", value: (node) => `${node.used.cpu_millis / 1000}/${node.capacity.cpu_millis / 1000}`, right: true },
+  { title: "CPUS", value: ({ used, capacity }) => usedOf(used.cpu_millis, capacity.cpu_millis, "/"), right: true },
   { title: "MEMORY", value: memory, right: true },
   { title: "LOAD", value: (node) => (node.cpu_percent === undefined ? "-" : `${node.cpu_percent}%`), right: true },
   { title: "TASKS", value: (node) => String(node.held), right: true },
@@ -36,6 +36,12 @@ const COLUMNS: Column<NodeView>[] = [
   { title: "SYSTEM", value: (node) => `${node.os}/${node.arch}` },
   { title: "HEARD", value: heard },
 ];
+
+/** What of its processors is taken; what it was given ahead of its turn waits there. */
+function usedOf(used: number, capacity: number, of: string): string {
+  const ahead = used - capacity;
+  return `${Math.min(used, capacity) / 1000}${of}${capacity / 1000}${ahead > 0 ? ` +${ahead / 1000} ahead` : ""}`;
+}
 
 function memory({ used, capacity }: NodeView): string {
   return `${formatSize(used.memory_mib * MIB)}/${formatSize(capacity.memory_mib * MIB)}`;
@@ -145,7 +151,7 @@ function nodeText(node: NodeView, tasks: readonly TaskView[], now: number): stri
   lines.push(
     ["joined", `${isoTime(node.registered_at)} (${ageOf(node.registered_at, now)} ago), heard ${heard(node)}`],
     ["system", `${node.os}/${node.arch}, claw ${node.version}, process ${node.pid}`],
-    ["cpus", `${used.cpu_millis / 1000} of ${capacity.cpu_millis / 1000} in use`],
+    ["cpus", `${usedOf(used.cpu_millis, capacity.cpu_millis, " of ")} in use`],
     ["memory", `${formatSize(used.memory_mib * MIB)} of ${formatSize(capacity.memory_mib * MIB)} in use${free}`],
   );
   if (node.disk_free_percent !== undefined) lines.push(["disk", `${node.disk_free_percent} % free`]);
