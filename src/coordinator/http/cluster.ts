@@ -85,6 +85,11 @@ const eventsRoute = createRoute({
     "`wait_ms` are for pages only, and a page is either behind `after` or the newest `tail`.",
   security: SECURED,
   request: {
+    headers: z.object({
+      "Last-Event-ID": z.string().optional().openapi({
+        description: "of a stream: the last event, or ping, that was heard; it wins over `after` and `tail`",
+      }),
+    }),
     query: z.strictObject({
       after: place.optional().openapi({ description: "an event's id, or the cursor of the page before" }),
       tail: limitParameter(LIMITS.list_rows).openapi({ description: "the newest so many; not with `after`" }),
