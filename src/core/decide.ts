@@ -140,12 +140,22 @@ function separate(state: State, command: Submit, by: string, now: number): Event
   for (const [position, ids] of ids_of) {
     const spec = command.specifications[position];
     if (spec === undefined) continue;
-    checkSpecification(state, spec, now);
+    inPlace(command, position, () => checkSpecification(state, spec, now));
     const number = state.next_number + events.length;
     const { nonce } = command;
     events.push({ t: "submitted", number, nonce, by, at: now, spec, array: false, ids, count: ids.length });
   }
   return events;
+}
+
+/** Of several the field says which one is at fault. */
+function inPlace({ specifications }: Submit, position: number, check: () => void): void {
+  try {
+    check();
+  } catch (error) {
+    if (!(error instanceof ClawError) || error.field === undefined || specifications.length === 1) throw error;
+    throw ClawError.fromWire({ ...error.toWire(), field: `specifications.${position}.${error.field}` });
+  }
 }
 
 function array(state: State, command: Submit, by: string, now: number): Event {

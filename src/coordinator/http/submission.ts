@@ -117,6 +117,25 @@ export function specificationOf(given: ToSubmit, place = ""): Specification {
   return specification as Specification;
 }
 
+/** What the coordinator refuses of a specification, by the names that the body has for it; `many`: it stands in `tasks`. */
+export function inBody(given: readonly ToSubmit[], many = false): (error: unknown) => never {
+  return (error) => {
+    if (!(error instanceof ClawError) || error.field === undefined) throw error;
+    const [, position = "0", own = ""] = /^(?:specifications?\.(?:(\d+)\.)?)?(.*)$/s.exec(error.field) ?? [];
+    const kind = given[Number(position)]?.command === undefined ? "shell" : "command";
+    const name = own
+      .replace(/^needs\.folder$/, "cwd")
+      .replace(/^needs\./, "")
+      .replace(/^argv(?=\.|$)/, kind)
+      .replace(/^shell\..*/, "shell");
+    const field = many && own !== error.field ? `tasks.${position}.${name}` : name;
+    const wire = error.toWire();
+    const said = [error.field, own].find((one) => wire.message.startsWith(one)) ?? "";
+    const message = said === "" ? wire.message : field + wire.message.slice(said.length);
+    throw ClawError.fromWire({ ...wire, message, field });
+  };
+}
+
 function needsOf(given: ToSubmit, cpu_millis: number): Needs {
   const named = Object.fromEntries(Object.keys(needs).map((name) => [name, given[name as keyof typeof needs]])) as Pick<
     ToSubmit,

@@ -95,6 +95,9 @@ describe("tasks", () => {
     const before = (await ok<List>(request("/api/v1/tasks?limit=1000"))).tasks.length;
     const wrong = { tasks: [{ command: ["true"] }, { shell: "x", env: { LD_PRELOAD: "x" } }] };
     expect(await refused(send("/api/v1/batch", wrong))).toMatchObject({ field: "tasks.1.env.LD_PRELOAD" });
+    const keyed = await send("/api/v1/batch", { tasks: [{ noop: true, key: "k" }] });
+    const hint = expect.stringContaining("send each task that has one to /api/v1/tasks");
+    expect(await keyed.json()).toMatchObject({ error: { code: "bad_request", field: "tasks.0.key", hint } });
     expect((await ok<List>(request("/api/v1/tasks?limit=1000"))).tasks.length).toBe(before);
   });
 
@@ -140,6 +143,26 @@ describe("tasks", () => {
     expect(await ok<List>(request("/api/v1/tasks?label=__proto__%3Dx"))).toEqual({ tasks: [] });
     const { code, stderr } = await cluster.runCli(["submit", "--label", "__proto__=x", "--", "true"]);
     expect([code, stderr]).toEqual([64, expect.stringContaining("--label: '__proto__' is no name")]);
+  });
+
+  test("what the coordinator refuses is named as the body names it", async () => {
+    const wrong: [object, string][] = [
+      [{ command: ["a", "b\0"] }, "command"],
+      [{ shell: "a\0" }, "shell"],
+      [{ noop: true, cwd: "/a\0" }, "cwd"],
+      [{ noop: true, tags: ["e\u0301"] }, "tags"],
+      [{ noop: true, start_at: "9999-01-01T00:00:00Z" }, "start_at"],
+      [{ noop: true, start_after_ms: 5, deadline_ms: 5 }, "start_after_ms"],
+    ];
+    for (const [body, field] of wrong) {
+      const response = await send("/api/v1/tasks", body);
+      const { error } = (await response.json()) as { error: { field: string; message: string } };
+      expect([response.status, error.field]).toEqual([400, field]);
+      expect(error.message).not.toMatch(/specification|argv|needs|folder/);
+      const many = await refused(send("/api/v1/batch", { tasks: [{ noop: true }, body] }));
+      expect(many).toMatchObject({ status: 400, field: `tasks.1.${field}` });
+    }
+    expect(await refused(send("/api/v1/plan", { noop: true, cwd: "/a\0" }))).toMatchObject({ field: "cwd" });
   });
 
   test("a daemon is kept running: it has no limit of retries, others say theirs", async () => {
