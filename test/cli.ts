@@ -5,7 +5,7 @@
 
 import { type CliOptions, runCli as runInProcess } from "../src/client/cli.ts";
 import { type Io, OutputClosed, type StopSignal } from "../src/client/io.ts";
-import { printableText } from "../src/client/output.ts";
+import { drawn, printableText } from "../src/client/output.ts";
 import { ClawError } from "../src/common/errors.ts";
 import { type Runtime, systemRuntime } from "../src/common/runtime.ts";
 import { until, within } from "./until.ts";
@@ -149,8 +149,8 @@ class TestIo implements Io {
     this.stderr.add(printableText(text));
   }
 
-  draw(text: string): void {
-    this.stderr.add(text);
+  draw(line: string): void {
+    this.stderr.add(drawn(line));
   }
 
   input(): ReadableStream<Uint8Array> {

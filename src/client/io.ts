@@ -3,7 +3,7 @@
 import { ClawError, messageOf } from "../common/errors.ts";
 import type { Environment } from "../common/paths.ts";
 import type { Runtime } from "../common/runtime.ts";
-import { printableText } from "./output.ts";
+import { drawn, printableText } from "./output.ts";
 
 export type StopSignal = "SIGINT" | "SIGTERM" | "SIGHUP";
 
@@ -17,8 +17,8 @@ export interface Io {
   passError(bytes: Uint8Array | string): Promise<void>;
   /** Hints and errors of our own, with what others wrote in them; never fails. */
   err(text: string): void;
-  /** What steers a terminal on purpose, such as progress. */
-  draw(text: string): void;
+  /** Progress: a line in the place of the one before; empty, it makes room. */
+  draw(line: string): void;
   input(): ReadableStream<Uint8Array>;
   /** Of output, error output and input. */
   terminal: { out: boolean; err: boolean; in: boolean };
@@ -68,8 +68,8 @@ export function processIo(runtime: Runtime): Io {
     err: (text) => {
       process.stderr.write(printableText(text));
     },
-    draw: (text) => {
-      process.stderr.write(text);
+    draw: (line) => {
+      process.stderr.write(drawn(line));
     },
     input: () => Bun.stdin.stream(),
     terminal: {

@@ -16,7 +16,7 @@ const NODE_COMMANDS = {
   cordon: "give them no new work; what runs there goes on",
   drain: "give them no new work; what waits there runs elsewhere, what runs may end, until --deadline",
   shutdown: "drain them and end their workers, which stay ended until somebody starts them again",
-  resume: "give them work again",
+  resume: "give them work again, and forget deadline and reason",
   rm: "forget nodes that are offline",
 } as const;
 

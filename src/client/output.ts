@@ -82,6 +82,13 @@ function table<T>(rows: readonly T[], columns: readonly Column<T>[], colors: boo
   return `${[head, ...rows.map((row, at) => line(cells[at] ?? [], row))].join("\n")}\n`;
 }
 
+/** What there is to say of one thing, a line each: what it is called, and what it is. */
+export function sheet(lines: readonly (readonly [name: string, value: string])[]): string {
+  const shown = lines.map(([name, value]) => [printable(name), printable(value)] as const);
+  const width = Math.max(...shown.map(([name]) => Bun.stringWidth(name)));
+  return shown.map(([name, value]) => `${name}${" ".repeat(width - Bun.stringWidth(name))}  ${value}\n`).join("");
+}
+
 /** What moves the cursor, changes colours, or turns the direction of what follows. */
 const CONTROL = /[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu;
 
@@ -93,4 +100,9 @@ export function printable(text: string): string {
 /** The same for text of several lines. */
 export function printableText(text: string): string {
   return text.replace(/[^\n\t]+/g, printable);
+}
+
+/** A line in the place of the one that the terminal shows. */
+export function drawn(line: string): string {
+  return `\r\x1b[2K${printable(line)}`;
 }

@@ -5,7 +5,7 @@ import type { AttemptView, Outcome, TaskView } from "../common/models.ts";
 import { isoTime } from "../common/runtime.ts";
 import { formatDuration } from "../common/units.ts";
 import { endOf } from "../common/vocabulary.ts";
-import { printable, printableText } from "./output.ts";
+import { printableText, sheet } from "./output.ts";
 import { specificationLines, wordsOf } from "./specification-text.ts";
 
 export function ageOf(at: number, now: number): string {
@@ -135,11 +135,9 @@ export function taskText(task: TaskView, now: number): string {
     for (const sentence of waiting.change ?? []) lines.push(["would help", sentence]);
     if (waiting.nodes.length > 1) for (const { node, reason } of waiting.nodes) lines.push([`  ${node}`, reason]);
   }
-  const width = Math.max(...lines.map(([name]) => name.length));
-  const head = lines.map(([name, value]) => `${name.padEnd(width)}  ${printable(value)}`).join("\n");
   const tails = [
     ["stdout", outcome?.stdout_tail],
     ["stderr", outcome?.stderr_tail],
   ].filter(([, text]) => text !== undefined && text !== "");
-  return `${head}\n${tails.map(([name, text]) => `${name}:\n${printableText(text ?? "")}`.trimEnd()).join("\n")}${tails.length > 0 ? "\n" : ""}`;
+  return `${sheet(lines)}${tails.map(([name, text]) => `${name}:\n${printableText(text ?? "")}`.trimEnd()).join("\n")}${tails.length > 0 ? "\n" : ""}`;
 }

@@ -102,6 +102,14 @@ const OPTIONS: Readonly<Record<string, string>> = {
   node: "--node",
   labels: "--label",
   argv: "the command",
+  cpu_millis: "--cpu",
+  memory_mib: "--memory",
+  gpus: "--gpu",
+  timeout_ms: "--timeout",
+  deadline_ms: "--deadline",
+  start_after_ms: "--start-after",
+  start_at: "--start-after",
+  grace_ms: "--grace",
 };
 
 /** What the coordinator would refuse is refused here, by the option that people typed. */

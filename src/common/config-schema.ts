@@ -240,5 +240,7 @@ function unwrap(schema: z.ZodType): { inner: z.ZodType; initial?: unknown } {
 function kindOf(schema: z.ZodType): FieldKind {
   if (schema instanceof z.ZodString || schema instanceof z.ZodEnum) return "text";
   if (schema instanceof z.ZodArray) return "list";
-  return schema instanceof z.ZodRecord ? "map" : "value";
+  // What is looked at before it is a record is one all the same.
+  const whole = schema instanceof z.ZodPipe ? schema.out : schema;
+  return whole instanceof z.ZodRecord ? "map" : "value";
 }

@@ -3,7 +3,7 @@
 
 import { z } from "zod";
 import { LIMITS } from "./limits.ts";
-import { few } from "./records.ts";
+import { few, named } from "./records.ts";
 import type { NodeSettings, PlacementChange } from "./settings.ts";
 import { skillName } from "./skills.ts";
 import {
@@ -62,7 +62,7 @@ export const Needs = z.strictObject({
   cpu_millis: count.max(10_000_000),
   memory_mib: count.max(2 ** 31),
   gpus: count.max(1024),
-  resources: z.record(z.string().min(1).max(64), count.max(2 ** 31)).optional(),
+  resources: named(z.string().min(1).max(64), count.max(2 ** 31)).optional(),
   tags: z.array(label).max(LIMITS.label_count).optional(),
   /** OpenClaw's, that have to be usable on the node, with everything that they need. */
   skills: z.array(skillName).max(LIMITS.label_count).optional(),
@@ -122,7 +122,7 @@ export const Specification = z.strictObject({
   /** Members' inputs are put into the template as GNU parallel does (`{}`, `{.}`, `{/}`, `{#}` …). */
   each: z.boolean().optional(),
   script: Script.optional(),
-  env: z.record(z.string().min(1).max(256), z.string().max(LIMITS.argument_bytes)).optional(),
+  env: named(z.string().min(1).max(256), z.string().max(LIMITS.argument_bytes)).optional(),
   /** The caller's machine and folder: on that machine a task runs there, elsewhere in a fresh folder. */
   origin: z.strictObject({ machine: z.string().max(64), folder: z.string().max(4096) }).optional(),
   /** Limit on one attempt's running time; 0 or absent: none. */
@@ -137,7 +137,7 @@ export const Specification = z.strictObject({
   on_lost: z.enum(ON_LOST).optional(),
   /** Time between SIGTERM and SIGKILL; absent: the node's own. */
   grace_ms: millis.optional(),
-  labels: z.record(label, z.string().max(LIMITS.label_chars)).optional(),
+  labels: named(label, z.string().max(LIMITS.label_chars)).optional(),
   /** Idempotency key: the cluster has one submission with it, however often it is sent. */
   key: z.string().min(1).max(LIMITS.key_chars).optional(),
 });

@@ -58,12 +58,15 @@ function sayMissing(io: Sink, id: string, outcome: Outcome, got: number): void {
   if (missing > 0) io.err(`claw: ${id}: ${plural(missing, "byte")} of its output are no longer kept\n`);
 }
 
+/** How it ended, once it has; `tell` is told each attempt before the last one as soon as that is over. */
+export type UntilOver = (tell: (one: AttemptView) => void) => Promise<Ended>;
+
 /** Everything that a task writes, attempt by attempt, until it is over and all that was kept has come. */
 export async function followTask(
   io: Sink,
   client: RequestClient,
   task: TaskRef,
-  over?: Promise<Ended>,
+  over: UntilOver = (tell) => waitThrough(client, task, tell).then(endedOf),
   attempts: readonly AttemptView[] = [],
 ): Promise<Ended> {
   const done = new AbortController();
@@ -83,7 +86,7 @@ export async function followTask(
     if (end !== undefined && !shown.writing && ++idle === IDLE_TIMES) done.abort();
   };
   for (const one of attempts) shown.over(one);
-  const finished = over ?? waitThrough(client, task, (one) => shown.over(one)).then(endedOf);
+  const finished = over((one) => shown.over(one));
   finished.then(
     (result) => {
       end = result;
@@ -111,7 +114,7 @@ export async function printFinished(
   const all = [ended.outcome, ...attempts.map(({ outcome }) => outcome)];
   const untold = isUntold(ended.outcome);
   if (!untold && all.some((one) => one !== undefined && kept(one) > 0)) {
-    await followTask(io, client, task, Promise.resolve(ended), attempts);
+    await followTask(io, client, task, () => Promise.resolve(ended), attempts);
     return;
   }
   const shown = new Shown(io, task, () => undefined);

@@ -13,6 +13,7 @@ import {
   type TaskCounts,
   type TaskView,
 } from "../common/models.ts";
+import { named } from "../common/records.ts";
 import type { SkillView } from "../common/skills.ts";
 import type { Manifest } from "../common/snapshot.ts";
 import { PRIORITIES, TASK_STATUSES } from "../common/vocabulary.ts";
@@ -32,7 +33,7 @@ export const QUERIES = {
     statuses: z.array(z.enum(TASK_STATUSES)).optional(),
     priority: z.enum(PRIORITIES).optional(),
     name: z.string().optional(),
-    labels: z.record(z.string(), z.string()).optional(),
+    labels: named(z.string(), z.string()).optional(),
     /** Submitted then, by log time, or later. */
     since: integer.optional(),
     /** Members of this submission instead of whole submissions. */

@@ -42,11 +42,12 @@ export async function waitUntil(
   return task;
 }
 
-/** The task when it is over; `onAttempt` is told each attempt before the last one as soon as it ended. */
+/** The task when it is over, or `left`; `onAttempt` is told each attempt before the last one as soon as it ended. */
 export async function waitThrough(
   client: RequestClient,
   { number, index }: Required<Target>,
   onAttempt: (one: AttemptView) => void,
+  left?: AbortSignal,
 ): Promise<TaskView> {
   let after = 0;
   for (;;) {
@@ -57,7 +58,7 @@ export async function waitThrough(
       after = one.attempt;
       onAttempt(one);
     }
-    if (isTerminal(task.status)) return task;
+    if (isTerminal(task.status) || left?.aborted === true) return task;
   }
 }
 

@@ -7,7 +7,7 @@ import type { Runtime } from "../common/runtime.ts";
 import type { Request } from "../communication/bus.ts";
 import type { FileStore } from "../communication/files.ts";
 import type { QueryAnswers, QueryRequest, QueryType } from "../communication/queries.ts";
-import { requireFolder } from "../core/decide.ts";
+import { requireFolder } from "../core/decide-specification.ts";
 import { Queries } from "../storage/queries.ts";
 import type { View } from "../storage/view.ts";
 import { Answers } from "./answers.ts";

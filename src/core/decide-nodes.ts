@@ -11,7 +11,7 @@ export interface Manage {
   action: "cordon" | "drain" | "shutdown" | "resume" | "remove";
   nodes: readonly string[];
   reason?: string | undefined;
-  /** With `drain` and `shutdown`: what still runs after so long is stopped; absent: it may take its time. */
+  /** With `drain` and `shutdown`: what still runs after so long is stopped; absent: as said before, else it may take its time. */
   deadline_ms?: number | undefined;
 }
 
@@ -53,6 +53,8 @@ export function decideManage(state: State, command: Manage, by: string, now: num
 }
 
 const DONE = { cordon: "cordoned", drain: "drained", shutdown: "shut down" };
+/** Reasons that nobody gave. */
+const OWN: ReadonlySet<string> = new Set(Object.values(DONE));
 
 function takeOut(
   node: Node,
@@ -62,16 +64,20 @@ function takeOut(
   now: number,
   stop: Map<string, EventRun[]>,
 ): Event[] {
-  const drain_at = deadline_ms === undefined ? undefined : now + deadline_ms;
+  // What is not said again stays: only a resume takes it back, and the end of what was shut down.
+  const before = node.cordon?.shutdown === true && node.status === "offline" ? undefined : node.cordon;
+  const drain_at = deadline_ms === undefined ? before?.drain_at : now + deadline_ms;
+  const shutdown = action === "shutdown" || before?.shutdown === true;
+  const said = before === undefined || OWN.has(before.reason) ? undefined : before.reason;
   const events: Event[] = [
     {
       t: "cordoned",
       node: node.id,
-      reason: reason ?? DONE[action],
+      reason: reason ?? said ?? DONE[shutdown ? "shutdown" : action],
       by,
       at: now,
       ...(drain_at === undefined ? {} : { drain_at }),
-      ...(action === "shutdown" ? { shutdown: true } : {}),
+      ...(shutdown ? { shutdown: true } : {}),
     },
   ];
   if (action === "cordon") return events;

@@ -3,14 +3,14 @@
 
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
-import type { Needs, Outcome, Specification } from "../common/models.ts";
+import type { Outcome, Specification } from "../common/models.ts";
 import type { TaskStatus } from "../common/vocabulary.ts";
 import { planted } from "./canary.ts";
+import { checkInputs, checkSpecification } from "./decide-specification.ts";
 import type { Event, EventRun } from "./event.ts";
 import { formatTaskId } from "./ids.ts";
 import { addTo } from "./runs.ts";
 import { isReady, piecesOf, type Segment, spansOf } from "./segments.ts";
-import { requirePossible } from "./skills.ts";
 import type { Policy, State, Submission } from "./state.ts";
 import { overdue } from "./verdict.ts";
 
@@ -38,9 +38,13 @@ export interface KnownKey {
 /** Looks a key up where ids are looked up. */
 export type FindKey = (key: string) => KnownKey | undefined;
 
-/** What two submissions under one key have to agree in. */
-export function contentOf(spec: Specification, array: boolean, count: number): string {
-  return JSON.stringify([spec, array, count]);
+/** What two submissions under one key have to agree in: not in where they were typed, nor in the order of names. */
+export function contentOf({ origin: _origin, ...spec }: Specification, array: boolean, count: number): string {
+  return JSON.stringify([spec, array, count], (_name, value: unknown) =>
+    typeof value !== "object" || value === null || Array.isArray(value)
+      ? value
+      : Object.fromEntries(Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1))),
+  );
 }
 
 export interface Submit {
@@ -136,12 +140,22 @@ function separate(state: State, command: Submit, by: string, now: number): Event
   for (const [position, ids] of ids_of) {
     const spec = command.specifications[position];
     if (spec === undefined) continue;
-    checkSpecification(state, spec);
+    inPlace(command, position, () => checkSpecification(state, spec, now));
     const number = state.next_number + events.length;
     const { nonce } = command;
     events.push({ t: "submitted", number, nonce, by, at: now, spec, array: false, ids, count: ids.length });
   }
   return events;
+}
+
+/** Of several the field says which one is at fault. */
+function inPlace({ specifications }: Submit, position: number, check: () => void): void {
+  try {
+    check();
+  } catch (error) {
+    if (!(error instanceof ClawError) || error.field === undefined || specifications.length === 1) throw error;
+    throw ClawError.fromWire({ ...error.toWire(), field: `specifications.${position}.${error.field}` });
+  }
 }
 
 function array(state: State, command: Submit, by: string, now: number): Event {
@@ -150,7 +164,7 @@ function array(state: State, command: Submit, by: string, now: number): Event {
   if (wanted === undefined || spec === undefined || command.specifications.length !== 1) {
     throw new ClawError("bad_request", "an array has one specification", { field: "specifications" });
   }
-  checkSpecification(state, spec);
+  checkSpecification(state, spec, now);
   const { inputs } = wanted;
   checkInputs(inputs ?? []);
   if (inputs !== undefined && wanted.count !== undefined && wanted.count !== inputs.length) {
@@ -176,90 +190,6 @@ function array(state: State, command: Submit, by: string, now: number): Event {
     ...(wanted.open === true ? { open: true } : {}),
     ...(inputs === undefined ? {} : { inputs }),
   };
-}
-
-function checkSpecification(state: State, spec: Specification): void {
-  const size = Buffer.byteLength(JSON.stringify(spec));
-  if (size > LIMITS.specification_bytes) {
-    throw new ClawError("too_large", `the specification has ${size} bytes, at most ${LIMITS.specification_bytes}`);
-  }
-  const { executor, resources } = spec.needs;
-  const strange = Object.keys(resources ?? {}).find((name) => name in {});
-  if (strange !== undefined) {
-    throw new ClawError("bad_request", `'${strange}' is no name for a resource`, { field: "needs.resources" });
-  }
-  if (executor === "script" && spec.script === undefined) {
-    throw new ClawError("bad_request", "a script task names its script", { field: "script" });
-  }
-  if ((executor === "command" || executor === "shell") && spec.argv.length === 0) {
-    throw new ClawError("bad_request", "no command", { field: "argv" });
-  }
-  checkSystemTexts(spec);
-  requireFolder(spec.needs);
-  checkNames(spec);
-  if (spec.needs.skills !== undefined) requirePossible(state.nodes.values(), spec.needs.skills);
-}
-
-/** What a system is to be given: it takes no NUL, and a variable's name ends at its first `=`. */
-function checkSystemTexts({ argv, env = {}, origin }: Specification): void {
-  const texts: [field: string, texts: readonly (string | undefined)[]][] = [
-    ["argv", argv],
-    ["env", Object.entries(env).flat()],
-    ["origin.folder", [origin?.folder]],
-  ];
-  for (const [field, some] of texts) if (some.some((text) => text?.includes("\0"))) throw nulIn(field);
-  const strange = Object.keys(env).find((name) => name.includes("="));
-  if (strange !== undefined) {
-    throw new ClawError("bad_request", `'${strange}' is no name for a variable`, { field: "env" });
-  }
-}
-
-function nulIn(field: string): ClawError {
-  return new ClawError("bad_request", `${field}: no program can be given a NUL character`, { field });
-}
-
-/** A folder that no node can have is waited for in vain. */
-export function requireFolder({ folder = "/" }: Needs): void {
-  const field = "needs.folder";
-  if (folder.includes("\0")) throw nulIn(field);
-  if (folder.startsWith("/")) return;
-  throw new ClawError("bad_request", `${field}: '${folder.slice(0, 100)}' is not an absolute path`, { field });
-}
-
-/** What is compared with what others wrote: two names that look the same have to be the same. */
-function checkNames({ labels = {}, key, needs }: Specification): void {
-  const { tags = [], where = [], prefer = [], resources = {}, spread } = needs;
-  const words = (some: typeof where): string[] => some.flatMap(({ attribute, values }) => [attribute, ...values]);
-  const names: [field: string, names: readonly (string | undefined)[]][] = [
-    ["labels", Object.entries(labels).flat()],
-    ["key", [key]],
-    ["needs.tags", tags],
-    ["needs.where", words(where)],
-    ["needs.prefer", words(prefer)],
-    ["needs.resources", Object.keys(resources)],
-    ["needs.spread", [spread?.by, spread?.among]],
-  ];
-  for (const [field, some] of names) {
-    const strange = some.find((name) => name !== undefined && name !== name.normalize("NFC"));
-    if (strange === undefined) continue;
-    throw new ClawError("bad_request", `${field}: '${strange}' is not in Unicode's normal form C`, {
-      hint: "write it with composed characters (é as one): what looks the same would not match otherwise",
-      field,
-    });
-  }
-}
-
-/** Control characters take six bytes on the wire: what a worker could not be sent is refused now. */
-function checkInputs(inputs: readonly string[]): void {
-  for (const input of inputs) {
-    if (input.length * 6 <= LIMITS.input_json_bytes) continue;
-    const size = Buffer.byteLength(JSON.stringify(input));
-    if (size > LIMITS.input_json_bytes) {
-      throw new ClawError("too_large", `an input has ${size} bytes as JSON, at most ${LIMITS.input_json_bytes}`, {
-        field: "inputs",
-      });
-    }
-  }
 }
 
 export interface Extend {

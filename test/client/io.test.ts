@@ -28,7 +28,7 @@ describe("output", () => {
       for (let at = 0; at < 40; at++) await io.out(String(at % 10).repeat(50_000));
       await io.passError(new Uint8Array([0, 255, 10]));
       io.err("said \\x1b[31mred\\n");
-      io.draw("\\r\\x1b[2K50%");
+      io.draw("50%\\x07");
       process.exit(0);
     `);
     const parts: Uint8Array[] = [];
@@ -40,7 +40,7 @@ describe("output", () => {
     expect(Buffer.concat(parts).toString() === wanted).toBe(true);
     const error = Buffer.from(await new Response(running.stderr).arrayBuffer());
     expect([...error.subarray(0, 3)]).toEqual([0, 255, 10]);
-    expect(error.subarray(3).toString()).toBe("said \\u001b[31mred\n\r\x1b[2K50%");
+    expect(error.subarray(3).toString()).toBe("said \\u001b[31mred\n\r\x1b[2K50%\\u0007");
     expect(await running.exited).toBe(0);
   });
 

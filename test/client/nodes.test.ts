@@ -45,6 +45,21 @@ describe("claw nodes show", () => {
     await cluster.runCli(["wait", id]);
   });
 
+  test("tells of everything that it runs, however many answers that takes", async () => {
+    const each = { argv: ["sleep", "60"], env: { X: "x".repeat(100_000) }, on_lost: "fail" as const };
+    const { id: node } = (await show("worker-1")) as { id: string };
+    const wanted = { ...each, needs: { node } };
+    const made = [await cluster.submit(wanted, { count: 9 })];
+    for (let left = 9; left > 0; left--) made.push(await cluster.submit(wanted));
+    await until(async () => (await show("worker-1"))["held"] === 18, "all of them on the node");
+    expect((await show("worker-1"))["tasks"]).toHaveLength(18);
+    const { stderr } = await nodes("drain", "worker-1", "--deadline", "1h");
+    expect(stderr).toContain("18 of them must not run twice");
+    await nodes("resume", "worker-1");
+    await cluster.client.command("task.cancel", { v: 1, targets: made.map(({ number }) => ({ number, from: 0 })) });
+    for (const { number } of made) await cluster.finished(number);
+  });
+
   test("tells how well it is, and what it did not begin", async () => {
     const id = await submit("--node", "worker-1", "--", "no-such-program-at-all");
     await cluster.runCli(["wait", id]);
@@ -136,6 +151,26 @@ describe("a node out of service", () => {
     const off = cluster.startCli(["nodes", "drain", "worker-1", "--wait"]);
     expect((await off.done).code).toBe(0);
     await nodes("resume", "worker-1");
+  });
+
+  test("keeps its deadline and its reason with the next command, which says so", async () => {
+    const id = await submit("--node", "worker-1", "--cpu", "0.1", "--", "sleep", "60");
+    await until(async () => (await task(id))["status"] === "running", "it to run");
+    await nodes("drain", "worker-1", "--deadline", "1h", "--reason", "new disk");
+    const { cordon } = (await show("worker-1")) as { cordon: { drain_at: string } };
+    const line = `being emptied until ${cordon.drain_at}, 1 task left`;
+    expect((await nodes("drain", "worker-1")).stderr).toBe(`claw: worker-1 is ${line}\n`);
+    expect((await nodes("cordon", "worker-1")).stderr).toBe(`claw: worker-1 takes no new work; it is ${line}\n`);
+    expect(JSON.parse((await nodes("cordon", "worker-1", "--json")).stdout)).toMatchObject([
+      { drain_at: cordon.drain_at },
+    ]);
+    expect(await show("worker-1")).toMatchObject({ cordon: { reason: "new disk", drain_at: cordon.drain_at } });
+    expect(await nodes("cordon", "worker-1", "--reason", "")).toMatchObject({ code: 64 });
+    await nodes("resume", "worker-1");
+    expect((await nodes("drain", "worker-1")).stderr).toBe("claw: worker-1 is being emptied\n");
+    await nodes("resume", "worker-1");
+    await cluster.runCli(["cancel", id]);
+    await cluster.runCli(["wait", id]);
   });
 
   test("is waited for in vain when it is put into service again", async () => {

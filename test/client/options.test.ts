@@ -319,11 +319,21 @@ describe("a bad value names its option", () => {
     }
   });
 
-  test("what must not be empty is said so, here and by the coordinator", async () => {
+  test("what is too large for the cluster is said by the option that was typed", async () => {
+    for (const words of [
+      ["--start-after", "9999-01-01T00:00:00Z"],
+      ["--memory", "3000000G"],
+    ]) {
+      const { code, stderr } = await cluster.runCli(["submit", ...words, "true"]);
+      expect([code, stderr]).toEqual([64, expect.stringContaining(`claw: ${words[0]} is too large`)]);
+    }
+  });
+
+  test("what must not be empty is said so", async () => {
     const tag = await cluster.runCli(["nodes", "set", "worker-1", "--tag", ""]);
     expect([tag.code, tag.stderr.split("\n")[0]]).toEqual([64, "claw: --tag must not be empty"]);
     const reason = await cluster.runCli(["nodes", "cordon", "worker-1", "--reason", ""]);
-    expect([reason.code, reason.stderr.split("\n")[0]]).toEqual([65, "claw: reason must not be empty"]);
+    expect([reason.code, reason.stderr.split("\n")[0]]).toEqual([64, "claw: --reason must not be empty"]);
   });
 
   test("-- is no option's value, of whichever command", async () => {

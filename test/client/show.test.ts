@@ -87,6 +87,24 @@ describe("what others wrote does not steer the terminal", () => {
     }
   });
 
+  test("what a node says of itself, and the tags that a task waits for", async () => {
+    const worker = await cluster.addWorker({ attributes: { [evil]: evil }, tags: [evil] });
+    const waits = ["--tag", `no${evil}`, "--cpu", "9999"];
+    const { stdout: id } = await cli("submit", ...waits, "--", "true");
+    const texts = [
+      await cli("status"),
+      await cli("nodes", "show", "worker-2"),
+      await cli("plan", ...waits, "--", "true"),
+      await cli("show", id.trim()),
+    ].map(({ stdout }) => stdout);
+    for (const text of texts) {
+      expect(text).toContain(plain);
+      for (const control of ["\x07", "\x1b", "\u202e"]) expect(text).not.toContain(control);
+    }
+    await cli("cancel", id.trim());
+    await worker.stop();
+  });
+
   test("a task's own output is passed on as it is", async () => {
     const { stdout } = await cli("run", "--", "printf", `${evil}`);
     expect(stdout).toBe(evil);

@@ -97,6 +97,33 @@ describe("drain", () => {
     expect(decideDrains(cluster.state, AT + 501).events).toEqual([]);
   });
 
+  test("what is not said again stays: the deadline, the reason and that it ends; a resume lifts all", () => {
+    const cluster = two();
+    manage(cluster, { action: "drain", deadline_ms: 500, reason: "new disk" });
+    const held = { reason: "new disk", by: "client_1", drain_at: AT + 500 };
+    for (const action of ["drain", "cordon"] as const) {
+      manage(cluster, { action }, AT + 7);
+      expect(cordonOf(cluster)).toEqual({ ...held, at: AT + 7 });
+    }
+    expect([...decideDrains(cluster.state, AT + 500).stop.keys()]).toEqual(["n1"]);
+    manage(cluster, { action: "shutdown", deadline_ms: 900 });
+    manage(cluster, { action: "cordon", reason: "new fan" });
+    expect(cordonOf(cluster)).toMatchObject({ reason: "new fan", drain_at: AT + 900, shutdown: true });
+    manage(cluster, { action: "resume" });
+    manage(cluster, { action: "cordon" });
+    manage(cluster, { action: "drain" });
+    // A reason that nobody gave is not kept.
+    expect(cordonOf(cluster)).toEqual({ reason: "drained", by: "client_1", at: AT });
+  });
+
+  test("of what was shut down and is gone says nothing of then", () => {
+    const cluster = two();
+    manage(cluster, { action: "shutdown", deadline_ms: 500, reason: "new disk" });
+    cluster.add({ t: "node", node: "n1", status: "offline", reason: "goodbye", at: AT });
+    manage(cluster, { action: "cordon" });
+    expect(cordonOf(cluster)).toEqual({ reason: "cordoned", by: "client_1", at: AT });
+  });
+
   test("at once stops everything", () => {
     const { stop } = manage(two(), { action: "drain", deadline_ms: 0 });
     expect([...stop]).toEqual([

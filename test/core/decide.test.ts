@@ -86,6 +86,20 @@ describe("a submission", () => {
     expect([submit(cluster, { array }), submit(cluster, { array })]).toEqual([2, 2]);
   });
 
+  test("that could never run, or asks for what there is not, is refused by name", () => {
+    const cluster = new Cluster();
+    const refused = (more: Parameters<typeof specificationOf>[0]): [string, string | undefined] =>
+      refusalOf(() => submit(cluster, { specifications: [specificationOf(more)], tasks: [[5, 0]] }));
+    expect(refused({ start_after_ms: 10, deadline_ms: 10 })).toEqual(["bad_request", "start_after_ms"]);
+    expect(refused({ start_at: AT + 10, deadline_ms: 10 })).toEqual(["bad_request", "start_at"]);
+    expect(refused({ start_at: AT + 10, start_after_ms: 5, deadline_ms: 7 })).toEqual(["bad_request", "start_at"]);
+    const retry = { limit: 3, backoff_ms: 1, backoff_max_ms: 1 };
+    expect(refused({ type: "daemon", retry })).toEqual(["bad_request", "retry.limit"]);
+    expect(cluster.state.submissions.size).toBe(0);
+    const specifications = [specificationOf({ start_at: AT - 10, start_after_ms: 9, deadline_ms: 10 })];
+    expect(submit(cluster, { specifications, tasks: [[5, 0]] })).toBe(1);
+  });
+
   test("whose id another has is refused, and the ids are named", () => {
     const cluster = new Cluster();
     submit(cluster, {

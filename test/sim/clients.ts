@@ -35,7 +35,7 @@ export class Clients {
   #specification(id: number): Specification {
     const { chance } = this.#world;
     const noop = chance.once(4);
-    return {
+    const specification: Specification = {
       type: "batch",
       priority: chance.once(5) ? "high" : "normal",
       needs: {
@@ -51,6 +51,9 @@ export class Clients {
       ...(chance.once(6) ? { deadline_ms: chance.between(5_000, 90_000) } : {}),
       ...(chance.once(5) ? { on_lost: "fail" } : {}),
     };
+    // It counts from the submission on: one that has passed at the start would be refused.
+    const { deadline_ms, start_after_ms = 0 } = specification;
+    return deadline_ms === undefined ? specification : { ...specification, deadline_ms: deadline_ms + start_after_ms };
   }
 
   /** Something of some kind, as the seed has it. */

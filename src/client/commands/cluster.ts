@@ -8,6 +8,7 @@ import type { WaitingGroup } from "../../common/models.ts";
 import { writePrivate } from "../../communication/private.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
+import { sheet } from "../output.ts";
 import { ageOf } from "../show.ts";
 import { oneOf } from "../values.ts";
 
@@ -38,7 +39,7 @@ export async function statusCommand(io: Io, client: RequestClient, options: { js
     ["http", status.http_url ?? "off"],
     ...status.notes.map((note): [string, string] => ["note", note]),
   ];
-  await io.out(`${lines.map(([name, value]) => `${name.padEnd(9)} ${value}`).join("\n")}\n`);
+  await io.out(sheet(lines));
   return 0;
 }
 

@@ -1,9 +1,11 @@
 // `nodes cordon|drain|shutdown|resume|rm`: nodes out of service and back, and waiting until one is empty.
 
 import { ClawError } from "../../common/errors.ts";
+import { LIMITS } from "../../common/limits.ts";
 import type { NodeView, TaskView } from "../../common/models.ts";
 import { isoTime, sleep } from "../../common/runtime.ts";
 import { formatDuration, plural } from "../../common/units.ts";
+import { allNodes } from "../../communication/all-nodes.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
 import { agreed } from "../select.ts";
@@ -22,6 +24,8 @@ export interface ManageOptions {
   quiet?: boolean;
 }
 
+const EMPTYING: ReadonlySet<Action> = new Set<Action>(["cordon", "drain", "shutdown"]);
+
 /** Between two looks of `--wait`. */
 const LOOK_MS = 500;
 
@@ -32,7 +36,8 @@ export async function manageCommand(
   words: readonly string[],
   options: ManageOptions,
 ): Promise<number> {
-  const { reason, deadline, json, quiet } = options;
+  const { deadline, json, quiet } = options;
+  const reason = options.reason === undefined ? undefined : reasonOf(options.reason);
   const deadline_ms = deadline === undefined ? undefined : duration("--deadline", deadline);
   const limit_ms = options.timeout === undefined ? undefined : duration("--timeout", options.timeout);
   if (limit_ms !== undefined && options.wait !== true) {
@@ -42,7 +47,8 @@ export async function manageCommand(
     });
   }
   const nodes = await nodesNamed(client, words);
-  const stops = deadline_ms !== undefined || (action === "remove" && nodes.some(({ held }) => held > 0));
+  const timed = deadline_ms !== undefined || nodes.some(({ cordon }) => cordon?.drain_at !== undefined);
+  const stops = (timed && EMPTYING.has(action)) || (action === "remove" && nodes.some(({ held }) => held > 0));
   const once = stops ? await onceOn(client, nodes) : new Map<string, TaskView[]>();
   if (action === "remove" && !(await mayRemove(io, nodes, once, options.yes === true))) return 1;
   if (action === "shutdown" && !(await mayShutDown(io, nodes, once, options.yes === true))) return 1;
@@ -53,20 +59,28 @@ export async function manageCommand(
     ...(reason === undefined ? {} : { reason }),
     ...(deadline_ms === undefined ? {} : { deadline_ms }),
   });
-  const drain_at = deadline_ms === undefined ? undefined : io.runtime.wall_ms() + deadline_ms;
+  const cordons = new Map((await allNodes(client)).map(({ id, cordon }) => [id, cordon]));
   if (json === true) {
     const rows = nodes.map(({ id, name }) => {
       const fails = (once.get(id) ?? []).map((task) => task.id);
-      return { id, name, action, ...(fails.length === 0 ? {} : { must_not_run_twice: fails }) };
+      const drain_at = cordons.get(id)?.drain_at;
+      const until = drain_at === undefined ? {} : { drain_at: isoTime(drain_at) };
+      return { id, name, action, ...until, ...(fails.length === 0 ? {} : { must_not_run_twice: fails }) };
     });
     await io.out(`${JSON.stringify(rows)}\n`);
   } else if (quiet !== true) {
     for (const node of nodes)
-      io.err(`claw: ${node.name} ${said(action, node, drain_at)}${failing(once.get(node.id))}\n`);
+      io.err(`claw: ${node.name} ${said(action, node, cordons.get(node.id))}${failing(once.get(node.id))}\n`);
   }
   return options.wait === true
     ? await untilEmpty(io, client, nodes, action === "shutdown", limit_ms, quiet === true)
     : 0;
+}
+
+function reasonOf(text: string): string {
+  if (text.length > 0 && text.length <= LIMITS.label_chars) return text;
+  const wrong = text === "" ? "must not be empty" : `is too long: at most ${LIMITS.label_chars}`;
+  throw new ClawError("usage", `--reason ${wrong}`, { field: "--reason" });
 }
 
 async function mayShutDown(
@@ -98,11 +112,13 @@ async function mayRemove(
   return await agreed(io, `forget ${names} and have ${plural(held, "task")} there run elsewhere${fails}`, yes);
 }
 
-function said(action: Action, { status, cordon, held }: NodeView, drain_at: number | undefined): string {
+/** `now`: what holds for it now, of this command and those before it. */
+function said(action: Action, { status, cordon, held }: NodeView, now: NodeView["cordon"]): string {
+  const drain_at = now?.drain_at;
   const until = drain_at === undefined || held === 0 ? "" : ` until ${isoTime(drain_at)}, ${plural(held, "task")} left`;
   switch (action) {
     case "cordon":
-      return "takes no new work";
+      return `takes no new work${until === "" ? "" : `; it is being emptied${until}`}`;
     case "drain":
       return held === 0 ? "takes no new work and is empty" : `is being emptied${until}`;
     case "shutdown":
@@ -148,11 +164,10 @@ async function untilEmpty(
   const begun_ms = io.runtime.monotonic_ms();
   const draws = io.terminal.err && !quiet;
   const clear = (): void => {
-    if (draws) io.draw("\r\x1b[2K");
+    if (draws) io.draw("");
   };
   for (;;) {
-    const { nodes: all } = await client.query("node.list", {});
-    const there = all.filter(({ id }) => nodes.some((one) => one.id === id));
+    const there = (await allNodes(client)).filter(({ id }) => nodes.some((one) => one.id === id));
     const left = there.filter(({ held, status }) => held > 0 || (ends && status !== "offline"));
     const resumed = left.find(({ cordon }) => cordon === undefined);
     const took_ms = io.runtime.monotonic_ms() - begun_ms;
@@ -168,7 +183,7 @@ async function untilEmpty(
       io.err(`claw: still not ${ends ? "ended" : "empty"} after ${formatDuration(limit_ms)}: ${names}\n`);
       return 75;
     }
-    if (draws) io.draw(`\r\x1b[2Kwaiting for ${names}, ${formatDuration(Math.floor(took_ms / 1000) * 1000)}`);
+    if (draws) io.draw(`waiting for ${names}, ${formatDuration(Math.floor(took_ms / 1000) * 1000)}`);
     await sleep(io.runtime, Math.min(LOOK_MS, (limit_ms ?? Number.POSITIVE_INFINITY) - took_ms));
   }
 }

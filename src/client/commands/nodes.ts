@@ -2,15 +2,15 @@
 
 import { nodeDocument } from "../../common/documents.ts";
 import { findNodes, sharedNames, sharedNameText } from "../../common/find-nodes.ts";
-import { LIMITS } from "../../common/limits.ts";
 import type { NodeHealth, NodeView, TaskView } from "../../common/models.ts";
 import { isoTime } from "../../common/runtime.ts";
 import type { NodeSettings } from "../../common/settings.ts";
 import { formatDuration, formatSize, plural } from "../../common/units.ts";
 import { allNodes } from "../../communication/all-nodes.ts";
+import { allTasks } from "../../communication/all-tasks.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
-import { type Column, modeOf, printable, printRows, statusColor } from "../output.ts";
+import { type Column, modeOf, printRows, sheet, statusColor } from "../output.ts";
 import { ageOf, commandOf } from "../show.ts";
 
 const MIB = 1024 * 1024;
@@ -27,7 +27,7 @@ const COLUMNS: Column<NodeView>[] = [
   { title: "ID", value: (node) => node.id },
   { title: "STATUS", value: (node) => node.status, color: (node) => statusColor(node.status) },
   { title: "HEALTH", value: (node) => String(node.health.score), right: true },
-  { title: "CPUS", value: (node) => `${node.used.cpu_millis / 1000}/${node.capacity.cpu_millis / 1000}`, right: true },
+  { title: "CPUS", value: ({ used, capacity }) => usedOf(used.cpu_millis, capacity.cpu_millis, "/"), right: true },
   { title: "MEMORY", value: memory, right: true },
   { title: "LOAD", value: (node) => (node.cpu_percent === undefined ? "-" : `${node.cpu_percent}%`), right: true },
   { title: "TASKS", value: (node) => String(node.held), right: true },
@@ -36,6 +36,12 @@ const COLUMNS: Column<NodeView>[] = [
   { title: "SYSTEM", value: (node) => `${node.os}/${node.arch}` },
   { title: "HEARD", value: heard },
 ];
+
+/** What of its processors is taken; what it was given ahead of its turn waits there. */
+function usedOf(used: number, capacity: number, of: string): string {
+  const ahead = used - capacity;
+  return `${Math.min(used, capacity) / 1000}${of}${capacity / 1000}${ahead > 0 ? ` +${ahead / 1000} ahead` : ""}`;
+}
 
 function memory({ used, capacity }: NodeView): string {
   return `${formatSize(used.memory_mib * MIB)}/${formatSize(capacity.memory_mib * MIB)}`;
@@ -118,15 +124,13 @@ async function withRefusals(client: RequestClient, found: readonly NodeView[]): 
 export async function tasksOn(client: RequestClient, ids: ReadonlySet<string>): Promise<Map<string, TaskView[]>> {
   const found = new Map<string, TaskView[]>();
   const statuses = ["scheduled" as const, "running" as const];
-  const { tasks } = await client.query("task.list", { statuses, limit: LIMITS.list_rows });
-  for (const task of tasks) {
-    const members =
-      task.counts === undefined
-        ? [task]
-        : (await client.query("task.list", { number: task.number, statuses, limit: LIMITS.list_rows })).tasks;
-    for (const member of members) {
+  for await (const task of allTasks(client, { statuses })) {
+    const members = task.counts === undefined ? [task] : allTasks(client, { number: task.number, statuses });
+    for await (const member of members) {
       if (member.node === undefined || !ids.has(member.node)) continue;
-      found.set(member.node, [...(found.get(member.node) ?? []), member]);
+      const there = found.get(member.node);
+      if (there === undefined) found.set(member.node, [member]);
+      else there.push(member);
     }
   }
   return found;
@@ -147,7 +151,7 @@ function nodeText(node: NodeView, tasks: readonly TaskView[], now: number): stri
   lines.push(
     ["joined", `${isoTime(node.registered_at)} (${ageOf(node.registered_at, now)} ago), heard ${heard(node)}`],
     ["system", `${node.os}/${node.arch}, claw ${node.version}, process ${node.pid}`],
-    ["cpus", `${used.cpu_millis / 1000} of ${capacity.cpu_millis / 1000} in use`],
+    ["cpus", `${usedOf(used.cpu_millis, capacity.cpu_millis, " of ")} in use`],
     ["memory", `${formatSize(used.memory_mib * MIB)} of ${formatSize(capacity.memory_mib * MIB)} in use${free}`],
   );
   if (node.disk_free_percent !== undefined) lines.push(["disk", `${node.disk_free_percent} % free`]);
@@ -170,8 +174,7 @@ function nodeText(node: NodeView, tasks: readonly TaskView[], now: number): stri
     const more = count > 1 ? ` and ${count - 1} more` : "";
     lines.push([`  ${task}`, `${ageOf(at, now)} ago${more}: ${reason}`]);
   }
-  const width = Math.max(...lines.map(([name]) => name.length));
-  return `${lines.map(([name, value]) => `${name.padEnd(width)}  ${printable(value)}`).join("\n")}\n`;
+  return sheet(lines);
 }
 
 /** `72: memory -18 (…), failures -10 (…)`; what is well says nothing. */

@@ -5,7 +5,7 @@ import { formatSize } from "../../common/units.ts";
 import type { Strategy } from "../../common/vocabulary.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
-import { printable } from "../output.ts";
+import { sheet } from "../output.ts";
 import { specificationOf, type TaskOptions } from "../specification.ts";
 
 const MIB = 1024 * 1024;
@@ -43,6 +43,5 @@ function planText({ strategy, node, node_name, nodes, waiting }: PlanView): stri
     const there = `${free.cpu_millis / 1000} cpu and ${formatSize(free.memory_mib * MIB)} free, holds ${held}`;
     lines.push([`  ${name}`, reason ?? `has room for ${room} (${there})`]);
   }
-  const width = Math.max(...lines.map(([name]) => name.length));
-  return lines.map(([name, text]) => `${name.padEnd(width)}  ${printable(text)}\n`).join("");
+  return sheet(lines);
 }

@@ -6,7 +6,7 @@ import { nearest } from "../../common/nearest.ts";
 import type { SkillView } from "../../common/skills.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
-import { type Column, modeOf, printable, printRows } from "../output.ts";
+import { type Column, modeOf, printRows, sheet } from "../output.ts";
 
 const COLUMNS: Column<SkillView>[] = [
   { title: "SKILL", value: ({ name }) => name },
@@ -94,6 +94,5 @@ function skillText({ name, description, nodes }: SkillView): string {
     lines.push([`on ${node_name}`, `${how}${state} (${source}, ${hash.slice(0, 8)})`]);
     if (requires !== undefined) lines.push(["  needs", requires.join(", ")]);
   }
-  const width = Math.max(...lines.map(([title]) => title.length));
-  return `${lines.map(([title, value]) => `${title.padEnd(width)}  ${printable(value)}`).join("\n")}\n`;
+  return sheet(lines);
 }

@@ -37,13 +37,13 @@ export class Progress {
     const full = counts.total === 0 ? 0 : Math.floor((done / counts.total) * BAR_CHARS);
     const bar = `${"█".repeat(full)}${"░".repeat(BAR_CHARS - full)}`;
     const text = `${bar} ${done}/${counts.total}${reading ? "+" : ""}${failed}, ${Math.round(rate)}/s${left}`;
-    this.#io.draw(`\r\x1b[2K${text}`);
+    this.#io.draw(text);
     this.#shown = true;
   }
 
   /** Makes room for output. */
   clear(): void {
-    if (this.#shown) this.#io.draw("\r\x1b[2K");
+    if (this.#shown) this.#io.draw("");
     this.#shown = false;
   }
 }

@@ -49,12 +49,14 @@ const MEANINGS = {
   413: "too large",
   429: "too many requests are waiting",
   500: "a fault of claw or of its machine",
+  501: "one of the coordinators is too old, or too new, for this",
   503: "nobody leads, or whether it was done is not known: send it again",
   504: "no answer in time",
+  507: "no room is left where the cluster keeps its log",
 } as const;
 type Meaning = keyof typeof MEANINGS;
 
-const EVERYWHERE = [400, 401, 403, 405, 429, 500, 503, 504] as const;
+const EVERYWHERE = [400, 401, 403, 405, 413, 429, 500, 501, 503, 504, 507] as const;
 
 type Problems<S extends Meaning> = Record<
   S | (typeof EVERYWHERE)[number],
@@ -90,6 +92,9 @@ export const SECURED = [{ token: [] }];
 
 /** No parameters: one that is given all the same is refused. */
 export const NO_QUERY = z.strictObject({});
+
+/** The body of what takes none: who says more in it expects that it counts. */
+export const NOTHING = z.strictObject({}).openapi("Nothing");
 
 export const limitParameter = (most: number) =>
   z

@@ -81,15 +81,21 @@ const eventsRoute = createRoute({
   summary: "What happened: a page of it, or with `Accept: text/event-stream` all of it as it happens",
   description:
     "A stream goes on behind `Last-Event-ID` (or `after`), with whichever coordinator answers. An event `missed` says that " +
-    "some are not in the log any more. Without either it begins with the newest `tail`, or now.",
+    "some are not in the log any more. Without either it begins with the newest `tail`, or now. `before`, `limit` and " +
+    "`wait_ms` are for pages only, and a page is either behind `after` or the newest `tail`.",
   security: SECURED,
   request: {
+    headers: z.object({
+      "Last-Event-ID": z.string().optional().openapi({
+        description: "of a stream: the last event, or ping, that was heard; it wins over `after` and `tail`",
+      }),
+    }),
     query: z.strictObject({
       after: place.optional().openapi({ description: "an event's id, or the cursor of the page before" }),
-      tail: limitParameter(LIMITS.list_rows).openapi({ description: "the newest so many" }),
-      before: place.optional().openapi({ description: "with `tail`: the newest before this place" }),
-      limit: limitParameter(LIMITS.list_rows).openapi({ description: "of a page" }),
-      wait_ms: waitParameter.openapi({ description: "wait so long for a first one" }),
+      tail: limitParameter(LIMITS.list_rows).openapi({ description: "the newest so many; not with `after`" }),
+      before: place.optional().openapi({ description: "with `tail`: the newest before this place; not for a stream" }),
+      limit: limitParameter(LIMITS.list_rows).openapi({ description: "of a page; not for a stream" }),
+      wait_ms: waitParameter.openapi({ description: "wait so long for a first one; not for a stream" }),
       type: severalOf(EventFilter).openapi({ description: "task.failed, or all of a kind: task, node" }),
       task: taskRef.optional(),
       node: z.string().max(LIMITS.name_chars).optional(),
@@ -116,6 +122,22 @@ const metricsRoute = createRoute({
   },
 });
 
+/** Parameters that would be overlooked: who gave them expects that they count. */
+function requireFitting(
+  given: Partial<Record<"after" | "tail" | "before" | "limit" | "wait_ms", unknown>>,
+  streams: boolean,
+): void {
+  const wrong = (field: string, message: string): never => {
+    throw new ClawError("bad_request", `${field}: ${message}`, { field });
+  };
+  if (given.after !== undefined && given.tail !== undefined)
+    wrong("tail", "either the newest, or those behind `after`");
+  for (const name of ["before", "limit", "wait_ms"] as const) {
+    if (streams && given[name] !== undefined) wrong(name, "a stream goes on for ever: this is for a page");
+  }
+  if (given.before !== undefined && given.tail === undefined) wrong("before", "say with `tail` how many");
+}
+
 type EventQuery = Omit<QueryRequest<"event.list">, "seen">;
 
 export function clusterRoutes(app: OpenAPIHono, source: HttpSource, streams: Streams): void {
@@ -132,11 +154,14 @@ export function clusterRoutes(app: OpenAPIHono, source: HttpSource, streams: Str
     return context.text(source.metrics(), 200, { "Content-Type": "text/plain; version=0.0.4; charset=utf-8" });
   });
   app.openapi(eventsRoute, async (context) => {
-    const { limit = ROWS, wait_ms = 0, after, tail, before, type, task, node } = context.req.valid("query");
+    const given = context.req.valid("query");
+    const streaming = context.req.header("accept")?.includes("text/event-stream") === true;
+    requireFitting(given, streaming);
+    const { limit = ROWS, wait_ms = 0, after, tail, before, type, task, node } = given;
     const filter = await filterOf(source, task, node);
     const types = type === undefined ? {} : { types: type };
     const query: EventQuery = { ...filter, ...types, after, tail, before, limit, wait_ms };
-    if (context.req.header("accept")?.includes("text/event-stream") !== true) {
+    if (!streaming) {
       return context.json(await source.query("event.list", query, context.req.raw.signal), 200);
     }
     const last = context.req.header("last-event-id");

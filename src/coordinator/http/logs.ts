@@ -10,8 +10,9 @@ import {
   printSoFar,
   type Sink,
   type TaskRef,
+  type UntilOver,
 } from "../../communication/follow.ts";
-import { endedOf, waitFor } from "../../communication/waiting.ts";
+import { endedOf, waitThrough } from "../../communication/waiting.ts";
 import { createRoute, type HttpSource, type OpenAPIHono, problems, SECURED, z } from "./api.ts";
 import { taskParams as params, resolveTask } from "./refs.ts";
 import type { OpenStream, Streams } from "./streams.ts";
@@ -91,19 +92,23 @@ async function printTask(
 ): Promise<void> {
   const { number, index } = ref;
   const { task } = await source.query("task.show", { number, index });
-  if (isTerminal(task.status)) await printFinished(sink, source.client(), ref, endedOf(task));
-  else if (!follow) await printSoFar(sink, source.client(), { ...ref, now: task });
-  else await followTask(sink, source.client(), { ...ref, now: task }, endOf(source, ref, open.signal));
+  const now = { ...ref, now: task };
+  if (isTerminal(task.status)) await printFinished(sink, source.client(), ref, endedOf(task), task.attempts);
+  else if (!follow) await printSoFar(sink, source.client(), now, task.attempts);
+  else await followTask(sink, source.client(), now, (tell) => endOf(source, ref, open.signal, tell));
 }
 
 /** Rejects when nobody is interested any more. */
-async function endOf(source: HttpSource, { number, index }: TaskRef, left: AbortSignal): Promise<Ended> {
+async function endOf(
+  source: HttpSource,
+  ref: TaskRef,
+  left: AbortSignal,
+  tell: Parameters<UntilOver>[0],
+): Promise<Ended> {
   const { promise, reject } = Promise.withResolvers<never>();
   const leave = (): void => reject(new Gone());
   left.addEventListener("abort", leave);
-  const patience = (): number => (left.aborted ? 0 : Number.POSITIVE_INFINITY);
-  const over = waitFor(source.patient(), { number, index }, "finished", patience);
+  const over = waitThrough(source.patient(), ref, tell, left);
   const task = await Promise.race([over, promise]).finally(() => left.removeEventListener("abort", leave));
-  if (task === undefined) throw new Gone();
   return endedOf(task);
 }

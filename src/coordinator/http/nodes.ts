@@ -13,6 +13,7 @@ import {
   json,
   limitParameter,
   NO_QUERY,
+  NOTHING,
   type OpenAPIHono,
   problems,
   SECURED,
@@ -60,19 +61,27 @@ const showRoute = createRoute({
   responses: { 200: json(Node, "The node as it is"), ...problems(404, 409) },
 });
 
-const reason = z.string().min(1).max(LIMITS.label_chars).optional().openapi({ description: "for those who wonder" });
+const reason = z
+  .string()
+  .min(1)
+  .max(LIMITS.label_chars)
+  .optional()
+  .openapi({ description: "for those who wonder; absent: as it was, where it is out of service already" });
 const deadline_ms = z
   .int()
   .min(0)
   .max(10 ** 13)
   .optional()
-  .openapi({ description: "what still runs then is stopped and runs elsewhere; absent: it may take its time" });
+  .openapi({
+    description:
+      "what still runs then is stopped and runs elsewhere; absent: as it was, else it may take its time; resume lifts it",
+  });
 
 const ACTIONS = {
   cordon: ["Gives it no new work; what runs there goes on", z.strictObject({ reason }).openapi("Cordon")],
   drain: ["Empties it", z.strictObject({ reason, deadline_ms }).openapi("Drain")],
   shutdown: ["Empties it; then its worker ends", z.strictObject({ reason, deadline_ms }).openapi("Shutdown")],
-  resume: ["Gives it work again", z.strictObject({}).openapi("Resume")],
+  resume: ["Gives it work again", NOTHING],
 } as const;
 
 function actionRoute(action: keyof typeof ACTIONS) {
@@ -110,7 +119,7 @@ const removeRoute = createRoute({
   path: "/api/v1/nodes/{node}",
   summary: "Forgets a node that is offline",
   security: SECURED,
-  request: { params, query: NO_QUERY },
+  request: { params, query: NO_QUERY, body: body(NOTHING, false) },
   responses: {
     200: json(z.strictObject({ id: z.string() }).openapi("Removed"), "It is forgotten"),
     ...problems(404, 409),

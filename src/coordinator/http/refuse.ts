@@ -8,6 +8,9 @@ import { valueAt, wordsOf } from "../../common/problem-words.ts";
 
 export type Target = "query" | "json" | "param" | "header" | "cookie" | "form";
 
+/** A batch is one submission, all of it or none; what has a key is one by itself. */
+const KEYED = { hint: "a batch has no keys: send each task that has one to /api/v1/tasks" };
+
 /** Throws the first thing that is wrong. */
 export function refuse(
   app: OpenAPIHono,
@@ -29,6 +32,8 @@ export function refuse(
   const field = place === "" ? name : `${place}.${name}`;
   const known = place === "" ? knownNames(app, context, target) : [];
   const meant = nearest(name, known);
+  if (name === "key" && place !== "")
+    throw new ClawError("bad_request", `there is no field '${field}'`, { field, ...KEYED });
   const valid = known.length === 0 ? {} : { hint: `there are ${known.join(", ")}` };
   throw new ClawError("bad_request", `there is no ${target === "query" ? "parameter" : "field"} '${field}'`, {
     field,

@@ -40,6 +40,9 @@ const fields = {
   start_at: z.iso.datetime().optional(),
   grace_ms: own.grace_ms,
   retry: Retry.extend({
+    limit: Retry.shape.limit
+      .optional()
+      .meta({ description: "attempts that may follow the first one; a daemon has none" }),
     backoff_ms: Retry.shape.backoff_ms.optional(),
     backoff_max_ms: Retry.shape.backoff_max_ms.optional(),
   })
@@ -94,6 +97,10 @@ export function specificationOf(given: ToSubmit, place = ""): Specification {
   const type = given.type ?? "batch";
   const { name, env, labels, timeout_ms, deadline_ms, start_after_ms, grace_ms, on_lost, key } = given;
   const wanted = { name, env, labels, timeout_ms, deadline_ms, start_after_ms, start_at, grace_ms, on_lost, key };
+  if (type !== "daemon" && given.retry?.limit === undefined && given.retry !== undefined) {
+    wrong("retry.limit", "say how many attempts may follow the first one");
+  }
+  const unlimited = type === "daemon" ? { limit: LIMITS.retries } : {};
   const specification = {
     ...present(wanted),
     type,
@@ -101,13 +108,32 @@ export function specificationOf(given: ToSubmit, place = ""): Specification {
     needs: needsOf(given, TYPE_PRESETS[type].cpu_millis),
     argv: given.command ?? (given.shell === undefined ? [] : [given.shell]),
     ...(given.inputs === undefined ? {} : { each: true }),
-    ...(given.retry === undefined ? {} : { retry: { ...RETRY_BACKOFF, ...present(given.retry) } }),
+    ...(given.retry === undefined ? {} : { retry: { ...unlimited, ...RETRY_BACKOFF, ...present(given.retry) } }),
   };
   const { retry } = specification;
   if (retry !== undefined && retry.backoff_max_ms < retry.backoff_ms) {
     wrong("retry.backoff_max_ms", "must not be less than backoff_ms");
   }
   return specification as Specification;
+}
+
+/** What the coordinator refuses of a specification, by the names that the body has for it; `many`: it stands in `tasks`. */
+export function inBody(given: readonly ToSubmit[], many = false): (error: unknown) => never {
+  return (error) => {
+    if (!(error instanceof ClawError) || error.field === undefined) throw error;
+    const [, position = "0", own = ""] = /^(?:specifications?\.(?:(\d+)\.)?)?(.*)$/s.exec(error.field) ?? [];
+    const kind = given[Number(position)]?.command === undefined ? "shell" : "command";
+    const name = own
+      .replace(/^needs\.folder$/, "cwd")
+      .replace(/^needs\./, "")
+      .replace(/^argv(?=\.|$)/, kind)
+      .replace(/^shell\..*/, "shell");
+    const field = many && own !== error.field ? `tasks.${position}.${name}` : name;
+    const wire = error.toWire();
+    const said = [error.field, own].find((one) => wire.message.startsWith(one)) ?? "";
+    const message = said === "" ? wire.message : field + wire.message.slice(said.length);
+    throw ClawError.fromWire({ ...wire, message, field });
+  };
 }
 
 function needsOf(given: ToSubmit, cpu_millis: number): Needs {

@@ -15,6 +15,7 @@ import {
   json,
   limitParameter,
   NO_QUERY,
+  NOTHING,
   type OpenAPIHono,
   problems,
   SECURED,
@@ -23,7 +24,7 @@ import {
   z,
 } from "./api.ts";
 import { taskParams as params, resolveTask, targetOf, taskRef } from "./refs.ts";
-import { OneOfMany, specificationOf, ToSubmit } from "./submission.ts";
+import { inBody, OneOfMany, specificationOf, ToSubmit } from "./submission.ts";
 
 const ROWS = 100;
 /** What stands around specifications and inputs in the message to the coordinator. */
@@ -72,7 +73,7 @@ const submitRoute = createRoute({
   responses: {
     201: json(Submitted, "It is in the log"),
     200: json(Submitted, "There was one with this key"),
-    ...problems(409, 413),
+    ...problems(409),
   },
 });
 
@@ -80,6 +81,9 @@ const submitManyRoute = createRoute({
   method: "post",
   path: "/api/v1/batch",
   summary: "Submits separate tasks, all of them or none",
+  description:
+    "Sent again after an answer that did not come, it may submit them a second time: what must not be there twice has a " +
+    "`key`, and is sent to /api/v1/tasks by itself, or there as one array.",
   security: SECURED,
   request: {
     query: NO_QUERY,
@@ -87,7 +91,7 @@ const submitManyRoute = createRoute({
       z.strictObject({ tasks: z.array(OneOfMany).min(1).max(LIMITS.tasks_per_request) }).openapi("SubmitTasks"),
     ),
   },
-  responses: { 201: json(Submitted, "They are in the log, in this order"), ...problems(409, 413) },
+  responses: { 201: json(Submitted, "They are in the log, in this order"), ...problems(409) },
 });
 
 const planRoute = createRoute({
@@ -98,7 +102,7 @@ const planRoute = createRoute({
   request: { query: NO_QUERY, body: body(ToSubmit) },
   responses: {
     200: json(PlanDocument.meta({ id: "Plan" }), "Where it would go, or why it would wait"),
-    ...problems(409, 413),
+    ...problems(409),
   },
 });
 
@@ -121,7 +125,7 @@ const cancelRoute = createRoute({
   path: "/api/v1/tasks/{id}/cancel",
   summary: "Cancels a task, or all that is left of an array",
   security: SECURED,
-  request: { params, query: NO_QUERY },
+  request: { params, query: NO_QUERY, body: body(NOTHING, false) },
   responses: {
     200: json(
       z
@@ -178,7 +182,8 @@ export function taskRoutes(app: OpenAPIHono, source: HttpSource): void {
     const members = count === undefined && inputs === undefined ? undefined : { count, inputs };
     const specifications = [specificationOf(given)];
     requireSize({ specifications, inputs });
-    const { ids, existing } = await submitTasks(source.runtime, source.client(), specifications, members);
+    const sent = submitTasks(source.runtime, source.client(), specifications, members);
+    const { ids, existing } = await sent.catch(inBody([given]));
     const names = ids.map((one) => formatTaskId(one));
     context.header("Location", `/api/v1/tasks/${names[0]}`);
     return context.json({ ids: names, existing }, existing ? 200 : 201);
@@ -187,13 +192,15 @@ export function taskRoutes(app: OpenAPIHono, source: HttpSource): void {
     const { tasks } = context.req.valid("json");
     const specifications = tasks.map((task, at) => specificationOf(task, `tasks.${at}.`));
     requireSize({ specifications });
-    const { ids } = await submitTasks(source.runtime, source.client(), specifications);
+    const { ids } = await submitTasks(source.runtime, source.client(), specifications).catch(inBody(tasks, true));
     return context.json({ ids: ids.map((one) => formatTaskId(one)), existing: false }, 201);
   });
   app.openapi(planRoute, async (context) => {
-    const specification = specificationOf(context.req.valid("json"));
+    const given = context.req.valid("json");
+    const specification = specificationOf(given);
     requireSize({ specification });
-    return context.json((await source.query("task.plan", { specification })).plan, 200);
+    const { plan } = await source.query("task.plan", { specification }).catch(inBody([given]));
+    return context.json(plan, 200);
   });
   app.openapi(showRoute, async (context) => {
     const target = targetOf(await resolveTask(source, context.req.valid("param").id));

@@ -2,7 +2,7 @@
 // changes is changed for everybody. Each answer is held to the description in /openapi.json.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { EventDocument, NodeDocument, PlanDocument, TaskDocument } from "../../../src/common/document-schemas.ts";
 import { LIMITS } from "../../../src/common/limits.ts";
@@ -95,6 +95,9 @@ describe("tasks", () => {
     const before = (await ok<List>(request("/api/v1/tasks?limit=1000"))).tasks.length;
     const wrong = { tasks: [{ command: ["true"] }, { shell: "x", env: { LD_PRELOAD: "x" } }] };
     expect(await refused(send("/api/v1/batch", wrong))).toMatchObject({ field: "tasks.1.env.LD_PRELOAD" });
+    const keyed = await send("/api/v1/batch", { tasks: [{ noop: true, key: "k" }] });
+    const hint = expect.stringContaining("send each task that has one to /api/v1/tasks");
+    expect(await keyed.json()).toMatchObject({ error: { code: "bad_request", field: "tasks.0.key", hint } });
     expect((await ok<List>(request("/api/v1/tasks?limit=1000"))).tasks.length).toBe(before);
   });
 
@@ -113,6 +116,80 @@ describe("tasks", () => {
     const again = await ok<{ ids: string[]; existing: boolean }>(send("/api/v1/tasks", task), 200);
     expect([made.existing, again]).toEqual([false, { ids: made.ids, existing: true }]);
     expect(await refused(send("/api/v1/tasks", { command: ["false"], key: "nightly" }))).toMatchObject({ status: 409 });
+  });
+
+  test("a key is the same one from wherever it is sent, and in whichever order its names come", async () => {
+    const command = ["submit", "--key", "weekly", "--label", "b=2", "--label", "a=1", "--", "true"];
+    const folder = join(cluster.home, "elsewhere");
+    mkdirSync(folder);
+    const first = await cluster.runCli(command);
+    expect(await cluster.runCli(command, { cwd: folder })).toMatchObject({ code: 0, stdout: first.stdout });
+    const task = { command: ["true"], key: "weekly", labels: { a: "1", b: "2" } };
+    const again = { ids: [first.stdout.trim()], existing: true };
+    await finished(first.stdout.trim());
+    expect(await ok<object>(send("/api/v1/tasks", task), 200)).toEqual(again);
+    expect(await refused(send("/api/v1/tasks", { ...task, labels: { a: "2" } }))).toMatchObject({ field: "key" });
+  });
+
+  test("a name that JavaScript has made its own is refused, not left out", async () => {
+    const named = JSON.parse('{"__proto__": 1}') as object;
+    const texts = JSON.parse('{"__proto__": "x"}') as object;
+    for (const [field, value] of [["resources", named] as const, ["labels", texts] as const, ["env", texts] as const]) {
+      const answered = refused(send("/api/v1/tasks", { noop: true, [field]: value }));
+      expect(await answered).toEqual({ status: 400, code: "bad_request", field });
+    }
+    const set = { set: { attributes: texts } };
+    expect(await refused(send("/api/v1/nodes/worker-1", set, "PATCH"))).toMatchObject({ field: "set.attributes" });
+    expect(await ok<List>(request("/api/v1/tasks?label=__proto__%3Dx"))).toEqual({ tasks: [] });
+    const { code, stderr } = await cluster.runCli(["submit", "--label", "__proto__=x", "--", "true"]);
+    expect([code, stderr]).toEqual([64, expect.stringContaining("--label: '__proto__' is no name")]);
+  });
+
+  test("what the coordinator refuses is named as the body names it", async () => {
+    const wrong: [object, string][] = [
+      [{ command: ["a", "b\0"] }, "command"],
+      [{ shell: "a\0" }, "shell"],
+      [{ noop: true, cwd: "/a\0" }, "cwd"],
+      [{ noop: true, tags: ["e\u0301"] }, "tags"],
+      [{ noop: true, start_at: "9999-01-01T00:00:00Z" }, "start_at"],
+      [{ noop: true, start_after_ms: 5, deadline_ms: 5 }, "start_after_ms"],
+    ];
+    for (const [body, field] of wrong) {
+      const response = await send("/api/v1/tasks", body);
+      const { error } = (await response.json()) as { error: { field: string; message: string } };
+      expect([response.status, error.field]).toEqual([400, field]);
+      expect(error.message).not.toMatch(/specification|argv|needs|folder/);
+      const many = await refused(send("/api/v1/batch", { tasks: [{ noop: true }, body] }));
+      expect(many).toMatchObject({ status: 400, field: `tasks.1.${field}` });
+    }
+    expect(await refused(send("/api/v1/plan", { noop: true, cwd: "/a\0" }))).toMatchObject({ field: "cwd" });
+  });
+
+  test("a daemon is kept running: it has no limit of retries, others say theirs", async () => {
+    const daemon = { noop: true, type: "daemon", tags: ["nowhere"] };
+    const limited = send("/api/v1/tasks", { ...daemon, retry: { limit: 3 } });
+    expect(await refused(limited)).toMatchObject({ status: 400, field: "retry.limit" });
+    const id = await submit({ ...daemon, retry: { backoff_ms: 7 } });
+    await ok<object>(send(`/api/v1/tasks/${id}/cancel`));
+    const unsaid = send("/api/v1/tasks", { noop: true, retry: { backoff_ms: 7 } });
+    expect(await refused(unsaid)).toMatchObject({ status: 400, field: "retry.limit" });
+  });
+
+  test("are not cancelled by a request that says something else in its body", async () => {
+    const id = await submit({ noop: true, tags: ["nowhere"], array: 3 });
+    for (const [body, field] of [
+      [{ statuses: ["running"] }, "statuses"] as const,
+      [{ nosuch: 1 }, "nosuch"] as const,
+    ]) {
+      expect(await refused(send(`/api/v1/tasks/${id}/cancel`, body))).toEqual({
+        status: 400,
+        code: "bad_request",
+        field,
+      });
+    }
+    expect(await refused(send("/api/v1/nodes/worker-1", { force: true }, "DELETE"))).toMatchObject({ field: "force" });
+    expect(await ok<Task>(request(`/api/v1/tasks/${id}`))).toMatchObject({ status: "pending" });
+    expect(await ok<object>(send(`/api/v1/tasks/${id}/cancel`, {}))).toMatchObject({ cancelled: 3 });
   });
 
   test("are cancelled, and what is over runs again as another one", async () => {
@@ -148,6 +225,24 @@ describe("tasks", () => {
       status: 409,
       field: "id",
     });
+  });
+
+  test("of each of its attempts the output is there, however short it was", async () => {
+    const fifo = join(cluster.cwd, "next");
+    expect(Bun.spawnSync(["mkfifo", fifo]).exitCode).toBe(0);
+    const count = "echo x >> begun; n=$(wc -l < begun); echo $n; echo err $n >&2";
+    const shell = `${count}; test $n = 1 -o $n = 3 || read line < next; exit 1`;
+    const id = await submit({ shell, cwd: cluster.cwd, retry: { limit: 3, backoff_ms: 1 } });
+    const logs = async (query = ""): Promise<string> =>
+      (await request(`/api/v1/tasks/${id}/logs?stream=stdout${query}`)).text();
+    await until(async () => (await logs()).includes("2\n"), "attempt 2");
+    expect(await logs()).toBe("1\n2\n");
+    const following = logs("&follow=true");
+    writeFileSync(fifo, "\n");
+    await until(async () => (await logs()).includes("4\n"), "attempt 4");
+    writeFileSync(fifo, "\n");
+    expect([await following, await logs()]).toEqual(["1\n2\n3\n4\n", "1\n2\n3\n4\n"]);
+    expect(await (await request(`/api/v1/tasks/${id}/logs?stream=stderr`)).text()).toBe("err 1\nerr 2\nerr 3\nerr 4\n");
   });
 });
 
@@ -228,6 +323,28 @@ describe("events", () => {
   test("a place that is none is refused before the stream begins", async () => {
     const response = request("/api/v1/events", { headers: { accept: "text/event-stream", "last-event-id": "x" } });
     expect(await refused(response)).toMatchObject({ status: 400, field: "after" });
+  });
+
+  test("parameters that would not count are refused", async () => {
+    for (const [query, field, accept] of [
+      ["tail=2&after=1", "tail", "*/*"],
+      ["before=5.0", "before", "*/*"],
+      ["tail=2&after=1", "tail", "text/event-stream"],
+      ["tail=2&before=5.0", "before", "text/event-stream"],
+      ["limit=5", "limit", "text/event-stream"],
+      ["wait_ms=5", "wait_ms", "text/event-stream"],
+    ] as const) {
+      const answered = refused(request(`/api/v1/events?${query}`, { headers: { accept } }));
+      expect([query, await answered]).toEqual([query, { status: 400, code: "bad_request", field }]);
+    }
+    const older = await ok<{ events: EventDocument[] }>(request("/api/v1/events?tail=2&before=5.0"));
+    expect(older.events).toHaveLength(2);
+  });
+
+  test("a stream that began with the newest goes on behind the last that was heard", async () => {
+    const { events } = await ok<{ events: EventDocument[] }>(request("/api/v1/events?tail=4"));
+    const resumed = await stream("/api/v1/events?tail=2", 3, { "last-event-id": events[0]!.id });
+    expect(resumed.slice(0, 3)).toEqual(events.slice(1));
   });
 
   test("of a type that there is not are not waited for", async () => {

@@ -62,6 +62,21 @@ function errorOf({ body }: Answered): { code: string; message: string; hint?: st
   return (body as { error: { code: string; message: string } }).error;
 }
 
+test("each route describes every status that it may answer with, and the header that it goes by", async () => {
+  const { get } = endpoint();
+  type Described = Record<string, { responses?: object; parameters?: { name: string; in: string }[] }>;
+  const { paths } = (await get("/openapi.json")).body as { paths: Record<string, Described> };
+  for (const [path, methods] of Object.entries(paths)) {
+    if (!path.startsWith("/api/")) continue;
+    for (const [method, { responses }] of Object.entries(methods)) {
+      const described = Object.keys(responses ?? {});
+      expect([method, path, described]).toEqual([method, path, expect.arrayContaining(["413", "501", "507"])]);
+    }
+  }
+  const { parameters = [] } = paths["/api/v1/events"]?.["get"] ?? {};
+  expect(parameters.filter((one) => one.in === "header").map(({ name }) => name)).toEqual(["Last-Event-ID"]);
+});
+
 test("what is wrong with a request is said in words, with what was meant", async () => {
   const { get } = endpoint();
   for (const query of ["status=runing", "status=failed&status=runing"]) {
