@@ -4,6 +4,7 @@
 
 import { expect } from "bun:test";
 import { ClawError } from "../../src/common/errors.ts";
+import { LIMITS } from "../../src/common/limits.ts";
 import type { Outcome, Specification } from "../../src/common/models.ts";
 import { TERMINAL_STATUSES } from "../../src/common/vocabulary.ts";
 import { reportEvents } from "../../src/coordinator/reports.ts";
@@ -112,14 +113,17 @@ export class History {
 
   #specification(): Specification {
     const chance = this.#chance;
-    const retry = { limit: chance.between(0, 3), backoff_ms: chance.below(400), backoff_max_ms: chance.below(4_000) };
+    const daemon = chance.once(6);
+    const limit = daemon ? LIMITS.retries : chance.between(0, 3);
+    const retry = { limit, backoff_ms: chance.below(400), backoff_max_ms: chance.below(4_000) };
+    const start_after_ms = chance.once(4) ? chance.below(3_000) : 0;
     return specificationOf({
       priority: chance.once(2) ? "high" : "low",
-      type: chance.once(6) ? "daemon" : "batch",
+      type: daemon ? "daemon" : "batch",
       ...(chance.once(2) ? { retry } : {}),
       ...(chance.once(3) ? { on_lost: "fail" } : {}),
-      ...(chance.once(4) ? { start_after_ms: chance.below(3_000) } : {}),
-      ...(chance.once(4) ? { deadline_ms: chance.between(1, 9_000) } : {}),
+      ...(start_after_ms > 0 ? { start_after_ms } : {}),
+      ...(chance.once(4) ? { deadline_ms: start_after_ms + chance.between(1, 9_000) } : {}),
     });
   }
 
