@@ -61,7 +61,6 @@ async function isUsable(path: string): Promise<boolean> {
   if (!isAbsolute(path)) return false;
   try {
     const child = Bun.spawn(["/bin/sh", "-c", 'test -d "$0" && test -x "$0"', path], {
-      cwd: "/",
       env: {},
       stdio: ["ignore", "ignore", "ignore"],
       timeout: LIMITS.look_ms,
