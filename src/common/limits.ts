@@ -80,7 +80,7 @@ export const LIMITS = {
   output_keep_ms: 600_000, // how long a chunk is sent again while the broker is away
   output_patience_ms: 30_000, // how long whoever reads output waits for what is not there yet
   output_drain_ms: 1000, // a pipe that says nothing for so long after the task's tree is gone is closed
-  output_drain_most_ms: 10_000, // and one that somebody outside the tree goes on writing to, publishing not counted
+  output_drain_most_ms: 10_000, // and one that somebody outside the tree goes on writing to
   // Ending a task's processes
   task_pids: 16_384, // processes and threads of a task that did not say how many, where its node can limit them
   leftover_grace_ms: 500, // what a finished task left running gets between SIGTERM and SIGKILL

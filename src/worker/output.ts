@@ -111,15 +111,19 @@ export class OutputPump {
   #line: Promise<void> = Promise.resolve();
   /** A chunk that nobody took within `stall_ms`; until its answer comes what follows is kept aside. */
   #stuck: { state: StreamState; bytes: number } | undefined;
-  #aside: { state: StreamState; piece: Uint8Array }[] = [];
+  #aside: { state: StreamState; parts: Uint8Array[]; bytes: number }[] = [];
   #aside_bytes = 0;
   /** Somebody waits until nothing is stuck or aside. */
   #caught_up: (() => void) | undefined;
+  /** What is stuck or aside is not waited for any more. */
+  #given_up = false;
   #open = 0;
   #publishing = 0;
   #chunks = 0;
   /** Nobody waits for those who write after the task's tree is gone. */
   #hurried = false;
+  /** All that was written was read. */
+  #finishing = false;
   #cut_off = false;
 
   constructor(runtime: Runtime, publish: Publish, caps: OutputCaps = DEFAULT_OUTPUT_CAPS) {
@@ -144,7 +148,7 @@ export class OutputPump {
   /** Nobody is waited for any more: neither who still writes when the task's tree is gone, nor who does not take it. */
   hurry(): void {
     this.#hurried = true;
-    this.#caught_up?.();
+    if (this.#finishing) this.#giveUp();
   }
 
   /** After the task's tree is gone: reads what the pipes still hold and gives the report. Never waits for ever. */
@@ -152,11 +156,10 @@ export class OutputPump {
     if (this.#open > 0) await this.#drain();
     await this.#settle();
     this.#hold_timer?.cancel();
-    await this.#line;
     await this.#catchUp();
     if (this.#stuck !== undefined) this.#stuck.state.cut_bytes += this.#stuck.bytes;
     this.#stuck = undefined;
-    for (const { state, piece } of this.#aside.splice(0)) state.cut_bytes += piece.length;
+    for (const { state, bytes } of this.#aside.splice(0)) state.cut_bytes += bytes;
     const inline = this.#mode === "holding";
     this.#mode = "closed";
     return this.#report(inline);
@@ -164,12 +167,19 @@ export class OutputPump {
 
   /** Waits for what nobody took yet, but not for ever. */
   async #catchUp(): Promise<void> {
-    if (this.#hurried || (this.#stuck === undefined && this.#aside.length === 0)) return;
+    this.#finishing = true;
+    const timer = this.#runtime.after(this.#caps.finish_ms, () => this.#giveUp());
+    if (this.#hurried) this.#giveUp();
+    await this.#line; // what is on its way has an end of its own
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#caught_up = resolve;
-    const timer = this.#runtime.after(this.#caps.finish_ms, resolve);
-    await promise;
+    if (!this.#given_up && (this.#stuck !== undefined || this.#aside.length > 0)) await promise;
     timer.cancel();
+  }
+
+  #giveUp(): void {
+    this.#given_up = true;
+    this.#caught_up?.();
   }
 
   /** Bytes that are not text would not survive the report's JSON: such output is published, however short. */
@@ -220,10 +230,11 @@ export class OutputPump {
     const watch = (seen: number): void => {
       timer = this.#runtime.after(this.#caps.drain_ms, () => {
         if (over) return;
-        if (this.#publishing > 0) return watch(this.#chunks);
-        left_ms -= this.#caps.drain_ms;
-        this.#cut_off = this.#chunks !== seen && (this.#hurried || left_ms <= 0);
-        if (this.#chunks !== seen && !this.#cut_off) return watch(this.#chunks);
+        const moved = this.#chunks !== seen;
+        if (moved) left_ms -= this.#caps.drain_ms;
+        const goes_on = moved || this.#publishing > 0;
+        this.#cut_off = goes_on && (this.#hurried || left_ms <= 0);
+        if (goes_on && !this.#cut_off) return watch(this.#chunks);
         for (const state of Object.values(this.#states)) void state.reader?.cancel();
       });
     };
@@ -286,19 +297,25 @@ export class OutputPump {
       state.cut_bytes += piece.length;
       return;
     }
-    this.#aside.push({ state, piece });
     this.#aside_bytes += piece.length;
+    const last = this.#aside.at(-1);
+    if (last?.state !== state || last.bytes + piece.length > LIMITS.output_chunk_bytes) {
+      this.#aside.push({ state, parts: [piece], bytes: piece.length });
+      return;
+    }
+    last.parts.push(piece);
+    last.bytes += piece.length;
   }
 
   /** In its place in the line: nothing that came later goes before. */
   #sendAside(): void {
     this.#publishing += 1;
     this.#line = this.#line.then(async () => {
-      while (this.#stuck === undefined && this.#mode !== "closed") {
+      while (this.#stuck === undefined && !this.#given_up) {
         const first = this.#aside.shift();
         if (first === undefined) break;
-        this.#aside_bytes -= first.piece.length;
-        await this.#send(first.state, first.piece);
+        this.#aside_bytes -= first.bytes;
+        await this.#send(first.state, Buffer.concat(first.parts));
       }
       this.#publishing -= 1;
       if (this.#stuck === undefined) this.#caught_up?.();

@@ -2,7 +2,8 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { LIMITS } from "../../src/common/limits.ts";
 import { Outcome } from "../../src/common/models.ts";
-import { DEFAULT_OUTPUT_CAPS } from "../../src/worker/output.ts";
+import { systemRuntime } from "../../src/common/runtime.ts";
+import { DEFAULT_OUTPUT_CAPS, OutputPump } from "../../src/worker/output.ts";
 import { listProcesses } from "../../src/worker/processes.ts";
 import { type Bench, openBench, until } from "./attempt.ts";
 
@@ -137,6 +138,59 @@ test("a chunk taken late was kept; what came meanwhile was too, in its order, as
   expect(published.join("").replace(/(.)\1*/g, (run) => `${run[0]}${run.length} `)).toBe("a2000 b3000 d4000 ");
 });
 
+test("the end of a task waits for what was kept aside as long as it may, and not at all when it is in a hurry", async () => {
+  const publish = async (_stream: string, chunk: Uint8Array): Promise<boolean> => {
+    if (published.push(chunk.length) === 1) await stall.promise;
+    else await new Promise((resolve) => setTimeout(resolve, 20));
+    return true;
+  };
+  let stall = Promise.withResolvers<void>();
+  let published: number[] = [];
+  const write = async (pump: OutputPump): Promise<void> => {
+    stall = Promise.withResolvers<void>();
+    published = [];
+    const lines = new TransformStream<Uint8Array, Uint8Array>();
+    pump.attach("stdout", lines.readable);
+    const writer = lines.writable.getWriter();
+    await writer.write(new Uint8Array(2_000));
+    for (let line = 0; line < 2_000; line++) await writer.write(new Uint8Array(40));
+    await writer.close();
+    stall.resolve();
+  };
+  const caps = { ...DEFAULT_OUTPUT_CAPS, stall_ms: 1, drain_ms: 50 };
+  const patient = new OutputPump(systemRuntime, publish, caps);
+  await write(patient);
+  expect((await patient.finish()).stdout).toMatchObject({ bytes: 82_000 });
+  // Lines that were kept aside go together.
+  expect(published.length).toBeLessThan(20);
+  const hasty = new OutputPump(systemRuntime, () => new Promise(() => undefined), caps);
+  await write(hasty);
+  hasty.hurry();
+  expect((await hasty.finish()).stdout).toMatchObject({ bytes: 82_000, cut_bytes: 82_000 });
+});
+
+test("a stranger who goes on writing is cut off, however slowly it is published", async () => {
+  const output_caps = { ...DEFAULT_OUTPUT_CAPS, drain_ms: 100, drain_most_ms: 300 };
+  const pump = new OutputPump(
+    systemRuntime,
+    () => new Promise((resolve) => setTimeout(() => resolve(true), 25)),
+    output_caps,
+  );
+  let left = false;
+  const endless = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      controller.enqueue(new Uint8Array(1_100));
+    },
+    cancel() {
+      left = true;
+    },
+  });
+  pump.attach("stdout", endless);
+  expect((await pump.finish()).message).toContain("cut off");
+  expect(left).toBe(true);
+});
+
 test("publishing that refuses, throws or rejects counts as cut", async () => {
   const answers = [
     () => false,
@@ -184,7 +238,7 @@ describe("somebody outside the tree who goes on writing", () => {
   });
 
   test("is not waited for by a stop, nor by the timeout of a task that has ended", async () => {
-    const output_caps = { ...DEFAULT_OUTPUT_CAPS, drain_ms: 100, drain_most_ms: 600_000 };
+    const output_caps = { ...DEFAULT_OUTPUT_CAPS, drain_ms: 400, drain_most_ms: 600_000 };
     for (const timeout_ms of [undefined, 1_000]) {
       rmSync(`${bench.root}/pid`, { force: true });
       const attempt = bench.shell(talker, timeout_ms === undefined ? {} : { timeout_ms }, { output_caps });
@@ -201,7 +255,7 @@ describe("somebody outside the tree who goes on writing", () => {
   });
 
   test("is not waited for when the task itself was stopped", async () => {
-    const output_caps = { ...DEFAULT_OUTPUT_CAPS, drain_ms: 100, drain_most_ms: 600_000 };
+    const output_caps = { ...DEFAULT_OUTPUT_CAPS, drain_ms: 400, drain_most_ms: 600_000 };
     const attempt = bench.shell(`${talker}; sleep 300`, {}, { output_caps });
     await until("it runs", () => bench.published.stdout.length > 0);
     attempt.stop("cancelled");
