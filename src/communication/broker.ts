@@ -26,6 +26,8 @@ export interface Broker {
   connect(name: string): Promise<NatsConnection>;
   /** Path of this machine's credentials; undefined where claw makes none. */
   localCredentials(role: "worker" | "client"): string | undefined;
+  /** Told which cluster is served over it. */
+  serves(cluster_id: string): void;
   /** Undefined where claw makes none. Throws `refused` for what this client may not have. */
   issue(role: Role, who: string): { creds: string; id: string } | undefined;
   close(): Promise<void>;
@@ -78,6 +80,7 @@ async function openOwn({ runtime, config, paths, logger, onFailed }: BrokerOptio
     },
     connect: (name) => openConnection({ ...connectOptions(name, child.url, credentials), lasting: true }),
     localCredentials: (role) => identity.localCredentials(role),
+    serves: (cluster_id) => identity.noteCluster(cluster_id),
     issue: (role, who) => {
       // It may read and write everything: whoever may read this machine's files may have that, and nobody else.
       if (role === "coordinator" && who !== readCredentials(identity.localCredentials("client")).id) {
@@ -109,6 +112,7 @@ async function openForeign({ config, runtime, paths }: BrokerOptions, url: strin
       return connection;
     },
     localCredentials: () => creds,
+    serves: () => undefined, // its keys are its operator's
     issue: () => undefined,
     close: () => {
       own.release();

@@ -70,8 +70,7 @@ async function tryConnection(options: ConnectOptions): Promise<NatsConnection> {
     }
   } catch (error) {
     if (error instanceof ClawError) throw error;
-    const code = (error as { code?: string }).code ?? "";
-    if (code === "AUTHORIZATION_VIOLATION" || code === "AUTHENTICATION_EXPIRED") {
+    if (isLoginRefused((error as { code?: string }).code)) {
       const anonymous = options.authenticator === undefined && user === undefined;
       throw new ClawError(
         "refused",
@@ -81,6 +80,11 @@ async function tryConnection(options: ConnectOptions): Promise<NatsConnection> {
     }
     throw new ClawError("broker", `cannot reach NATS at ${servers.join(", ")}: ${messageOf(error)}`, { cause: error });
   }
+}
+
+/** A code of the `nats` package's errors, which its connections tell as well. */
+export function isLoginRefused(code: unknown): boolean {
+  return code === "AUTHORIZATION_VIOLATION" || code === "AUTHENTICATION_EXPIRED";
 }
 
 function parseUrls(text: string): { servers: string[]; user?: string; pass?: string } {

@@ -19,7 +19,13 @@ interface Keys {
   account: NKey;
 }
 
-const Seeds = z.object({ operator: z.string(), system: z.string(), account: z.string() });
+const Seeds = z.object({
+  operator: z.string(),
+  system: z.string(),
+  account: z.string(),
+  /** The cluster that was served with them; empty: none yet. Absent where an older claw made them. */
+  cluster_id: z.string().optional(),
+});
 
 const pathOf = (folder: string): string => join(folder, "identity.json");
 
@@ -36,9 +42,24 @@ export class Identity {
     this.#runtime = runtime;
   }
 
-  /** Whether there are keys in `folder`, which made every credential of their cluster. */
   static exists(folder: string): boolean {
     return existsSync(pathOf(folder));
+  }
+
+  /**
+   * Whether the keys in `folder` made the credentials of this cluster: that they are there does not say it, for whoever
+   * starts in a folder without any makes new ones. Undefined where an older claw made them, which noted nothing.
+   */
+  static isOf(folder: string, cluster_id: string): boolean | undefined {
+    const noted = readSeeds(pathOf(folder)).cluster_id;
+    return noted === undefined ? undefined : noted === cluster_id;
+  }
+
+  /** Notes which cluster is served with these keys. */
+  noteCluster(cluster_id: string): void {
+    const path = pathOf(this.#folder);
+    const seeds = readSeeds(path);
+    if (seeds.cluster_id !== cluster_id) writePrivate(path, `${JSON.stringify({ ...seeds, cluster_id })}\n`, true);
   }
 
   /** Reads the keys in `folder`, or makes them: once for ever, since what the server stores belongs to the account's key. */
@@ -119,22 +140,28 @@ function makeKeys(folder: string, path: string): void {
     operator: createKey("operator").seed,
     system: createKey("account").seed,
     account: createKey("account").seed,
+    cluster_id: "",
   };
   createPrivate(path, `${JSON.stringify(seeds)}\n`);
 }
 
 function readKeys(path: string): Keys {
+  const seeds = readSeeds(path);
+  const operator = keyOfSeed("operator", seeds.operator);
+  const system = keyOfSeed("account", seeds.system);
+  const account = keyOfSeed("account", seeds.account);
+  if (operator === undefined || system === undefined || account === undefined) throw keysLost(path);
+  return { operator, system, account };
+}
+
+function readSeeds(path: string): z.infer<typeof Seeds> {
   const text = readPrivate(path);
   try {
-    const seeds = Seeds.parse(JSON.parse(text));
-    const operator = keyOfSeed("operator", seeds.operator);
-    const system = keyOfSeed("account", seeds.system);
-    const account = keyOfSeed("account", seeds.account);
-    if (operator !== undefined && system !== undefined && account !== undefined) return { operator, system, account };
+    return Seeds.parse(JSON.parse(text));
   } catch (error) {
-    if (!(error instanceof SyntaxError || error instanceof z.ZodError)) throw error;
+    if (error instanceof SyntaxError || error instanceof z.ZodError) throw keysLost(path);
+    throw error;
   }
-  throw keysLost(path);
 }
 
 function keysLost(path: string): ClawError {

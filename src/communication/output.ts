@@ -12,7 +12,7 @@ import {
   type NatsConnection,
   nanos,
 } from "nats";
-import { ClawError } from "../common/errors.ts";
+import { ClawError, messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import { type Runtime, randomHex, sleep, systemRuntime } from "../common/runtime.ts";
 import { senderOf, subjects } from "./subjects.ts";
@@ -178,12 +178,17 @@ export async function* followOutput(
     } catch (error) {
       failures += 1;
       const permanent = error instanceof ClawError || connection.isClosed() || (!follow && failures === MOST_TRIES);
-      if (permanent) throw error;
+      if (permanent) throw unavailable(error);
       await sleep(runtime, AGAIN_MS);
     } finally {
       await consumer?.delete().catch(() => false);
     }
   }
+}
+
+function unavailable(error: unknown): ClawError {
+  if (error instanceof ClawError) return error;
+  return new ClawError("broker", `the broker does not give the output: ${messageOf(error)}`, { cause: error });
 }
 
 /** Whose chunks are an attempt's output. */

@@ -146,6 +146,7 @@ export class Coordinator implements Service {
     await this.#election.start();
     const leads = this.#election.trusted && (await terms.serving);
     if (this.#stopping) throw new ClawError("not_leading", "the coordinator was asked to stop before it served");
+    if (terms.leader !== undefined) this.#broker.serves(terms.leader.state.cluster_id);
     if (!leads) logger.info("follows the log; another coordinator leads", { leader: this.#election.holder?.name });
     this.#peers = new Peers({
       ...{ runtime, id, connection: this.#connection, cluster: config.cluster, name: this.#options.name },

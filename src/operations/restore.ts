@@ -61,7 +61,8 @@ export async function restoreCluster(options: RestoreOptions): Promise<Restored>
     made: join(folder, "view.sqlite"),
   };
   if (options.file !== undefined) readManifest(options.file); // before anything is made here
-  const keys = config.nats.url !== undefined || Identity.exists(paths.coordinator_dir);
+  const own = config.nats.url === undefined;
+  const keyless = own && !Identity.exists(paths.coordinator_dir); // before any are made here
   const broker = await openBroker({ ...options, onFailed: (error) => options.logger.error(error.message) });
   let connection: NatsConnection | undefined;
   try {
@@ -69,7 +70,9 @@ export async function restoreCluster(options: RestoreOptions): Promise<Restored>
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const manifest = prepare(options, places);
     const there = contentOf(places.view);
-    const credentials = keys && (there === undefined || there.cluster_id === manifest.cluster_id);
+    const noted = own ? Identity.isOf(paths.coordinator_dir, manifest.cluster_id) : true;
+    const alike = noted ?? (there === undefined || there.cluster_id === manifest.cluster_id);
+    const credentials = alike && !keyless;
     connection = await broker.connect("claw restore");
     const { cluster } = config;
     const { replicas, domain, url } = config.nats;

@@ -57,8 +57,8 @@ function folderProblem(path: string): string | undefined {
  * Whether a task could be started in it. Where a server of files is away looking takes for ever, and what looks can only be
  * left alone: that is a process, for the runtime has a thread a processor for all that it does with files.
  */
-async function isUsable(path: string): Promise<boolean> {
-  if (!isAbsolute(path)) return false;
+async function isUsable(path: string): Promise<boolean | undefined> {
+  if (!isAbsolute(path) || path.includes("\0")) return false;
   try {
     const child = Bun.spawn(["/bin/sh", "-c", 'test -d "$0" && test -x "$0"', path], {
       env: {},
@@ -68,8 +68,11 @@ async function isUsable(path: string): Promise<boolean> {
     });
     child.unref();
     return (await child.exited) === 0;
-  } catch {
-    return false; // too long, or no name at all
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "E2BIG" || code === "ENAMETOOLONG") return false;
+    // No process can be had just now, or ever: a machine without a shell has no servers of files either.
+    return code === "ENOENT" ? folderProblem(path) === undefined : undefined;
   }
 }
 
@@ -80,7 +83,9 @@ type Found = (folders: [path: string, usable: boolean][]) => void;
 export class FolderLooks {
   readonly #runtime: Runtime;
   readonly #found: Found;
-  readonly #isUsable: (path: string) => Promise<boolean>;
+  /** Undefined: there is no looking at it just now. */
+  readonly #isUsable: (path: string) => Promise<boolean | undefined>;
+  readonly #mounts: () => string;
   /** Asked for, and not answered: those behind `looks_at_once` wait for their turn. */
   readonly #waiting = new Set<string>();
   readonly #looking = new Set<string>();
@@ -88,22 +93,49 @@ export class FolderLooks {
   readonly #stuck = new Set<string>();
   #answers: Parameters<Found>[0] = [];
 
-  constructor(runtime: Runtime, found: Found, usable: (path: string) => Promise<boolean> = isUsable) {
+  constructor(
+    runtime: Runtime,
+    found: Found,
+    usable: (path: string) => Promise<boolean | undefined> = isUsable,
+    mounts = readMounts,
+  ) {
     this.#runtime = runtime;
     this.#found = found;
     this.#isUsable = usable;
+    this.#mounts = mounts;
   }
 
   look(paths: readonly string[]): void {
+    const away = this.#away();
     for (const path of paths) {
-      if (this.#stuck.has(path)) this.#answer(path, false);
+      if (this.#stuck.has(path) || away(path)) this.#answer(path, false);
       else if (!this.#looking.has(path) && this.#waiting.size < LIMITS.looks_waiting) this.#waiting.add(path);
     }
     this.#next();
   }
 
+  /** Below what is mounted where somebody looks in vain: who looked there as well would do so in vain. */
+  #away(): (path: string) => boolean {
+    if (this.#stuck.size === 0) return () => false;
+    const mounts = mountsOf(this.#mounts())
+      .filter((path) => path.length > 1)
+      .sort((one, other) => other.length - one.length);
+    const mountOf = (path: string): string | undefined => mounts.find((mount) => path.startsWith(`${mount}/`));
+    const dead = new Set([...this.#stuck].map(mountOf));
+    return (path) => {
+      const mount = mountOf(path);
+      return mount !== undefined && dead.has(mount);
+    };
+  }
+
   #next(): void {
+    const away = this.#away();
     for (const path of this.#waiting) {
+      if (away(path)) {
+        this.#waiting.delete(path);
+        this.#answer(path, false);
+        continue;
+      }
       if (this.#looking.size >= LIMITS.looks_at_once) return;
       if (this.#looking.size + this.#stuck.size >= LIMITS.looks_stuck) return;
       this.#waiting.delete(path);
@@ -121,7 +153,7 @@ export class FolderLooks {
     });
     void this.#isUsable(path).then((usable) => {
       timer.cancel();
-      if (this.#looking.delete(path)) this.#answer(path, usable);
+      if (this.#looking.delete(path) && usable !== undefined) this.#answer(path, usable);
       this.#stuck.delete(path);
       this.#next();
     });
@@ -171,12 +203,15 @@ function makeRemovable(path: string): void {
 
 /** Where something is mounted at or below a folder, given by its real path: the kernel names those, as \\ooo what is blank. */
 function mountIn(folder: string, mountinfo: string): string | undefined {
+  return mountsOf(mountinfo).find((path) => path === folder || path.startsWith(`${folder}/`));
+}
+
+function mountsOf(mountinfo: string): string[] {
   return mountinfo
     .split("\n")
     .map((line) =>
       (line.split(" ")[4] ?? "").replace(/\\([0-7]{3})/g, (_, code) => String.fromCharCode(parseInt(code, 8))),
-    )
-    .find((path) => path === folder || path.startsWith(`${folder}/`));
+    );
 }
 
 /** As this process sees them. */

@@ -20,10 +20,18 @@ const VARIABLE = "CLAW_ATTEMPT=";
 function readOrNothing(path: string): string | undefined {
   try {
     return readFileSync(path, "latin1");
-  } catch {
+  } catch (error) {
+    if (isExhausted(error)) throw error;
     return undefined; // it ended meanwhile, or belongs to somebody else
   }
 }
+
+/** No descriptor is left to look with: that says nothing of what there is. */
+export function isExhausted(error: unknown): boolean {
+  return ["EMFILE", "ENFILE"].includes((error as NodeJS.ErrnoException).code ?? "");
+}
+
+const LOOK_AGAIN_MS = 100;
 
 /** How often one is looked at again that is just becoming another program, a millisecond apart. */
 const EXEC_LOOKS = 25;
@@ -76,30 +84,34 @@ function pidsInProc(): number[] {
 /** Looked for at the end of this turn, and not before: what those found left running who ask until then is in it. */
 let asked: Promise<ProcessRow[]> | undefined;
 
-/** Every living process but this one, looked at once a turn however many ask; and each one's attempt once. */
+/**
+ * Every living process but this one, with its attempt, looked at once a turn however many ask; later, when no descriptor is
+ * left to look with.
+ */
 export function processesNow(runtime: Runtime): Promise<ProcessRow[]> {
   asked ??= new Promise((resolve, reject) => {
-    runtime.soon(() => {
-      asked = undefined;
+    const look = (): void => {
       try {
-        resolve(listProcesses().map(readOnce));
+        const rows = listProcesses().map(read);
+        asked = undefined;
+        resolve(rows);
       } catch (error) {
+        if (isExhausted(error)) {
+          runtime.after(LOOK_AGAIN_MS, look);
+          return;
+        }
+        asked = undefined;
         reject(error);
       }
-    });
+    };
+    runtime.soon(look);
   });
   return asked;
 }
 
-function readOnce(row: ProcessRow): ProcessRow {
-  let read: { attempt: string | undefined } | undefined;
-  return {
-    ...row,
-    attempt: () => {
-      read ??= { attempt: row.attempt() };
-      return read.attempt;
-    },
-  };
+function read(row: ProcessRow): ProcessRow {
+  const attempt = row.attempt();
+  return { ...row, attempt: () => attempt };
 }
 
 /** Every living process but this one. */

@@ -4,7 +4,7 @@
 
 import { LIMITS } from "../common/limits.ts";
 import { type Runtime, sleep } from "../common/runtime.ts";
-import { listProcesses, type ProcessRow, processesAfter, processesNow } from "./processes.ts";
+import { isExhausted, listProcesses, type ProcessRow, processesAfter, processesNow } from "./processes.ts";
 
 export interface Tree {
   /** The task's process group; absent when only the marker is known. */
@@ -71,8 +71,13 @@ export async function hasLeftovers(
   own: ReadonlySet<number>,
 ): Promise<boolean> {
   if (groupExists(pgid) || (control !== undefined && control.pids().size > 0)) return true;
-  const younger = await processesAfter(runtime, pgid, lived_ms, own);
-  return younger.some((row) => row.attempt() === marker);
+  try {
+    const younger = await processesAfter(runtime, pgid, lived_ms, own);
+    return younger.some((row) => row.attempt() === marker);
+  } catch (error) {
+    if (isExhausted(error)) return true; // ending the tree looks again until it can see
+    throw error;
+  }
 }
 
 function groupExists(pgid: number): boolean {

@@ -11,7 +11,7 @@ import { type Runtime, randomHex, sleep, type Timer } from "../common/runtime.ts
 import type { Service } from "../common/service.ts";
 import { connectOptions } from "../communication/broker.ts";
 import { WorkerBus } from "../communication/bus.ts";
-import { type NatsConnection, openConnection, watchEnd } from "../communication/connection.ts";
+import { isLoginRefused, type NatsConnection, openConnection, watchEnd } from "../communication/connection.ts";
 import { type Credentials, localNodeId, readCredentialsFor } from "../communication/credentials.ts";
 import { RemoteFiles } from "../communication/files.ts";
 import { type Lock, ownFolder } from "../communication/lock.ts";
@@ -326,12 +326,21 @@ export class Worker implements Service {
 
   #watchConnection(connection: NatsConnection): void {
     watchEnd(connection, () => this.#stopped, this.#options.onFailed);
+    let refused = false;
     const watch = async (): Promise<void> => {
       for await (const status of connection.status()) {
         if (status.type === "disconnect") {
+          // Told again for each attempt that fails.
+          if (!this.#linked) continue;
           this.#linked = false;
+          refused = false;
           this.#options.logger.warn("lost NATS; what runs goes on, reports are kept", {
             running: this.#agent?.running,
+          });
+        } else if (status.type === "error" && isLoginRefused(status.data) && !refused) {
+          refused = true;
+          this.#options.logger.warn("NATS refuses these credentials; trying on", {
+            hint: "make others where the coordinator runs, and start this worker with them: claw credentials export --role worker",
           });
         } else if (status.type === "reconnect") {
           this.#linked = true;

@@ -148,6 +148,8 @@ test("on another machine credentials are good only where the cluster's keys are,
   const home = join(here.home, "there");
   const paths = resolvePaths({ CLAW_HOME: home });
   expect((await restore({ paths }, false, file)).credentials).toBe(false);
+  // The keys that this made are nobody's yet.
+  expect((await restore({ paths }, true, file)).credentials).toBe(false);
   rmSync(join(paths.coordinator_dir, "jetstream"), { recursive: true });
   copyFileSync(join(here.folder, "identity.json"), join(paths.coordinator_dir, "identity.json"));
   expect((await restore({ paths }, false, file)).credentials).toBe(true);

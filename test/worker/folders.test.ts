@@ -124,7 +124,7 @@ describe("looking whether folders can be used", () => {
   });
 
   /** Looks of which those below /net never answer, unless they are told to, and time that passes when it is told to. */
-  function looksOf() {
+  function looksOf(mounts = "") {
     const found: (readonly [string, boolean])[] = [];
     const parts: number[] = [];
     const begun: string[] = [];
@@ -141,11 +141,12 @@ describe("looking whether folders can be used", () => {
       found.push(...folders);
       parts.push(folders.length);
     };
-    const looks = new FolderLooks(runtime, told, (path) => {
+    const usable = (path: string): Promise<boolean> => {
       begun.push(path);
       if (!path.startsWith("/net/")) return Promise.resolve(true);
       return new Promise((resolve) => away.set(path, resolve));
-    });
+    };
+    const looks = new FolderLooks(runtime, told, usable, () => mounts);
     const pass = (): void => {
       for (const action of [...timers]) if (timers.delete(action)) action();
     };
@@ -190,6 +191,17 @@ describe("looking whether folders can be used", () => {
       return begun.includes("/here/0");
     }, "the turn of the one that came last");
     expect(begun).toHaveLength(LIMITS.looks_waiting + 1);
+  });
+
+  test("where something is mounted that is away, a few look in vain for all: the others are looked at", async () => {
+    const mounts = "1 0 0:1 / / rw - ext4 x rw\n2 1 0:2 / /net rw - nfs4 y rw\n";
+    const { looks, found, begun, pass } = looksOf(mounts);
+    const dead = some("net", LIMITS.looks_stuck * 2);
+    looks.look([...dead, "/here/0"]);
+    pass();
+    await until(() => found.length === dead.length + 1, "word of all");
+    expect(found.filter(([, there]) => there)).toEqual([["/here/0", true]]);
+    expect(begun).toHaveLength(LIMITS.looks_at_once + 1);
   });
 
   test("one message takes so many, and the next ones the rest", async () => {

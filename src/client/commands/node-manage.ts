@@ -116,11 +116,12 @@ async function mayRemove(
 function said(action: Action, { status, cordon, held }: NodeView, now: NodeView["cordon"]): string {
   const drain_at = now?.drain_at;
   const until = drain_at === undefined || held === 0 ? "" : ` until ${isoTime(drain_at)}, ${plural(held, "task")} left`;
+  const ends = now?.shutdown === true ? "; then its worker ends, as was said before: `resume` takes that back" : "";
   switch (action) {
     case "cordon":
-      return `takes no new work${until === "" ? "" : `; it is being emptied${until}`}`;
+      return `takes no new work${until === "" ? "" : `; it is being emptied${until}`}${ends}`;
     case "drain":
-      return held === 0 ? "takes no new work and is empty" : `is being emptied${until}`;
+      return `${held === 0 ? "takes no new work and is empty" : `is being emptied${until}`}${ends}`;
     case "shutdown":
       return status === "offline" ? "is offline already" : `is being emptied${until}, then its worker ends`;
     case "resume":

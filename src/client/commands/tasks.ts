@@ -1,6 +1,7 @@
 // `ls`, `show`, `logs`, `wait`, `cancel`: tasks by id, by unique prefix, several at once, from standard input with `-`.
 
 import { taskDocument } from "../../common/documents.ts";
+import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import type { TaskView } from "../../common/models.ts";
 import { plural } from "../../common/units.ts";
@@ -231,10 +232,11 @@ export async function waitCommand(
   const limit_ms = options.timeout === undefined ? undefined : duration("--timeout", options.timeout);
   const begun_ms = io.runtime.monotonic_ms();
   const left_ms = (): number => (limit_ms ?? Number.POSITIVE_INFINITY) - (io.runtime.monotonic_ms() - begun_ms);
-  const found = await refs(io, client, ids);
   // A coordinator that is away answers nothing: the limit holds all the same.
   const { promise: late, resolve } = Promise.withResolvers<undefined>();
   const timer = limit_ms === undefined ? undefined : io.runtime.after(left_ms() + LATE_MS, () => resolve(undefined));
+  const found = await Promise.race([refs(io, client, ids), late]);
+  if (found === undefined) throw new ClawError("timeout", `nobody answered within ${options.timeout}`);
   const waits = found.map((ref) => Promise.race([waitFor(client, targetOf(ref), "finished", left_ms), late]));
   const ends = await Promise.all(waits).finally(() => timer?.cancel());
   const over = ends.filter((end) => end !== undefined);

@@ -41,7 +41,8 @@ export class Printer {
   }
 
   async print(row: ResultRow): Promise<void> {
-    const ended: Ended = { outcome: row.outcome, attempt: row.attempt };
+    const ran = row.node === "" ? {} : { node: row.node };
+    const ended: Ended = { outcome: row.outcome, attempt: row.attempt, ...ran };
     if (!this.#options.keep_order) {
       for (let index = row.from; index < row.to; index++) await this.#one(index, row.node, ended);
       return;

@@ -50,7 +50,7 @@ const MEANINGS = {
   429: "too many requests are waiting",
   500: "a fault of claw or of its machine",
   501: "one of the coordinators is too old, or too new, for this",
-  503: "nobody leads, or whether it was done is not known: send it again",
+  503: "nobody leads, or whether it was done is not known: send again what has a key, or what does no harm twice",
   504: "no answer in time",
   507: "no room is left where the cluster keeps its log",
 } as const;
