@@ -8,11 +8,11 @@ import { ClawError, ERRORS, type WireError } from "../common/errors.ts";
 import { nearest } from "../common/nearest.ts";
 import type { Runtime } from "../common/runtime.ts";
 import { COMMIT, VERSION } from "../common/version.ts";
-import type { RequestClient } from "../communication/request.ts";
 import { refuseChanged } from "./arguments.ts";
 import { EXAMPLES } from "./examples.ts";
 import { type Io, OutputClosed, processIo } from "./io.ts";
 import { nodeCommands } from "./node-commands.ts";
+import type { On } from "./on.ts";
 import {
   collect,
   colorOption,
@@ -113,9 +113,6 @@ function wireOf(error: unknown, command: string): WireError {
   const field = error.code === "commander.excessArguments" ? undefined : /'([^' ]*)/.exec(message)?.[1];
   return { code: "usage", message, hint, ...(field === undefined ? {} : { field }) };
 }
-
-type Action = (io: Io, client: RequestClient, words: string[], options: Record<string, never>) => Promise<number>;
-type On = (command: Command, action: Action) => void;
 
 function buildProgram(io: Io, options: CliOptions, state: State, argv: readonly string[]): Command {
   const program = noted(new Command("claw"), state);

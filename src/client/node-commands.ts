@@ -1,16 +1,10 @@
 // `claw nodes …` as it is typed: looking at nodes, and taking them out of service and back.
 
 import type { Command } from "commander";
-import type { RequestClient } from "../communication/request.ts";
 import { EXAMPLES } from "./examples.ts";
-import type { Io } from "./io.ts";
+import type { On } from "./on.ts";
 import { targetOptions } from "./options.ts";
 import { nodeSetCommand } from "./placement-commands.ts";
-
-type On = (
-  command: Command,
-  action: (io: Io, client: RequestClient, words: string[], options: Record<string, never>) => Promise<number>,
-) => void;
 
 const NODE_COMMANDS = {
   cordon: "give them no new work; what runs there goes on",

@@ -1,15 +1,9 @@
 // `claw plan`, `claw placement …` and `claw nodes set` as they are typed: where tasks go, and what that goes by.
 
 import type { Command } from "commander";
-import type { RequestClient } from "../communication/request.ts";
 import { EXAMPLES } from "./examples.ts";
-import type { Io } from "./io.ts";
+import type { On } from "./on.ts";
 import { collect, targetOptions, taskOptions } from "./options.ts";
-
-type On = (
-  command: Command,
-  action: (io: Io, client: RequestClient, words: string[], options: Record<string, never>) => Promise<number>,
-) => void;
 
 export function planCommand(program: Command, on: On): void {
   const plan = taskOptions(program.command("plan [words...]"))

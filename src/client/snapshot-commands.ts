@@ -4,9 +4,9 @@ import type { Command } from "commander";
 import { ClawError } from "../common/errors.ts";
 import type { TaskCounts } from "../common/models.ts";
 import { resolvePaths } from "../common/paths.ts";
-import type { RequestClient } from "../communication/request.ts";
 import { EXAMPLES } from "./examples.ts";
 import type { Io } from "./io.ts";
+import type { On } from "./on.ts";
 import { colorOption, targetOptions } from "./options.ts";
 
 export interface RestoreCall {
@@ -27,11 +27,6 @@ export interface RestoreOutcome {
   /** Workers' and clients' are still good. */
   credentials: boolean;
 }
-
-type On = (
-  command: Command,
-  action: (io: Io, client: RequestClient, words: string[], options: Record<string, never>) => Promise<number>,
-) => void;
 
 export function snapshotCommands(
   group: Command,

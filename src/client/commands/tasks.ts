@@ -235,10 +235,14 @@ export async function waitCommand(
   // A coordinator that is away answers nothing: the limit holds all the same.
   const { promise: late, resolve } = Promise.withResolvers<undefined>();
   const timer = limit_ms === undefined ? undefined : io.runtime.after(left_ms() + LATE_MS, () => resolve(undefined));
-  const found = await Promise.race([refs(io, client, ids), late]);
-  if (found === undefined) throw new ClawError("timeout", `nobody answered within ${options.timeout}`);
-  const waits = found.map((ref) => Promise.race([waitFor(client, targetOf(ref), "finished", left_ms), late]));
-  const ends = await Promise.all(waits).finally(() => timer?.cancel());
+  const ask = async () => {
+    const found = await Promise.race([refs(io, client, ids), late]);
+    if (found === undefined) throw new ClawError("timeout", `nobody answered within ${options.timeout}`);
+    return await Promise.all(
+      found.map((ref) => Promise.race([waitFor(client, targetOf(ref), "finished", left_ms), late])),
+    );
+  };
+  const ends = await ask().finally(() => timer?.cancel());
   const over = ends.filter((end) => end !== undefined);
   if (options.json === true) await io.out(`${JSON.stringify(over.map(taskDocument))}\n`);
   if (over.length < ends.length) {
