@@ -98,7 +98,7 @@ test("from a file, on an empty machine: the cluster as it was; over one that liv
   expect(await statuses(there)).toEqual({ done: "completed", waits: "pending" });
   expect(await clusterId(there)).toBe(id);
   // The first machine's node is still expected: whoever does not name another one may wait until it counts as gone.
-  const node = /node_[0-9a-f]{8}/.exec(service.log)?.[0] ?? "";
+  const node = /"node":"(node_[0-9a-f]{8})"/.exec(service.log)?.[1] ?? "";
   expect(await there.claw(["run", "--node", node, "--", "echo", "on"])).toEqual({ code: 0, out: "on\n", err: "" });
 
   // What came after the file would be lost.
