@@ -4,7 +4,7 @@ import { LIMITS } from "../common/limits.ts";
 import type { AttemptView, Outcome, TaskView } from "../common/models.ts";
 import { isoTime } from "../common/runtime.ts";
 import { formatDuration } from "../common/units.ts";
-import { endOf } from "../common/vocabulary.ts";
+import { CUT_OFF, endOf } from "../common/vocabulary.ts";
 import { printableText, sheet } from "./output.ts";
 import { specificationLines, wordsOf } from "./specification-text.ts";
 
@@ -31,20 +31,32 @@ function attemptText({ node, node_name, reason, at, started_at, outcome }: Attem
   const end = outcome?.ended_at ?? at;
   const ran = begun === undefined ? "" : ` after ${lasted(begun, end)}`;
   const waited = begun === undefined || since === undefined ? "" : ` (it had waited ${lasted(since, begun)})`;
-  const what = outcome === undefined ? reason : endOf(outcome);
-  return `${what} on ${node_name ?? node}${ran}${waited}, ${isoTime(end)}`;
+  const told = reason === "stopped" ? CUT_OFF.stopped : reason;
+  return `${outcome === undefined ? told : endOf(outcome)} on ${node_name ?? node}${ran}${waited}, ${isoTime(end)}`;
 }
 
 /** A line an attempt before the present one. What came before the first that is kept is not known. */
-function attemptLines({ attempts = [], submitted_at }: TaskView): [string, string][] {
+function attemptLines({ attempts = [], attempt, status, submitted_at }: TaskView): [string, string][] {
   const lines: [string, string][] = [];
   const forgotten = (attempts.at(-1)?.attempt ?? 0) > LIMITS.attempts_kept;
   if (forgotten) lines.push(["attempts", `the newest ${attempts.length}; earlier ones are not kept`]);
+  let next = forgotten ? (attempts[0]?.attempt ?? 1) : 1;
   for (const [place, one] of attempts.entries()) {
+    lines.push(...givenBack(next, one.attempt));
     const before = place > 0 ? attempts[place - 1]?.at : forgotten ? undefined : submitted_at;
     lines.push([`attempt ${one.attempt}`, attemptText(one, before)]);
+    next = one.attempt + 1;
   }
+  // The number of one that waits is its last attempt's.
+  if (attempt !== undefined) lines.push(...givenBack(next, status === "pending" ? attempt + 1 : attempt));
   return lines;
+}
+
+/** Attempts of which there is no more than the number: those that a node took and did not begin. */
+function givenBack(from: number, to: number): [string, string][] {
+  if (from >= to) return [];
+  const name = to - from === 1 ? `attempt ${from}` : `attempts ${from} to ${to - 1}`;
+  return [[name, "given back by its node, and is not known to have begun"]];
 }
 
 const UNHEARD: ReadonlySet<string> = new Set(["cancelled", "deadline", "lost", "poison", "drained"]);

@@ -67,12 +67,19 @@ export const END_REASONS = [
   "input", // the template could not take the input
   "lost", // the node went away or began a new life
   "released", // given back before it began
+  "stopped", // its worker ended while it ran
   "poison", // several nodes were lost under it
   "abandoned", // nobody extended its array
   "deadline", // the time for all of it was over
   "drained", // its node was emptied for maintenance
 ] as const;
 export type EndReason = (typeof END_REASONS)[number];
+
+/** Attempts of which nobody told how they ended, in words that follow "was". */
+export const CUT_OFF: Partial<Record<EndReason, string>> = {
+  lost: "lost with its node",
+  stopped: "stopped with its worker",
+};
 
 /** How it ended, in a few words. */
 export function endOf(outcome: Outcome): string {

@@ -5,7 +5,7 @@ import { LIMITS } from "../common/limits.ts";
 import type { AttemptView, Outcome } from "../common/models.ts";
 import type { Runtime } from "../common/runtime.ts";
 import { plural } from "../common/units.ts";
-import { endOf } from "../common/vocabulary.ts";
+import { CUT_OFF, endOf } from "../common/vocabulary.ts";
 import { type FollowOptions, followOutput, type OutputChunk } from "./output.ts";
 import type { RequestClient } from "./request.ts";
 import { endedOf, waitThrough } from "./waiting.ts";
@@ -236,8 +236,9 @@ class Shown {
       this.#ended.shift();
       if (attempt <= this.#told) continue;
       if (outcome !== undefined) await this.#report(outcome);
+      const cut = outcome === undefined ? CUT_OFF[reason] : undefined;
       const how = outcome === undefined ? reason : endOf(outcome);
-      this.#say(attempt, how === "lost" ? "was lost with its node" : `ended: ${how}`);
+      this.#say(attempt, cut === undefined ? `ended: ${how}` : `was ${cut}`);
     }
   }
 

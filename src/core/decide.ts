@@ -4,7 +4,7 @@
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import type { Outcome, Specification } from "../common/models.ts";
-import type { TaskStatus } from "../common/vocabulary.ts";
+import type { EndReason, TaskStatus } from "../common/vocabulary.ts";
 import { planted } from "./canary.ts";
 import { checkInputs, checkSpecification } from "./decide-specification.ts";
 import type { Event, EventRun } from "./event.ts";
@@ -345,22 +345,26 @@ export function decideLost(
   reason: "lost" | "released" = "lost",
 ): Event[] {
   const events: Event[] = [];
-  const runs: EventRun[] = [];
-  const started: number[] = [];
+  const back = new Map<EndReason, { runs: EventRun[]; started: number[] }>();
   for (const { number, piece } of pieces) {
     const policy = state.submissions.get(number)?.policy;
     if (policy === undefined) throw new Error(`node ${node} holds a member of ${number}, which is not live`);
     const verdict = lostOutcome(policy, piece, now, reason);
     if (verdict === undefined) {
-      runs.push([number, piece.from, piece.to, piece.attempt]);
-      started.push(begunAt(piece) ?? 0);
+      const why = reason === "released" && piece.status === "running" ? "stopped" : reason;
+      const group = back.get(why) ?? { runs: [], started: [] };
+      back.set(why, group);
+      group.runs.push([number, piece.from, piece.to, piece.attempt]);
+      group.started.push(begunAt(piece) ?? 0);
       continue;
     }
     for (let index = piece.from; index < piece.to; index++) {
       events.push({ t: "ended", node, results: [{ task: [number, index, piece.attempt], outcome: verdict }] });
     }
   }
-  if (runs.length > 0) events.push({ t: "requeued", node, runs, ...startedOf(started), reason, at: now });
+  for (const [why, { runs, started }] of back) {
+    events.push({ t: "requeued", node, runs, ...startedOf(started), reason: why, at: now });
+  }
   return events;
 }
 

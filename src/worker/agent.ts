@@ -11,7 +11,7 @@ import type { NodeSkills } from "../core/skills.ts";
 import { addUse, emptyUsed } from "../core/state.ts";
 import { Holding } from "./holding.ts";
 import type { Load } from "./metrics.ts";
-import { byTask, firstJob, type Job, type QueuedRun, queuedRun, runOf, taskKey } from "./queue.ts";
+import { byTask, firstJob, type Job, type QueuedRun, queuedRun, runOf, runsOnce, taskKey } from "./queue.ts";
 import { Reporter, type ReportStore } from "./reporter.ts";
 import { SkillTeller } from "./skills/teller.ts";
 
@@ -393,7 +393,7 @@ export class Agent {
     if (may) this.#listen(now);
     if (this.#mode === "welcome") {
       this.#giveBackOld(now);
-      this.#tellStarts(now);
+      this.#tellStarts(now, TELL_START_MS);
       this.#skills.tell(now.monotonic_ms);
       this.#heartbeat(now, load);
       this.#reporter.resendOld(now.monotonic_ms);
@@ -424,17 +424,18 @@ export class Agent {
     this.#queue = this.#queue.filter((queued) => !given.includes(queued));
   }
 
-  #tellStarts(now: AgentNow): void {
+  #tellStarts(now: AgentNow, after_ms: number): void {
     const runs: [number, number, number, number, number][] = [];
     for (const running of this.#running.values()) {
       const { job, started_at, start_told, began_ms } = running;
-      if (start_told || started_at === undefined || now.monotonic_ms - began_ms < TELL_START_MS) continue;
-      if (runs.length === LIMITS.report_items_per_message) break;
+      if (start_told || started_at === undefined || now.monotonic_ms - began_ms < after_ms) continue;
       running.start_told = true;
       runs.push([job.number, job.index, job.index + 1, job.attempt, started_at]);
     }
-    if (runs.length === 0) return;
-    this.#world.send({ type: "task.start", incarnation: this.#options.incarnation, runs });
+    while (runs.length > 0) {
+      const some = runs.splice(0, LIMITS.report_items_per_message);
+      this.#world.send({ type: "task.start", incarnation: this.#options.incarnation, runs: some });
+    }
   }
 
   #heartbeat(now: AgentNow, { cpu_percent: c, free_memory_mib, disk_free_percent: d }: Load): void {
@@ -460,7 +461,9 @@ export class Agent {
    * Takes nothing new from now on and stops what runs: it will run elsewhere, so its end here is nothing to report. What
    * was to be cancelled anyway is.
    */
-  leave(): void {
+  leave(now: AgentNow): void {
+    // What has begun is an attempt, which its history tells of.
+    if (this.#mode === "welcome") this.#tellStarts(now, 0);
     this.#mode = "leaving";
     // What has begun may not be told from what has not by a leader that only hears the goodbye.
     for (const queued of this.#queue) if (runsOnce(queued)) this.#reporter.release(runOf(queued), "its node stops");
@@ -476,11 +479,6 @@ export class Agent {
     this.#reporter.flush(now.monotonic_ms, true);
     this.#world.send({ type: "node.shutdown", incarnation: this.#options.incarnation, reason });
   }
-}
-
-/** Whether it must never run a second time. */
-function runsOnce({ specification }: { specification: Job["specification"] }): boolean {
-  return specification.on_lost === "fail";
 }
 
 function inTrouble(trouble: string): string {

@@ -32,6 +32,11 @@ export interface QueuedRun {
   received_ms: number;
 }
 
+/** Whether it must never run a second time. */
+export function runsOnce({ specification }: { specification: Specification }): boolean {
+  return specification.on_lost === "fail";
+}
+
 export function queuedRun(item: AssignItem, run: Run, specification: Specification, received_ms: number): QueuedRun {
   const [number, from, to, attempt] = run;
   const { id, ids, inputs, first } = item;

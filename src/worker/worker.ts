@@ -416,7 +416,7 @@ export class Worker implements Service {
     if (this.#stopped) return;
     const agent = this.#agent;
     if (agent !== undefined) {
-      agent.leave();
+      agent.leave(this.#now());
       await this.#launcher?.stopped(STOP_GRACE_MS, STOP_DEADLINE_MS);
       agent.goodbye("stopped", this.#now());
     }

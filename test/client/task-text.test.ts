@@ -47,6 +47,25 @@ describe("attempts", () => {
     expect(text.has("attempts")).toBe(false);
   });
 
+  test("that their worker's end cut off say so; those that a node took and did not begin are named as well", () => {
+    const attempts: AttemptView[] = [
+      { attempt: 2, node: "n1", node_name: "w1", reason: "stopped", at: AT + 20 * S, started_at: AT + 15 * S },
+      { attempt: 5, node: "n1", node_name: "w1", reason: "lost", at: AT + 30 * S },
+    ];
+    const back = "given back by its node, and is not known to have begun";
+    const running = lines(task({ status: "running", attempt: 6, attempts }));
+    expect(running.get("attempt 1")).toBe(back);
+    expect(running.get("attempt 2")).toBe(
+      "stopped with its worker on w1 after 5s (it had waited 15s), 2026-11-24T09:00:20.000Z",
+    );
+    expect(running.get("attempts 3 to 4")).toBe(back);
+    expect(running.get("attempt 5")).toStartWith("lost on w1, ");
+    expect(running.get("attempt 6")).toBeUndefined();
+    const waits = lines(task({ status: "pending", attempt: 6, attempts }));
+    expect(waits.get("attempt 6")).toBe(back);
+    expect(lines(task({ status: "pending" })).size).toBe(lines(task({ status: "pending", attempts: [] })).size);
+  });
+
   test("of a daemon are the newest so many, and that is said", () => {
     const attempts = Array.from({ length: LIMITS.attempts_kept }, (_, place): AttemptView => {
       const at = AT + place * S;

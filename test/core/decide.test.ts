@@ -420,22 +420,6 @@ describe("an attempt that its node told the start of, and not the end", () => {
   });
 });
 
-describe("attempts that a node gives back as it leaves", () => {
-  test("wait again uncounted, but for those that were to stop: they are cancelled", () => {
-    const cluster = new Cluster();
-    cluster.register("n1");
-    cluster.submit(3);
-    cluster.assign("n1", 1, 0, 3);
-    cluster.add({ t: "stopping", node: "n1", runs: [[1, 1, 2, 1]], reason: "cancel", at: AT });
-    const held = cluster.state.submissions.get(1)!.segments.map((piece) => ({ number: 1, piece: { ...piece } }));
-    cluster.add(...decideLost(cluster.state, "n1", held, AT, "released"));
-    cluster.check();
-    expect(cluster.members(1)).toBe("pcp");
-    expect(cluster.state.submissions.get(1)!.segments[0]!.lost).toBeUndefined();
-    expect(cluster.touched.attempts).toEqual([]);
-  });
-});
-
 describe("reports", () => {
   test("count for the parts whose current attempt they are of", () => {
     const cluster = new Cluster();

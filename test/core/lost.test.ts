@@ -1,6 +1,8 @@
-// Nodes that stay away: how long each attempt is waited for.
+// Nodes that stay away: how long each attempt is waited for. Nodes that leave: what becomes of what they held.
 
 import { describe, expect, test } from "bun:test";
+import { heldBy } from "../../src/core/apply.ts";
+import { decideLost } from "../../src/core/decide.ts";
 import { decideDrains, decideManage } from "../../src/core/decide-nodes.ts";
 import type { Event } from "../../src/core/event.ts";
 import { decideGone, decideUnheard } from "../../src/core/lost.ts";
@@ -127,5 +129,36 @@ describe("however many nodes it is about, what runs is looked through once", () 
     cluster.add(...events);
     expect(runsOf(decideDrains(cluster.state, AT + 5_000).events).length).toBe(20);
     expect(looks()).toBe(2);
+  });
+});
+
+describe("attempts that a node gives back as it leaves", () => {
+  test("wait again uncounted, but for those that were to stop: they are cancelled", () => {
+    const cluster = new Cluster();
+    cluster.register("n1");
+    cluster.submit(3);
+    cluster.assign("n1", 1, 0, 3);
+    cluster.add({ t: "stopping", node: "n1", runs: [[1, 1, 2, 1]], reason: "cancel", at: AT });
+    const held = cluster.state.submissions.get(1)!.segments.map((piece) => ({ number: 1, piece: { ...piece } }));
+    cluster.add(...decideLost(cluster.state, "n1", held, AT, "released"));
+    cluster.check();
+    expect(cluster.members(1)).toBe("pcp");
+    expect(cluster.state.submissions.get(1)!.segments[0]!.lost).toBeUndefined();
+    expect(cluster.touched.attempts).toEqual([]);
+  });
+
+  test("wait again uncounted, and stay in the history with when they began; what had not begun does not", () => {
+    const cluster = new Cluster();
+    cluster.register("n1");
+    cluster.submit(3);
+    cluster.assign("n1", 1, 0, 3);
+    cluster.add({ t: "started", node: "n1", runs: [[1, 1, 3, 1, AT]], at: AT + 5 });
+    const held = heldBy(cluster.state, "n1");
+    cluster.add(...decideLost(cluster.state, "n1", held, AT + 90, "released"));
+    cluster.check();
+    expect(cluster.members(1)).toBe("ppp");
+    expect(cluster.state.submissions.get(1)!.segments.map(({ lost }) => lost ?? 0)).toEqual([0]);
+    const stopped = { number: 1, from: 1, to: 3, attempt: 1, node: "n1", reason: "stopped" } as const;
+    expect(cluster.touched.attempts).toEqual([{ ...stopped, at: AT + 90, started_at: AT + 5 }]);
   });
 });

@@ -137,3 +137,26 @@ test("the worker of `claw up` ends alone: its coordinator goes on", async () => 
   expect(up.running).toBe(true);
   expect(await up.stop()).toBe(0);
 });
+
+test("asked to stop it ends what it runs, which another one runs again: the history and whoever watches tell of both", async () => {
+  const { here, args } = await cluster();
+  const worker = await here.worker(["--name", "first"]);
+  const line = "touch began-$CLAW_NODE; until [ -e go ]; do sleep 0.02; done; echo on";
+  const watching = here.claw(["run", "--name", "moves", "--cwd", here.work, "--", "sh", "-c", line]);
+  await until("it runs", () => (existsSync(join(here.work, "began-first")) ? true : undefined));
+  await machine().worker([...args, "--name", "second"]);
+  expect(await worker.stop()).toBe(0);
+  await until("it runs again", () => (existsSync(join(here.work, "began-second")) ? true : undefined));
+  writeFileSync(join(here.work, "go"), "");
+  const [{ id }] = await here.json<[{ id: string }]>(["ls", "--name", "moves"]);
+  expect(await watching).toEqual({
+    code: 0,
+    out: "on\n",
+    err: `claw: ${id}: attempt 1 was stopped with its worker\n`,
+  });
+  const { out } = await here.claw(["show", id]);
+  expect(out).toMatch(/^attempt {2,}2$/m);
+  expect(out).toMatch(/^attempt 1 {2,}stopped with its worker on first after \S+ \(it had waited \S+\), \S+$/m);
+  const attempts = [{ attempt: 1, reason: "stopped", node_name: "first", started_at: expect.any(String) }];
+  expect(await here.json<object>(["show", id])).toMatchObject({ attempt: 2, node_name: "second", attempts });
+});

@@ -253,7 +253,7 @@ export class SimWorker {
   #leave(): void {
     const life = this.#life;
     this.#guard(() => {
-      this.#agent?.leave();
+      this.#agent?.leave(this.#world.now());
       for (const end of [...this.#ends.values()]) end();
       if (life === this.#life) this.#agent?.goodbye("stopped", this.#world.now());
     });

@@ -226,9 +226,26 @@ test("folders that it is asked for are looked at, and told, before its welcome t
   bench.agent.connected(bench.now());
   bench.agent.looked(folders);
   expect(bench.taken("node.folders")).toEqual([{ type: "node.folders", incarnation: INCARNATION, folders }]);
-  bench.agent.leave();
+  bench.agent.leave(bench.now());
   bench.agent.looked(folders);
   expect(bench.taken("node.folders")).toEqual([]);
+});
+
+test("what has begun is told before it leaves, however short ago, and once", () => {
+  const bench = new Bench();
+  bench.assign(0, 2);
+  expect(bench.started).toHaveLength(2);
+  for (const job of bench.started) bench.agent.started(job, 1_700_000_000_000 + job.index);
+  bench.tick(10);
+  expect(bench.taken("task.start")).toEqual([]);
+  bench.agent.leave(bench.now());
+  const runs = [
+    [1, 0, 1, 1, 1_700_000_000_000],
+    [1, 1, 2, 1, 1_700_000_000_001],
+  ];
+  expect(bench.taken("task.start")).toEqual([{ type: "task.start", incarnation: INCARNATION, runs } as never]);
+  bench.tick(1_000);
+  expect(bench.taken("task.start")).toEqual([]);
 });
 
 const ENDED = { status: "failed", reason: "exit", exit_code: 1, started_at: 1, ended_at: 2 } as const;
