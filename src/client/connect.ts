@@ -7,7 +7,7 @@ import { ClawError } from "../common/errors.ts";
 import { parseNatsUrls } from "../common/nats-url.ts";
 import { type Environment, resolvePaths } from "../common/paths.ts";
 import { redactAddresses } from "../common/redact.ts";
-import { randomHex } from "../common/runtime.ts";
+import { randomHex, sleep } from "../common/runtime.ts";
 import { connectOptions } from "../communication/broker.ts";
 import { openConnection } from "../communication/connection.ts";
 import { type Credentials, readCredentialsFor } from "../communication/credentials.ts";
@@ -16,8 +16,9 @@ import { RequestClient } from "../communication/request.ts";
 import type { Io } from "./io.ts";
 import { remedy } from "./start-again.ts";
 
-/** A person waits for the error. */
+/** A person waits for the error. As long a coordinator of this machine has to bring its nats-server up again. */
 const CONNECT_MS = 3_000;
+const AGAIN_MS = 100;
 
 /**
  * How long a coordinator that answered before is waited for. Longer than a restart or a hand-over takes; without an end
@@ -43,16 +44,20 @@ interface Found {
   creds: string | undefined;
   cluster: string;
   hint: string;
+  /** What to do while the coordinator of this machine lives, and its NATS is not there; undefined: it does not. */
+  living: () => string | undefined;
 }
 
 export async function connectClient(io: Io, target: Target): Promise<RequestClient> {
-  const { url, creds, cluster, hint } = find(io.env, target);
+  const found = find(io.env, target);
+  const { url, creds, cluster } = found;
   const credentials = creds === undefined || creds === "" ? undefined : clientCredentials(creds, cluster);
   const who = credentials?.id ?? `client_${randomHex(io.runtime, 4)}`;
-  const options = { ...connectOptions(`claw ${who}`, url, credentials), timeout_ms: CONNECT_MS };
-  const connection = await openConnection(options).catch((error: unknown) => {
-    if (!(error instanceof ClawError) || error.code !== "broker") throw error;
-    throw new ClawError("no_coordinator", error.message, { hint, cause: error });
+  const wait = whileItLives(io, found);
+  const connection = await openConnection({
+    ...connectOptions(`claw ${who}`, url, credentials),
+    timeout_ms: CONNECT_MS,
+    wait,
   });
   return new RequestClient(connection, {
     runtime: io.runtime,
@@ -61,6 +66,18 @@ export async function connectClient(io: Io, target: Target): Promise<RequestClie
     patience_ms: target.follows === true ? Number.POSITIVE_INFINITY : PATIENCE_MS,
     onWaiting: (why) => io.err(`claw: ${why}; waiting for the coordinator\n`),
   });
+}
+
+/** Waits for a coordinator that starts its nats-server again, and for none that is gone, or is elsewhere. */
+function whileItLives({ runtime }: Io, { hint, living }: Found): (error: ClawError) => Promise<void> {
+  const until_ms = runtime.monotonic_ms() + CONNECT_MS;
+  return async (error) => {
+    const advice = living();
+    if (advice === undefined || runtime.monotonic_ms() >= until_ms) {
+      throw new ClawError("no_coordinator", error.message, { hint: advice ?? hint, cause: error });
+    }
+    await sleep(runtime, AGAIN_MS);
+  };
 }
 
 /** A worker's would connect and then never be answered: they may not ask anything. */
@@ -105,7 +122,7 @@ function find(env: Environment, target: Target): Found {
   checkTarget(url, cluster, target);
   if (url !== undefined) {
     const hint = "is the address right, and does the cluster's NATS run there?";
-    return { url, creds, cluster: cluster ?? "default", hint };
+    return { url, creds, cluster: cluster ?? "default", hint, living: () => undefined };
   }
   const paths = resolvePaths(env, profile === undefined ? {} : { profile });
   const hint = remedy({ env, data_dir: paths.data_dir, profile });
@@ -119,5 +136,10 @@ function find(env: Environment, target: Target): Found {
     }
     throw new ClawError("no_coordinator", `no coordinator runs on this machine${which}`, { hint });
   }
-  return { url: endpoint.nats_url, creds: creds ?? endpoint.creds, cluster: cluster ?? endpoint.cluster, hint };
+  const { pid, nats_url } = endpoint;
+  const living = (): string | undefined => {
+    if (readEndpoint(paths.data_dir)?.pid !== pid) return undefined;
+    return `${hint}; the coordinator lives (process ${pid}), and its log says more`;
+  };
+  return { url: nats_url, creds: creds ?? endpoint.creds, cluster: cluster ?? endpoint.cluster, hint, living };
 }

@@ -2,7 +2,7 @@
 // everything but them was killed and is there again. Who started it again, and when, is not theirs to know.
 
 import { afterEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Client, closeMachines, type Machine, machine, type Service, until } from "./binary.ts";
 
@@ -43,6 +43,23 @@ function lines(client: Client, from: number, to: number): void {
   void (client.child.stdin as Bun.FileSink).flush();
 }
 
+/** Whether it has a connection, which is its broker's: `wait` says nothing by which to know that it has begun. */
+function connected({ child: { pid } }: Client): boolean {
+  const ESTABLISHED = "01";
+  const sockets = new Set(
+    readdirSync(`/proc/${pid}/fd`).map((name) => {
+      try {
+        return readlinkSync(`/proc/${pid}/fd/${name}`);
+      } catch {
+        return ""; // closed meanwhile
+      }
+    }),
+  );
+  const rows = readFileSync(`/proc/${pid}/net/tcp`, "utf8").split("\n");
+  const fields = rows.map((row) => row.trim().split(/ +/));
+  return fields.some(({ 3: state, 9: inode }) => state === ESTABLISHED && sockets.has(`socket:[${inode}]`));
+}
+
 for (const [what, kill] of Object.entries(KILLS)) {
   describe(`${what} is killed`, () => {
     test("run, wait and logs -f", async () => {
@@ -59,6 +76,7 @@ for (const [what, kill] of Object.entries(KILLS)) {
       const wait = here.client(["wait", id]);
       const logs = here.client(["logs", "-f", id]);
       await until("output was seen", () => (run.seen.out === "begun\n" && logs.seen.out === "begun\n") || undefined);
+      await until("wait is connected", () => connected(wait) || undefined);
       await kill(all);
       writeFileSync(join(here.work, "go"), "");
       expect((await wait.done).code).toBe(0);
@@ -94,3 +112,19 @@ for (const [what, kill] of Object.entries(KILLS)) {
     });
   });
 }
+
+test("a command that comes while the nats-server is started again waits for it; a dead coordinator is no one to wait for", async () => {
+  const { here, coordinator } = await cluster();
+  for (let round = 0; round < 3; round++) {
+    const [pid] = here.natsPids();
+    process.kill(pid!, "SIGKILL");
+    const { code, out, err } = await here.claw(["run", "--", "echo", "on"]);
+    expect({ code, out }).toEqual({ code: 0, out: "on\n" });
+    expect(err).toMatch(/^(claw: .*; waiting for the coordinator\n)?$/);
+  }
+  const [pid] = here.natsPids();
+  await coordinator.kill();
+  process.kill(pid!, "SIGKILL");
+  const { code, err } = await here.claw(["ls"]);
+  expect([code, err.includes("start it again with")]).toEqual([69, true]);
+});
