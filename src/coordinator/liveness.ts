@@ -201,8 +201,7 @@ export class Liveness {
     if (known !== undefined && !this.#mayStand(known, message, now)) return;
     this.#rivals.delete(id);
     const contact = contacts.heard(id, now.monotonic_ms);
-    contact.registered = true;
-    contact.trouble = message.trouble;
+    contacts.registered(contact, message.trouble);
     if (known?.incarnation !== incarnation) contact.pinged_ms = undefined;
     if (known?.incarnation !== incarnation || JSON.stringify(known.declared) !== JSON.stringify(info)) {
       if (known !== undefined && known.incarnation !== incarnation) this.#supersede(known, message.held, at);

@@ -47,6 +47,13 @@ export class Contacts {
     this.#contacts.delete(node);
   }
 
+  /** It registers, so its connection is new and what was sent before may be lost: one heartbeat that differs is enough. */
+  registered(contact: Contact, trouble: string | undefined): void {
+    contact.registered = true;
+    contact.trouble = trouble;
+    contact.differing = PATIENCE - 1;
+  }
+
   /** Notes whether a heartbeat agrees; true when it is time to ask the node for its list. */
   compare(contact: Contact, agrees: boolean): boolean {
     contact.differing = agrees ? 0 : contact.differing + 1;

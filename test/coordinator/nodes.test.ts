@@ -127,11 +127,23 @@ describe("what is lost on the way", () => {
     const { cluster, node } = await one();
     await cluster.submit();
     const run = await node.run();
-    node.heartbeat([]);
-    node.heartbeat([run]);
-    node.heartbeat([]);
+    for (const held of [[run], [], [run], []]) node.heartbeat(held);
     await node.register();
     expect(node.heard.filter(({ type }) => type === "node.control")).toEqual([]);
+  });
+
+  test("the first one after a connection that is new is: what was sent to the one before may be lost", async () => {
+    const { cluster, node } = await one();
+    const { number } = await cluster.submit();
+    const run = await node.run();
+    node.heartbeat([run]);
+    await node.register();
+    node.heartbeat([]);
+    const { list } = await node.control("list");
+    node.send({ type: "node.held", incarnation: node.incarnation, list, last: true, held: [] });
+    expect(await node.run()).toEqual(run);
+    await node.complete(run);
+    expect(await cluster.finished(number)).toMatchObject({ status: "completed", attempt: 1 });
   });
 
   test("an acknowledgement that never came: the report comes again and is answered again, and counts once", async () => {
