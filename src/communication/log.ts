@@ -15,7 +15,15 @@ import { ClawError, messageOf } from "../common/errors.ts";
 import type { Runtime } from "../common/runtime.ts";
 import { randomHex, sleep } from "../common/runtime.ts";
 import { Outages } from "./outages.ts";
-import { ensureStream, errorCode, findStream, hiddenName, isStreamMissing, type NewStream } from "./streams.ts";
+import {
+  ensureStream,
+  errorCode,
+  findStream,
+  hiddenName,
+  isStreamMissing,
+  type NewStream,
+  notTaken,
+} from "./streams.ts";
 import { subjects } from "./subjects.ts";
 
 /** What became of an append. `deposed`: another writer has this place. `unknown`: nobody could say. */
@@ -144,7 +152,9 @@ export async function renewLog(
     });
   }
   const config = configOf(runtime, cluster, newName(runtime, cluster, hidden), replicas);
-  await manager.streams.add({ ...config, first_seq: sequence + 1 });
+  await manager.streams.add({ ...config, first_seq: sequence + 1 }).catch((error: unknown) => {
+    throw notTaken(config.name, error);
+  });
   return await openLog(connection, runtime, cluster, replicas, domain);
 }
 

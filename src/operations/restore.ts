@@ -79,12 +79,14 @@ export async function restoreCluster(options: RestoreOptions): Promise<Restored>
     const hidden = url === undefined;
     const log = await openLog(connection, runtime, cluster, replicas, domain, undefined, hidden);
     if (!options.force) await refuseLoss(manifest, log, places, options);
+    // Before the log goes: nats-server removes the folder of an account that has no stream left a moment later, when the
+    // next one may be made in it just now.
+    const store = await openSnapshots(connection, runtime, cluster, replicas, domain, hidden);
     const renewed = await renewLog(connection, runtime, cluster, replicas, domain, manifest.sequence, hidden);
     const tasks = adopt(places.made, manifest, renewed.created);
     const kept = existsSync(places.view) ? setAside(places.view, "before", Number.POSITIVE_INFINITY) : undefined;
     rmSync(places.witness, { force: true });
     renameSync(places.made, places.view);
-    const store = await openSnapshots(connection, runtime, cluster, replicas, domain, hidden);
     return { manifest: await publish(store, places, runtime), tasks, kept, credentials };
   } finally {
     rmSync(folder, { recursive: true, force: true });
