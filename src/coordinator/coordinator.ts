@@ -362,8 +362,8 @@ export class Coordinator implements Service {
     const broker = this.#required(this.#broker);
     const issued = broker.issue(role, who);
     if (issued !== undefined) return { ...issued, nats_url: broker.url };
-    throw new ClawError("unsupported", "this cluster uses a NATS of its own, so claw cannot make credentials for it", {
-      hint: "ask the operator of that NATS for a user and give it to the worker with --creds",
+    throw new ClawError("unsupported", "the coordinator that leads did not start its NATS, and so has no keys of it", {
+      hint: "ask the operator of that NATS for a user, and give it with --creds; if another claw started it, ask again when that one leads",
     });
   }
 

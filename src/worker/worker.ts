@@ -132,7 +132,9 @@ export class Worker implements Service {
       () => findGpus({ runtime }),
     );
     const info = { ...found, limits };
-    const late = runtime.after(WAITING_MS, () => logger.warn("NATS is not there yet; trying until it is"));
+    const late = runtime.after(WAITING_MS, () =>
+      logger.warn("NATS is not there yet; trying until it is", { nats: url }),
+    );
     this.#connection = await openConnection({
       ...connectOptions(`claw worker ${info.name}`, url, credentials),
       ...(domain === undefined ? {} : { domain }),

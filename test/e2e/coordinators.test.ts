@@ -69,6 +69,8 @@ test("the leader is killed while thousands of tasks run: another leads, and ever
 test("the leader is asked to stop: it hands over, and a command goes through meanwhile", async () => {
   const { url, client, services, leader } = await pair();
   const first = await leader();
+  const keyless = await client.claw(["credentials", "export", "--role", "worker"], { env: env(url) });
+  expect([keyless.code === 0, keyless.err.includes("did not start its NATS")]).toEqual([false, true]);
   const asked = performance.now();
   const [code] = await Promise.all([
     first.stop(),

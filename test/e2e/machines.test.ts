@@ -117,6 +117,7 @@ describe("credentials", () => {
     const port = await freePort();
     const waiting = here.begin(["--role", "worker", "--nats", `nats://127.0.0.1:${port}`]);
     await waiting.says("NATS is not there yet");
+    expect(waiting.log).toContain(`"nats":"nats://127.0.0.1:${port}"`);
     expect(await waiting.stop()).toBe(0);
     const { url } = await ownNats();
     const broker = await openConnection({ url, name: "test", timeout_ms: 5_000 });
