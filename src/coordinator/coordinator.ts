@@ -62,6 +62,8 @@ export interface CoordinatorOptions {
 const FORWARD_MS = 5_000;
 /** For what is on its way into the log when the coordinator is asked to stop. */
 const SETTLE_MS = 1_000;
+/** A broker that is gone gives nothing more. */
+const HEARD_MS = 500;
 /** Nodes in error that the status names. */
 const NAMED_NODES = 3;
 
@@ -440,9 +442,20 @@ export class Coordinator implements Service {
     return notes;
   }
 
+  async #heard(): Promise<void> {
+    const connection = this.#connection;
+    if (connection === undefined || connection.isClosed()) return;
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const timer = this.#options.runtime.after(HEARD_MS, resolve);
+    await Promise.race([connection.flush().catch(() => undefined), late]);
+    timer.cancel();
+  }
+
   async stop(): Promise<void> {
     const { paths } = this.#options;
     this.#stopping = true;
+    // What the broker has taken is heard: the goodbye of the worker that `claw up` has just stopped.
+    await this.#heard();
     // Who takes over is waited for: first of all nothing more is taken, then the lease is given back.
     this.#bus?.stop();
     await this.#terms?.settled(SETTLE_MS);

@@ -2,7 +2,7 @@
 // that the cluster ends.
 
 import { afterEach, expect, test } from "bun:test";
-import { cpSync, existsSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { closeMachines, type Machine, machine, until } from "./binary.ts";
 
@@ -160,3 +160,23 @@ test("asked to stop it ends what it runs, which another one runs again: the hist
   const attempts = [{ attempt: 1, reason: "stopped", node_name: "first", started_at: expect.any(String) }];
   expect(await here.json<object>(["show", id])).toMatchObject({ attempt: 2, node_name: "second", attempts });
 });
+
+test("`claw up` that is stopped again and again hears its own worker's goodbye: nothing counts as lost", async () => {
+  const here = machine();
+  let up = await here.up();
+  const line = "echo >> lives; [ $(wc -l < lives) -gt 6 ] || exec sleep 600";
+  const id = (await here.claw(["submit", "--quiet", "--cwd", here.work, "--", "sh", "-c", line])).out.trim();
+  for (let stop = 1; stop <= 6; stop++) {
+    await until("it runs", () => readLives(here) === stop || undefined);
+    expect(await up.stop()).toBe(0);
+    up = await here.up();
+  }
+  expect((await here.claw(["wait", "--timeout", "20s", id])).code).toBe(0);
+  const { attempts } = await here.json<{ attempts: { reason: string }[] }>(["show", id]);
+  expect(attempts.map(({ reason }) => reason)).toEqual(Array(6).fill("stopped"));
+});
+
+const readLives = (here: Machine): number => {
+  const path = join(here.work, "lives");
+  return existsSync(path) ? readFileSync(path, "utf8").length : 0;
+};
