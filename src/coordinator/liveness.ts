@@ -5,7 +5,7 @@ import { sharedNames, sharedNameText } from "../common/find-nodes.ts";
 import { isoTime } from "../common/runtime.ts";
 import { formatDuration } from "../common/units.ts";
 import type { DownMessage, UpMessage } from "../communication/messages.ts";
-import { heldBy } from "../core/apply.ts";
+import { heldBy, heldByEach } from "../core/apply.ts";
 import { planted } from "../core/canary.ts";
 import { decideLost } from "../core/decide.ts";
 import { mayEnd } from "../core/decide-nodes.ts";
@@ -41,6 +41,9 @@ export interface LivenessHost {
 /** Heartbeats that the life of a node that stands may leave out before another process may take its place. */
 const SILENT_INTERVALS = 1.5;
 
+/** Each answer takes a look at all that runs. */
+const LISTS_A_TURN = 32;
+
 const DEAF = "it is heard and does not hear: it answers no ping";
 
 /** A process that claims to be a node which another one is. */
@@ -54,6 +57,8 @@ export class Liveness {
   /** Since when it hears anybody. */
   #started_ms: number;
   readonly #rivals = new Map<string, Rival>();
+  /** Whose list is to be asked for, in the order in which that was found. */
+  readonly #doubtful = new Set<string>();
 
   constructor(host: LivenessHost, started_ms: number) {
     this.#host = host;
@@ -96,6 +101,7 @@ export class Liveness {
       }
     }
     for (const event of decideUnheard(state, deaf_ms, at, options.lost_after_ms)) this.#host.add(event);
+    this.#askForLists();
   }
 
   /** As many pings without an answer as heartbeats may be missed. */
@@ -162,7 +168,8 @@ export class Liveness {
     this.#judge(node, contact, now, at);
     this.#ping(node, contact, now);
     const agrees = node.held.count === message.n && node.held.hash === message.h;
-    if (contacts.compare(contact, agrees)) this.#askForList(node);
+    if (contacts.compare(contact, agrees)) this.#doubtful.add(id);
+    else if (agrees) this.#doubtful.delete(id);
     this.#host.stopAgain(id);
   }
 
@@ -201,7 +208,8 @@ export class Liveness {
     if (known !== undefined && !this.#mayStand(known, message, now)) return;
     this.#rivals.delete(id);
     const contact = contacts.heard(id, now.monotonic_ms);
-    contacts.registered(contact, message.trouble);
+    // Who is in error is asked to register again and again.
+    contacts.registered(contact, message.trouble, message.trouble === undefined && known?.status !== "error");
     if (known?.incarnation !== incarnation) contact.pinged_ms = undefined;
     if (known?.incarnation !== incarnation || JSON.stringify(known.declared) !== JSON.stringify(info)) {
       if (known !== undefined && known.incarnation !== incarnation) this.#supersede(known, message.held, at);
@@ -280,14 +288,20 @@ export class Liveness {
     contacts.forget(id);
   }
 
-  #askForList(node: Node): void {
+  /** A few at a time, in one look at what they hold: when the broker was started again all of them may differ. */
+  #askForLists(): void {
     const { state, contacts } = this.#host;
-    const contact = contacts.get(node.id);
-    if (contact === undefined) return;
-    const { id, incarnation } = node;
-    const list = contacts.ask(contact, heldBy(state, id).map(runOf));
-    // Behind every assignment that the copy holds, so that the answer comes after them.
-    this.#host.afterwards(() => this.#control(id, incarnation, { kind: "list", list }));
+    const ids = [...this.#doubtful].slice(0, LISTS_A_TURN);
+    const held = heldByEach(state, new Set(ids));
+    for (const id of ids) {
+      this.#doubtful.delete(id);
+      const [node, contact] = [state.nodes.get(id), contacts.get(id)];
+      if (node === undefined || contact === undefined) continue;
+      const { incarnation } = node;
+      const list = contacts.ask(contact, (held.get(id) ?? []).map(runOf));
+      // Behind every assignment that the copy holds, so that the answer comes after them.
+      this.#host.afterwards(() => this.#control(id, incarnation, { kind: "list", list }));
+    }
   }
 
   /** Both lists are known: what only the leader has was lost on the way and is sent again, what only the node has stops. */

@@ -47,11 +47,11 @@ export class Contacts {
     this.#contacts.delete(node);
   }
 
-  /** It registers, so its connection is new and what was sent before may be lost: one heartbeat that differs is enough. */
-  registered(contact: Contact, trouble: string | undefined): void {
+  /** `afresh`: its connection is new, so that what was sent before may be lost: one heartbeat that differs is enough. */
+  registered(contact: Contact, trouble: string | undefined, afresh: boolean): void {
     contact.registered = true;
     contact.trouble = trouble;
-    contact.differing = PATIENCE - 1;
+    if (afresh) contact.differing = PATIENCE - 1;
   }
 
   /** Notes whether a heartbeat agrees; true when it is time to ask the node for its list. */
