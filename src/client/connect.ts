@@ -14,10 +14,11 @@ import { type Credentials, readCredentialsFor } from "../communication/credentia
 import { readEndpoint } from "../communication/endpoint.ts";
 import { RequestClient } from "../communication/request.ts";
 import type { Io } from "./io.ts";
-import { remedy } from "./start-again.ts";
+import { remedy, remedyBesideIt } from "./start-again.ts";
 
 /** A person waits for the error. As long a coordinator of this machine has to bring its nats-server up again. */
 const CONNECT_MS = 3_000;
+const LEAST_CONNECT_MS = 500;
 const AGAIN_MS = 100;
 
 /**
@@ -38,27 +39,47 @@ export interface Target {
   follows?: boolean;
 }
 
-/** Where a cluster is to be found, and what to do when nobody is there. */
+/** Where a cluster is to be found, and what to do when its NATS is not there. */
 interface Found {
   url: string;
   creds: string | undefined;
   cluster: string;
   hint: string;
-  /** What to do while the coordinator of this machine lives, and its NATS is not there; undefined: it does not. */
-  living: () => string | undefined;
+  /** By its word on this machine, so that its coordinator lives: it starts its nats-server again, or waits for its NATS. */
+  here: boolean;
 }
 
+/** Throws `no_coordinator` when none is there, or its NATS is not; where the coordinator lives that is waited for a moment. */
 export async function connectClient(io: Io, target: Target): Promise<RequestClient> {
-  const found = find(io.env, target);
-  const { url, creds, cluster } = found;
+  const { runtime } = io;
+  const until_ms = runtime.monotonic_ms() + CONNECT_MS;
+  let left_ms = CONNECT_MS;
+  for (let failed: ClawError | undefined; ; ) {
+    // Anew each time: it may have ended meanwhile, or another one is in its place.
+    const found = find(io.env, target);
+    if (failed !== undefined && (!found.here || left_ms <= 0)) {
+      throw new ClawError("no_coordinator", failed.message, { hint: found.hint, cause: failed });
+    }
+    try {
+      return await connectTo(io, found, target, Math.max(left_ms, LEAST_CONNECT_MS));
+    } catch (error) {
+      if (!(error instanceof ClawError) || error.code !== "broker") throw error;
+      failed = error;
+    }
+    left_ms = until_ms - runtime.monotonic_ms();
+    if (found.here && left_ms > 0) await sleep(runtime, AGAIN_MS);
+  }
+}
+
+async function connectTo(
+  io: Io,
+  { url, creds, cluster }: Found,
+  target: Target,
+  timeout_ms: number,
+): Promise<RequestClient> {
   const credentials = creds === undefined || creds === "" ? undefined : clientCredentials(creds, cluster);
   const who = credentials?.id ?? `client_${randomHex(io.runtime, 4)}`;
-  const wait = whileItLives(io, found);
-  const connection = await openConnection({
-    ...connectOptions(`claw ${who}`, url, credentials),
-    timeout_ms: CONNECT_MS,
-    wait,
-  });
+  const connection = await openConnection({ ...connectOptions(`claw ${who}`, url, credentials), timeout_ms });
   return new RequestClient(connection, {
     runtime: io.runtime,
     cluster,
@@ -66,18 +87,6 @@ export async function connectClient(io: Io, target: Target): Promise<RequestClie
     patience_ms: target.follows === true ? Number.POSITIVE_INFINITY : PATIENCE_MS,
     onWaiting: (why) => io.err(`claw: ${why}; waiting for the coordinator\n`),
   });
-}
-
-/** Waits for a coordinator that starts its nats-server again, and for none that is gone, or is elsewhere. */
-function whileItLives({ runtime }: Io, { hint, living }: Found): (error: ClawError) => Promise<void> {
-  const until_ms = runtime.monotonic_ms() + CONNECT_MS;
-  return async (error) => {
-    const advice = living();
-    if (advice === undefined || runtime.monotonic_ms() >= until_ms) {
-      throw new ClawError("no_coordinator", error.message, { hint: advice ?? hint, cause: error });
-    }
-    await sleep(runtime, AGAIN_MS);
-  };
 }
 
 /** A worker's would connect and then never be answered: they may not ask anything. */
@@ -122,10 +131,10 @@ function find(env: Environment, target: Target): Found {
   checkTarget(url, cluster, target);
   if (url !== undefined) {
     const hint = "is the address right, and does the cluster's NATS run there?";
-    return { url, creds, cluster: cluster ?? "default", hint, living: () => undefined };
+    return { url, creds, cluster: cluster ?? "default", hint, here: false };
   }
   const paths = resolvePaths(env, profile === undefined ? {} : { profile });
-  const hint = remedy({ env, data_dir: paths.data_dir, profile });
+  const where = { env, data_dir: paths.data_dir, profile };
   const endpoint = readEndpoint(paths.data_dir);
   if (endpoint === undefined) {
     const which = profile === undefined ? "" : ` for the profile ${profile}`;
@@ -134,12 +143,14 @@ function find(env: Environment, target: Target): Found {
         hint: BESIDE_A_WORKER,
       });
     }
-    throw new ClawError("no_coordinator", `no coordinator runs on this machine${which}`, { hint });
+    throw new ClawError("no_coordinator", `no coordinator runs on this machine${which}`, { hint: remedy(where) });
   }
   const { pid, nats_url } = endpoint;
-  const living = (): string | undefined => {
-    if (readEndpoint(paths.data_dir)?.pid !== pid) return undefined;
-    return `${hint}; the coordinator lives (process ${pid}), and its log says more`;
+  return {
+    url: nats_url,
+    creds: creds ?? endpoint.creds,
+    cluster: cluster ?? endpoint.cluster,
+    hint: remedyBesideIt(where, pid),
+    here: true,
   };
-  return { url: nats_url, creds: creds ?? endpoint.creds, cluster: cluster ?? endpoint.cluster, hint, living };
 }

@@ -52,11 +52,11 @@ function attemptLines({ attempts = [], attempt, status, submitted_at }: TaskView
   return lines;
 }
 
-/** Attempts of which there is no more than the number: those that a node took and did not begin. */
+/** Attempts of which only the number is known: those that a node took and did not begin (an older claw: or stopped). */
 function givenBack(from: number, to: number): [string, string][] {
   if (from >= to) return [];
   const name = to - from === 1 ? `attempt ${from}` : `attempts ${from} to ${to - 1}`;
-  return [[name, "given back by its node, and is not known to have begun"]];
+  return [[name, "given back by its node"]];
 }
 
 const UNHEARD: ReadonlySet<string> = new Set(["cancelled", "deadline", "lost", "poison", "drained"]);

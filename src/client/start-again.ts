@@ -10,7 +10,7 @@ export interface Where {
   profile: string | undefined;
 }
 
-/** What to do when none runs, or its NATS is gone. */
+/** What to do when none runs. */
 export function remedy(where: Where): string {
   const command = `\`${startCommand(where)}\``;
   const last = lastStart(where.data_dir);
@@ -20,6 +20,14 @@ export function remedy(where: Where): string {
     `does the NATS run that it follows? Then start it again with ${command}; ` +
     "when that NATS is gone for good: `claw snapshot restore --from-view` goes on with what this machine has"
   );
+}
+
+/** What to do when NATS is not there and the coordinator, this process, lives: no other one can be started beside it. */
+export function remedyBesideIt(where: Where, pid: number): string {
+  if (lastStart(where.data_dir)?.follows === true) {
+    return `does the NATS run that its coordinator (process ${pid}) follows? As soon as it does, this works again`;
+  }
+  return `its coordinator (process ${pid}) lives: see its log, or end that process and start it again with \`${startCommand(where)}\``;
 }
 
 /** `own`: with a log on this machine, whatever it followed before. */

@@ -18,8 +18,8 @@ export interface ConnectOptions {
   authenticator?: Authenticator;
   /** Give up the first connection after this long. */
   timeout_ms: number;
-  /** Called, and waited for, before the first connection is tried again; what it throws is the end of that. */
-  wait?: (why: ClawError) => Promise<void>;
+  /** Called, and waited for, before the first connection is tried again (a worker waits for its coordinator). */
+  wait?: () => Promise<void>;
   /** A service's: once it was there it comes back, even if the server refuses its login meanwhile. */
   lasting?: boolean;
   domain?: string;
@@ -35,7 +35,7 @@ export async function openConnection(options: ConnectOptions): Promise<NatsConne
       return await tryConnection(options);
     } catch (error) {
       if (options.wait === undefined || !(error instanceof ClawError) || error.code !== "broker") throw error;
-      await options.wait(error);
+      await options.wait();
     }
   }
 }

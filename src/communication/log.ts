@@ -15,15 +15,7 @@ import { ClawError, messageOf } from "../common/errors.ts";
 import type { Runtime } from "../common/runtime.ts";
 import { randomHex, sleep } from "../common/runtime.ts";
 import { Outages } from "./outages.ts";
-import {
-  ensureStream,
-  errorCode,
-  findStream,
-  hiddenName,
-  isStreamMissing,
-  type NewStream,
-  notTaken,
-} from "./streams.ts";
+import { ensureStream, errorCode, findStream, hiddenName, isStreamMissing, type NewStream } from "./streams.ts";
 import { subjects } from "./subjects.ts";
 
 /** What became of an append. `deposed`: another writer has this place. `unknown`: nobody could say. */
@@ -153,7 +145,10 @@ export async function renewLog(
   }
   const config = configOf(runtime, cluster, newName(runtime, cluster, hidden), replicas);
   await manager.streams.add({ ...config, first_seq: sequence + 1 }).catch((error: unknown) => {
-    throw notTaken(config.name, error);
+    throw new ClawError("broker", `the old log is deleted, and NATS does not take the new one: ${messageOf(error)}`, {
+      hint: "see nats-server.log, make room, and restore again: nothing else has changed",
+      cause: error,
+    });
   });
   return await openLog(connection, runtime, cluster, replicas, domain);
 }

@@ -7,7 +7,7 @@ import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startCommand } from "../../src/client/start-again.ts";
-import { writeEndpoint } from "../../src/communication/endpoint.ts";
+import { readEndpoint, writeEndpoint } from "../../src/communication/endpoint.ts";
 import { noteStart } from "../../src/communication/started.ts";
 import { runCli } from "../cli.ts";
 import { type Cluster, openCluster } from "../cluster.ts";
@@ -146,6 +146,67 @@ describe("an endpoint file behind which nobody answers", () => {
     await child.exited;
     const { code, stderr } = await timed(["ls"], { CLAW_HOME: folder });
     expect([code, stderr.split("\n")[0]]).toEqual([69, "claw: no coordinator runs on this machine"]);
+  });
+});
+
+describe("an endpoint file whose coordinator lives, and whose NATS takes nobody", () => {
+  /** Hangs up on everybody; `met`: that somebody came again. */
+  async function closed(): Promise<{ nats_url: string; met: Promise<void>; close: () => void }> {
+    const { promise: met, resolve } = Promise.withResolvers<void>();
+    let count = 0;
+    const server = createServer((socket) => {
+      socket.destroy();
+      count += 1;
+      if (count === 2) resolve();
+    });
+    const listening = Promise.withResolvers<void>();
+    server.listen(0, "127.0.0.1", () => listening.resolve());
+    await listening.promise;
+    const { port } = server.address() as { port: number };
+    return { nats_url: `nats://127.0.0.1:${port}`, met, close: () => void server.close() };
+  }
+
+  test("is waited for until it ends, and then nobody is there", async () => {
+    const [data_dir, env] = [join(home, "ends", "data"), { CLAW_HOME: join(home, "ends") }];
+    const { nats_url, met, close } = await closed();
+    const child = Bun.spawn(["sleep", "60"]);
+    writeEndpoint(data_dir, { version: 1, cluster: "default", nats_url, pid: child.pid, creds: "" });
+    const asked = runCli(["ls"], { env });
+    await met;
+    child.kill("SIGKILL");
+    const { code, stderr } = await asked;
+    close();
+    expect([code, stderr.split("\n")[0]]).toEqual([69, "claw: no coordinator runs on this machine"]);
+  });
+
+  test("is waited for until another one is in its place, which answers", async () => {
+    const [data_dir, env] = [join(home, "another", "data"), { CLAW_HOME: join(home, "another") }];
+    const cluster = await openCluster({ workers: 0 });
+    const { nats_url, met, close } = await closed();
+    writeEndpoint(data_dir, { version: 1, cluster: "default", nats_url, pid: process.pid, creds: "" });
+    const asked = runCli(["ls", "--json"], { env });
+    await met;
+    const there = readEndpoint(cluster.paths.data_dir);
+    writeEndpoint(data_dir, there!);
+    const { code, stdout, stderr } = await asked;
+    close();
+    await cluster.close();
+    expect([code, stdout, stderr]).toEqual([0, "[]\n", ""]);
+  });
+
+  test("says which process it is, and that no other can be started beside it", async () => {
+    const [data_dir, env] = [join(home, "lives", "data"), { CLAW_HOME: join(home, "lives") }];
+    const { nats_url, close } = await closed();
+    writeEndpoint(data_dir, { version: 1, cluster: "default", nats_url, pid: process.pid, creds: "" });
+    const hint = async (): Promise<string> => (await timed(["ls"], env)).stderr.split("\n")[1] ?? "";
+    expect(await hint()).toBe(
+      `  its coordinator (process ${process.pid}) lives: see its log, or end that process and start it again with \`CLAW_HOME=${home}/lives claw up\``,
+    );
+    noteStart(data_dir, { version: 1, words: ["--role", "coordinator", "--nats", nats_url], follows: true });
+    expect(await hint()).toBe(
+      `  does the NATS run that its coordinator (process ${process.pid}) follows? As soon as it does, this works again`,
+    );
+    close();
   });
 });
 

@@ -52,7 +52,7 @@ describe("attempts", () => {
       { attempt: 2, node: "n1", node_name: "w1", reason: "stopped", at: AT + 20 * S, started_at: AT + 15 * S },
       { attempt: 5, node: "n1", node_name: "w1", reason: "lost", at: AT + 30 * S },
     ];
-    const back = "given back by its node, and is not known to have begun";
+    const back = "given back by its node";
     const running = lines(task({ status: "running", attempt: 6, attempts }));
     expect(running.get("attempt 1")).toBe(back);
     expect(running.get("attempt 2")).toBe(
