@@ -136,6 +136,8 @@ export class CoordinatorBus {
       const payload = parseMessage(QUERIES[type as QueryType] as z.ZodType<unknown>, message.data);
       handlers.query(type as QueryType, payload, who, requestOf(message, who));
     });
+    // Behind the subscriptions: who asks again is heard.
+    this.#connection.publish(subjects.lead(c));
   }
 
   #listen(subject: string, handle: (message: Msg) => void): void {

@@ -63,7 +63,7 @@ export function permissionsOf(role: Role, cluster: string, id: string): Permissi
             `$JS.API.DIRECT.GET.${subjects.fileStream(cluster)}.${subjects.allFiles(cluster)}`,
           ],
         },
-        sub: { allow: [inbox] },
+        sub: { allow: [inbox, subjects.lead(cluster)] },
       };
     }
   }

@@ -44,7 +44,7 @@ export class RequestClient {
   #answered = false;
   /** away: for longer than is waited for. */
   #link: "up" | "lost" | "away" = "up";
-  /** Give up what is on its way: called when the connection was lost, because its answer will not come. */
+  /** Give up what is on its way: its answer will not come, as the connection was lost or another coordinator leads. */
   readonly #on_way = new Set<(why: Error) => void>();
 
   constructor(connection: NatsConnection, options: RequestOptions) {
@@ -52,6 +52,12 @@ export class RequestClient {
     this.cluster = options.cluster;
     this.#options = options;
     void this.#watch();
+    // Where that may not be heard (credentials of an earlier claw, somebody else's NATS), what is asked ends with its time.
+    connection.subscribe(subjects.lead(options.cluster), {
+      callback: (error) => {
+        if (error === null) this.#giveUp("another coordinator leads");
+      },
+    });
   }
 
   /** False as soon as the broker is known to be gone. */

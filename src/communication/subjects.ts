@@ -16,6 +16,8 @@ export const subjects = {
   outputOfTask: (c: string, number: number, index: number) => `claw.${c}.node.*.out.${number}.${index}.>`,
   outputOfSubmission: (c: string, number: number) => `claw.${c}.node.*.out.${number}.>`,
   allOutput: (c: string) => `claw.${c}.node.*.out.>`,
+  /** Said by whoever begins to lead, to clients: what they had asked the one before has no answer. */
+  lead: (c: string) => `claw.${c}.lead`,
   /** `secret` is known to the log's stream alone: see log.ts. */
   log: (c: string, secret: string) => `claw.${c}.log.${secret}`,
   logStream: (c: string) => `CLAW_${c}_LOG`,

@@ -207,6 +207,8 @@ describe("a client", () => {
     expect(await hears(client, `claw.${CLUSTER}.event.>`)).toBe(false);
     expect(await hears(client, `_INBOX_${client.id}.>`)).toBe(true);
     expect(await hears(client, `_INBOX_${stranger.id}.>`)).toBe(false);
+    expect(await hears(client, subjects.lead(CLUSTER))).toBe(true);
+    expect(await publishes(client, subjects.lead(CLUSTER))).toBe(false);
     expect(await hears(client, subjects.down(CLUSTER, worker.id))).toBe(false);
     expect(await hears(client, subjects.allCommands(CLUSTER))).toBe(false);
     expect(await hears(client, subjects.allOutput(CLUSTER))).toBe(false);

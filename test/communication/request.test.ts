@@ -3,6 +3,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { ClawError } from "../../src/common/errors.ts";
+import { LIMITS } from "../../src/common/limits.ts";
 import { type Runtime, systemRuntime } from "../../src/common/runtime.ts";
 import { CoordinatorBus, type CoordinatorHandlers, type Request } from "../../src/communication/bus.ts";
 import { openConnection } from "../../src/communication/connection.ts";
@@ -100,6 +101,17 @@ describe("a request", () => {
     expect(asked.map(([type]) => type)).toEqual(["task.cancel", "task.cancel", "node.list"]);
     expect(asked[2]![1]).toEqual({ seen: 41 });
     expect(waiting).toEqual([]);
+  });
+
+  test("is sent again when another coordinator leads, however long the one before might have taken", async () => {
+    const asked = await coordinator("silence");
+    const { client, waiting } = await clientOf(systemRuntime);
+    const answer = client.query("task.wait", { number: 1, until: "finished", wait_ms: LIMITS.wait_ms });
+    await until(() => asked.length === 1, "the first one to be asked");
+    // As one that takes over: it answers, and the one before is deaf from now on.
+    const next = await coordinator({ nodes: [] });
+    expect(await answer).toMatchObject({ nodes: [] });
+    expect([asked.length > 0, next.length, waiting]).toEqual([true, 1, []]);
   });
 
   test("is sent again as it was while nobody knows what became of it", async () => {

@@ -2,7 +2,7 @@
 // a pause when the leader stops, dies or sleeps.
 
 import { afterEach, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { LIMITS } from "../../src/common/limits.ts";
 import { closeMachines, type Machine, machine, ownNats, type Service, until } from "./binary.ts";
@@ -82,6 +82,28 @@ test("the leader is asked to stop: it hands over, and a command goes through mea
   const status = await client.json<Status>(["status"], { env: env(url) });
   expect(status.coordinators).toMatchObject([{ leads: true }]);
 }, 60_000);
+
+test.each(["SIGKILL", "SIGTERM"] as const)(
+  "the leader is gone by %s: whoever watches goes on as soon as another leads",
+  async (signal) => {
+    const { url, client, services, leader } = await pair();
+    await machine().worker(["--nats", url]);
+    const first = await leader();
+    const line = "until [ -e go ]; do sleep 0.02; done; echo on";
+    const run = client.client(["run", "--name", "long", "--", "sh", "-c", line], { env: env(url) });
+    const events = client.client(["events", "--follow", "--json"], { env: env(url) });
+    await until("it runs, and is watched", () => (events.seen.out.includes('"task.started"') ? true : undefined));
+    process.kill(first.pid, signal);
+    await until("the other leads", () => services.find((one) => one !== first && one.log.includes('"leads"')));
+    writeFileSync(join(client.work, "go"), "");
+    // Half of what a request that nobody answers takes.
+    await until("the end is told", () => (events.seen.out.includes('"task.completed"') ? true : undefined), 10_000);
+    expect(await run.done).toMatchObject({ code: 0, out: "on\n" });
+    events.child.kill("SIGINT");
+    await events.done;
+  },
+  60_000,
+);
 
 test("the leader sleeps: another leads, and the sleeper follows it when it wakes", async () => {
   const { url, client, services, leader } = await pair();
