@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import { ClawError } from "../common/errors.ts";
 import type { TaskCounts } from "../common/models.ts";
 import { resolvePaths } from "../common/paths.ts";
+import { redactAddresses } from "../common/redact.ts";
 import { EXAMPLES } from "./examples.ts";
 import type { Io } from "./io.ts";
 import type { On } from "./on.ts";
@@ -13,6 +14,10 @@ export interface RestoreCall {
   /** Undefined: from this machine's view. */
   file: string | undefined;
   force: boolean;
+  /** Into a NATS of its own on this machine, whatever the settings say. */
+  own: boolean;
+  /** Settings by their paths. */
+  flags: Record<string, unknown>;
   config?: string;
   profile?: string;
 }
@@ -26,6 +31,8 @@ export interface RestoreOutcome {
   kept: string | undefined;
   /** Workers' and clients' are still good. */
   credentials: boolean;
+  /** Where it is not on this machine. */
+  nats_url: string | undefined;
 }
 
 export function snapshotCommands(
@@ -58,6 +65,9 @@ export function snapshotCommands(
     .description("put a cluster back on this machine, while no coordinator runs on it")
     .option("--from-view", "not from a file: from this machine's view, when the broker lost the log")
     .option("--force", "even over what would be lost by it")
+    .option("--nats <url>", "into the log on this NATS, instead of one on this machine")
+    .option("--creds <file>", "the coordinator's credentials for it")
+    .option("--own", "into a log on this machine, although the coordinator was started with another NATS")
     .option("--config <file>", "the coordinator's settings")
     .option("--profile <name>", "another cluster's files on this machine")
     .option("--json", "what was restored, as JSON")
@@ -71,6 +81,9 @@ export function snapshotCommands(
 interface Given {
   fromView?: boolean;
   force?: boolean;
+  nats?: string;
+  creds?: string;
+  own?: boolean;
   config?: string;
   profile?: string;
   json?: boolean;
@@ -79,6 +92,8 @@ interface Given {
 const RESTORE_NOTES = `
 The cluster keeps its id and its tasks; a new log begins where the restored state ends, and workers that still run
 something are reconciled when they come back. What would be lost is named, and nothing is done without --force.
+With a NATS of the cluster's own: stop every coordinator, restore on one machine with --nats URL, and start that one first.
+Another one whose view knows more than was restored refuses to start, until that view is moved away as said below.
 Credentials of workers and clients stay good where the cluster's keys are: identity.json in the coordinator's data folder. On
 another machine, copy that file there first; without it everybody needs new ones, and what to type is said.
 To go on with the log as the broker has it instead, and to lose what only the view knows: move view.sqlite and
@@ -99,21 +114,27 @@ async function restoreCommand(
   io: Io,
   restore: (call: RestoreCall) => Promise<RestoreOutcome>,
   file: string | undefined,
-  { fromView, force, config, profile, json }: Given,
+  { fromView, force, nats, creds, own, config, profile, json }: Given,
 ): Promise<void> {
   if ((file === undefined) !== (fromView === true)) {
     const message = file === undefined ? "from which file?" : "from a file or from the view, not from both";
     throw new ClawError("usage", message, { hint: "claw snapshot restore FILE, or claw snapshot restore --from-view" });
   }
+  if (own === true && (nats ?? creds) !== undefined) {
+    throw new ClawError("usage", "--nats or --own, not both", { hint: "claw snapshot restore --help", field: "--own" });
+  }
   const restored = await restore({
     file,
     force: force === true,
+    own: own === true,
+    flags: { "nats.url": nats, "nats.creds": creds },
     ...(config === undefined ? {} : { config }),
     ...(profile === undefined ? {} : { profile }),
   });
-  const { cluster, cluster_id, sequence, tasks, kept } = restored;
+  const { cluster, cluster_id, sequence, tasks, kept, nats_url } = restored;
   if (json === true) {
-    await io.out(`${JSON.stringify({ ...restored, kept: kept ?? null })}\n`);
+    const where = nats_url === undefined ? null : redactAddresses(nats_url);
+    await io.out(`${JSON.stringify({ ...restored, kept: kept ?? null, nats_url: where })}\n`);
     return;
   }
   const live = tasks.pending + tasks.scheduled + tasks.running;
@@ -124,5 +145,7 @@ async function restoreCommand(
   const { data_dir, coordinator_dir } = resolvePaths(io.env, profile === undefined ? {} : { profile });
   if (!restored.credentials) io.err(newCredentials(profile, coordinator_dir));
   const { startCommand } = await import("./start-again.ts");
-  io.err(`  start it again: ${startCommand({ env: io.env, data_dir, profile }, true)}\n`);
+  io.err(
+    `  start it again: ${startCommand({ env: io.env, data_dir, profile }, nats_url === undefined ? "own" : { nats_url })}\n`,
+  );
 }

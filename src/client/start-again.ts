@@ -30,14 +30,20 @@ export function remedyBesideIt(where: Where, pid: number): string {
   return `its coordinator (process ${pid}) lives: see its log, or end that process and start it again with \`${startCommand(where)}\``;
 }
 
-/** `own`: with a log on this machine, whatever it followed before. */
-export function startCommand({ env, data_dir, profile }: Where, own = false): string {
+/** As it was started last, but for `log`: with one on this machine, or one on that NATS, whatever it followed before. */
+export function startCommand({ env, data_dir, profile }: Where, log?: "own" | { nats_url: string }): string {
   const home = env["CLAW_HOME"];
   const where = home === undefined || home === "" ? "" : `CLAW_HOME=${quote(home)} `;
-  const words = lastStart(data_dir)?.words;
-  if (words === undefined) return `${where}claw up${profile === undefined ? "" : ` --profile ${profile}`}`;
-  const kept = own ? withoutBroker(words) : words;
-  return `${where}claw ${kept.map((word) => quote(redactAddresses(word))).join(" ")}`;
+  const named = profile === undefined ? [] : ["--profile", profile];
+  const words = wordsOf(lastStart(data_dir)?.words ?? ["up", ...named], log, named);
+  return `${where}claw ${words.map((word) => quote(redactAddresses(word))).join(" ")}`;
+}
+
+function wordsOf(last: string[], log: "own" | { nats_url: string } | undefined, named: string[]): string[] {
+  if (log === undefined) return last;
+  if (log === "own") return withoutBroker(last);
+  if (last.some((word) => word === log.nats_url || word === `--nats=${log.nats_url}`)) return last;
+  return ["--role", "coordinator", "--nats", log.nats_url, ...named];
 }
 
 function withoutBroker(words: readonly string[]): string[] {

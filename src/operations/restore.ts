@@ -17,7 +17,9 @@ import type { NatsConnection } from "../communication/connection.ts";
 import { Identity } from "../communication/identity.ts";
 import { type LogUpkeep, openLog, renewLog } from "../communication/log.ts";
 import { openSnapshots, type SnapshotStore } from "../communication/snapshots.ts";
+import { subjects } from "../communication/subjects.ts";
 import { setAside } from "../coordinator/recovery.ts";
+import { readWitness } from "../coordinator/witness.ts";
 import { readManifest } from "../storage/packed.ts";
 import { type Content, checkSnapshot, newerThan, readContent, takeSnapshot } from "../storage/snapshot.ts";
 import { View } from "../storage/view.ts";
@@ -41,6 +43,10 @@ interface Restored {
   /** The cluster's keys are here (or its NATS is somebody else's), so that credentials are still good. */
   credentials: boolean;
 }
+
+const LED_MS = 2_000;
+/** Of NATS: no one listens there. */
+const NOBODY = "503";
 
 interface Places {
   view: string;
@@ -77,11 +83,12 @@ export async function restoreCluster(options: RestoreOptions): Promise<Restored>
     const { cluster } = config;
     const { replicas, domain, url } = config.nats;
     const hidden = url === undefined;
+    if (!own) await refuseLed(connection, cluster, broker.identity ?? "coordinator");
     const log = await openLog(connection, runtime, cluster, replicas, domain, undefined, hidden);
-    if (!options.force) await refuseLoss(manifest, log, places, options);
     // Before the log goes: nats-server removes the folder of an account that has no stream left a moment later, when the
     // next one may be made in it just now.
     const store = await openSnapshots(connection, runtime, cluster, replicas, domain, hidden);
+    if (!options.force) await refuseLoss(manifest, log, store, places, options);
     const renewed = await renewLog(connection, runtime, cluster, replicas, domain, manifest.sequence, hidden);
     const tasks = adopt(places.made, manifest, renewed.created);
     const kept = existsSync(places.view) ? setAside(places.view, "before", Number.POSITIVE_INFINITY) : undefined;
@@ -114,9 +121,29 @@ function prepare({ file, runtime }: RestoreOptions, { view, folder, made }: Plac
   return taken.manifest;
 }
 
+/** Another coordinator would go on with what it has, and end at a log that is none of its. */
+async function refuseLed(connection: NatsConnection, cluster: string, who: string): Promise<void> {
+  try {
+    await connection.request(subjects.query(cluster, who, "cluster.status"), "{}", { timeout: LED_MS });
+  } catch (error) {
+    if ((error as { code?: string }).code === NOBODY) return;
+  }
+  throw new ClawError("already_running", "a coordinator leads this cluster, on another machine", {
+    hint: "stop all of them (claw status names them), then restore; afterwards start this one first",
+  });
+}
+
 /** Names what would be lost; nothing is restored over it unasked. */
-async function refuseLoss(manifest: Manifest, log: LogUpkeep, places: Places, options: RestoreOptions): Promise<void> {
+async function refuseLoss(
+  manifest: Manifest,
+  log: LogUpkeep,
+  store: SnapshotStore,
+  places: Places,
+  options: RestoreOptions,
+): Promise<void> {
   const losses = [...viewLosses(manifest, places), ...(await logLosses(manifest, log, options.file !== undefined))];
+  // Where view and log are gone, others may still know of more.
+  if (losses.length === 0) losses.push(...witnessLosses(manifest, places), ...(await storeLosses(manifest, store)));
   if (losses.length === 0) return;
   const from = options.file === undefined ? "--from-view" : options.file;
   throw new ClawError("conflict", `restoring sequence ${manifest.sequence} would lose ${losses.join("; ")}`, {
@@ -139,6 +166,24 @@ function viewLosses(manifest: Manifest, { view, made }: Places): string[] {
   const { submitted, ended } = newerThan(view, made);
   const what = `${plural(submitted, "task")} submitted and the ends of ${plural(ended, "earlier task")}`;
   return [`${what}, which this machine's view has (${batches(newer)}, up to ${there.sequence})`];
+}
+
+function witnessLosses(manifest: Manifest, { view, witness }: Places): string[] {
+  const there = readWitness(witness);
+  if (there === undefined || contentOf(view) !== undefined) return [];
+  if (there.cluster_id !== "" && there.cluster_id !== manifest.cluster_id)
+    return [`the cluster ${there.cluster_id.slice(0, 8)} of this folder`];
+  const newer = there.sequence - manifest.sequence;
+  return newer > 0 ? [`${batches(newer)} that were acknowledged (up to ${there.sequence}, by witness.json)`] : [];
+}
+
+async function storeLosses(manifest: Manifest, store: SnapshotStore): Promise<string[]> {
+  const [newest] = await store.list();
+  if (newest === undefined || newest.sequence <= manifest.sequence) return [];
+  const { sequence, created_at } = newest;
+  return [
+    `what the snapshot of ${isoTime(created_at)} has (${batches(sequence - manifest.sequence)}, up to ${sequence})`,
+  ];
 }
 
 /** What a view has; undefined where there is none, or none that can be read: it is kept aside, so nothing of it is lost. */

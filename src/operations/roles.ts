@@ -10,7 +10,7 @@ import { type Paths, resolvePaths } from "../common/paths.ts";
 import { systemRuntime } from "../common/runtime.ts";
 import { type Service, stopAll } from "../common/service.ts";
 import { readEndpoint } from "../communication/endpoint.ts";
-import { noteStart } from "../communication/started.ts";
+import { lastStart, noteStart } from "../communication/started.ts";
 
 const runtime = systemRuntime;
 
@@ -169,12 +169,24 @@ function workerTarget(
 }
 
 /** Puts a cluster back while no coordinator runs. */
-export async function restore({ profile, config: file, ...call }: RestoreCall): Promise<RestoreOutcome> {
+export async function restore({ profile, config: file, flags, own, ...call }: RestoreCall): Promise<RestoreOutcome> {
   const paths = resolvePaths(process.env, profile === undefined ? {} : { profile });
-  const { config } = loadConfig("coordinator", { paths, env: process.env, ...(file === undefined ? {} : { file }) });
+  const settings = { paths, env: process.env, flags, ...(file === undefined ? {} : { file }) };
+  const { config } = loadConfig("coordinator", settings);
+  if (own) config.nats.url = undefined;
+  else if (call.file !== undefined && config.nats.url === undefined && lastStart(paths.data_dir)?.follows === true) {
+    throw new ClawError(
+      "usage",
+      "the coordinator here was started with a NATS that is not its own: restore into which?",
+      {
+        hint: "--nats URL restores into that one; --own makes one on this machine, as when the other is gone for good",
+        field: "--nats",
+      },
+    );
+  }
   const logger = createLogger({ role: "restore", level: "error", format: config.log.format, runtime });
   const { restoreCluster } = await import("./restore.ts");
   const { manifest, tasks, kept, credentials } = await restoreCluster({ ...call, runtime, config, paths, logger });
   const { cluster, cluster_id, sequence } = manifest;
-  return { cluster, cluster_id, sequence, tasks, kept, credentials };
+  return { cluster, cluster_id, sequence, tasks, kept, credentials, nats_url: config.nats.url };
 }

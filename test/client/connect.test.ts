@@ -66,7 +66,9 @@ describe("with no coordinator", () => {
     expect(await hint()).toContain("`claw snapshot restore --from-view`");
     expect(await hint()).not.toContain("claw up");
     const where = { env, data_dir, profile: undefined };
-    expect(startCommand(where, true)).toBe(start);
+    expect(startCommand(where, "own")).toBe(start);
+    expect(startCommand(where, { nats_url: nats })).toBe(`${start} --nats 'nats://(secret)@nats.example:4222'`);
+    expect(startCommand(where, { nats_url: "nats://other" })).toBe(`${start} --nats nats://other`);
     // A file that says nothing is as good as none.
     writeFileSync(join(data_dir, "started.json"), "{");
     expect(await hint()).toContain("before claw up`");

@@ -159,7 +159,14 @@ describe("restore", () => {
 
   test("says who needs new credentials, and what else could be done", async () => {
     const tasks = { total: 0, pending: 0, scheduled: 0, running: 0, completed: 0, failed: 0, cancelled: 0, timeout: 0 };
-    const outcome = { cluster: "default", cluster_id: "4e43608a", sequence: 7, tasks, kept: undefined };
+    const outcome = {
+      cluster: "default",
+      cluster_id: "4e43608a",
+      sequence: 7,
+      tasks,
+      kept: undefined,
+      nats_url: undefined,
+    };
     const said = async (credentials: boolean, ...words: string[]) => {
       const restored = () => Promise.resolve({ ...outcome, credentials });
       return await cluster.runCli(["snapshot", "restore", "x.snap", ...words], { restore: restored });

@@ -222,3 +222,36 @@ test("over HTTP a coordinator whose broker is gone says so soon, whoever leads",
   for (const answer of await Promise.all(answers)) expect(answer).toEqual([503, "no_coordinator"]);
   expect(performance.now() - begun_ms).toBeLessThan(SOON_MS);
 }, 60_000);
+
+test("a cluster on a NATS of its own is restored into that one, while nobody leads there, and where it is said", async () => {
+  const { url, machine: client } = await ownNats();
+  const [here, other] = [machine(), machine()];
+  const words = ["--role", "coordinator", "--nats", url];
+  const leader = await here.start('"message":"leads"', words);
+  await leader.says("coordinator is up");
+  const submit = (name: string) => here.claw(["submit", "--quiet", "--name", name, "--gpu", "1", "--", "train"]);
+  await submit("kept");
+  const file = join(here.work, "cluster.snap");
+  expect((await here.claw(["snapshot", "save", file])).code).toBe(0);
+  await submit("later");
+  const restore = async (...more: string[]) => {
+    const { code, err } = await here.claw(["snapshot", "restore", file, ...more]);
+    return [code, err] as const;
+  };
+  const led = await other.claw(["snapshot", "restore", file, "--nats", url, "--force"]);
+  expect([led.code, led.err]).toEqual([75, expect.stringContaining("a coordinator leads this cluster")]);
+  expect(await leader.stop()).toBe(0);
+  expect(await restore("--force")).toEqual([64, expect.stringMatching(/restore into which\?\n.*--nats URL .*--own /)]);
+  // From a machine that has nothing of it but the file.
+  const blind = await other.claw(["snapshot", "restore", file, "--nats", url]);
+  expect([blind.code, blind.err]).toEqual([65, expect.stringMatching(/would lose the last \d+ batch(es)? of the log/)]);
+  const [code, err] = await restore("--nats", url, "--force");
+  expect([code, err]).toEqual([
+    0,
+    expect.stringContaining(`start it again: CLAW_HOME=${here.home} claw ${words.join(" ")}\n`),
+  ]);
+  const again = await here.start('"message":"leads"', words);
+  await again.says("coordinator is up");
+  const names = (await client.json<{ name: string }[]>(["ls"], { env: env(url) })).map(({ name }) => name);
+  expect(names).toEqual(["kept"]);
+}, 60_000);

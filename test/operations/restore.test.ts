@@ -162,3 +162,31 @@ test("on another machine credentials are good only where the cluster's keys are,
     await there.close();
   }
 });
+
+test("where view and log are gone, what their witness or a newer snapshot knows of is named", async () => {
+  const here = await opened();
+  const file = join(here.cwd, "cluster.snap");
+  expect((await here.runCli(["snapshot", "save", file])).code).toBe(0);
+  await here.submit(NOWHERE);
+  await here.stopCoordinator();
+  const refusal = (): Promise<unknown> => restore(here, false, file).catch((error: unknown) => error);
+  rmSync(join(here.folder, "jetstream"), { recursive: true });
+  for (const name of readdirSync(here.folder)) if (name.startsWith("view.sqlite")) rmSync(join(here.folder, name));
+  expect(await refusal()).toMatchObject({ code: "conflict", message: expect.stringContaining("by witness.json") });
+  rmSync(join(here.folder, "witness.json"));
+  expect(await restore(here, false, file)).toMatchObject({ kept: undefined });
+});
+
+test("a snapshot that is newer than the file, in a log that begins behind it", async () => {
+  const here = await opened();
+  const file = join(here.cwd, "cluster.snap");
+  expect((await here.runCli(["snapshot", "save", file])).code).toBe(0);
+  await here.submit(NOWHERE);
+  await here.stopCoordinator();
+  rmSync(join(here.folder, "jetstream"), { recursive: true });
+  await restore(here, true, undefined);
+  for (const name of readdirSync(here.folder))
+    if (/^(view\.sqlite|witness)/.test(name)) rmSync(join(here.folder, name));
+  const refused = await restore(here, false, file).catch((error: unknown) => error);
+  expect(refused).toMatchObject({ code: "conflict", message: expect.stringContaining("what the snapshot of ") });
+});
