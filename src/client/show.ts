@@ -62,10 +62,11 @@ function givenBack(from: number, to: number): [string, string][] {
 const UNHEARD: ReadonlySet<string> = new Set(["cancelled", "deadline", "lost", "poison", "drained"]);
 
 /** How long it ran, and how long it had waited then. */
-function timesOf(outcome: Outcome, since: number): [string, string] {
+function timesOf(outcome: Outcome, since: number, again: boolean): [string, string] {
   const { started_at, ended_at, reason } = outcome;
   if (started_at === ended_at && UNHEARD.has(reason)) {
-    return ["waited", `${lasted(since, ended_at)}, and is not known to have begun`];
+    const waited = lasted(since, ended_at);
+    return ["waited", again ? `${waited} for its next attempt` : `${waited}, and is not known to have begun`];
   }
   return ["ran for", `${lasted(started_at, ended_at)}, after a wait of ${lasted(since, started_at)}`];
 }
@@ -133,7 +134,10 @@ export function taskText(task: TaskView, now: number): string {
   }
   if (outcome !== undefined) {
     const since = Math.max(task.submitted_at, ...(attempts ?? []).map(({ at }) => at));
-    lines.push(["ended", `${isoTime(outcome.ended_at)}: ${endOf(outcome)}`], timesOf(outcome, since));
+    lines.push(
+      ["ended", `${isoTime(outcome.ended_at)}: ${endOf(outcome)}`],
+      timesOf(outcome, since, (attempts ?? []).length > 0),
+    );
     if (outcome.cpu_ms !== undefined) lines.push(["cpu", formatDuration(outcome.cpu_ms)]);
     for (const name of ["stdout", "stderr"] as const) {
       const { bytes = 0, cut_bytes = 0 } = outcome[name] ?? {};

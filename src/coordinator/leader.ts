@@ -243,14 +243,14 @@ export class Leader {
     for (const number of this.#alarms.take(at)) {
       const { events, stop } = decideDue(this.state, number, at);
       for (const event of events) this.#committer.add(event);
-      this.#stopOrders(stop);
+      this.#stopOrders(stop, at);
     }
   }
 
   /** What was decided to be stopped, told to its nodes, and again at each heartbeat until it is gone. */
-  #stopOrders(stop: ReadonlyMap<string, EventRun[]>): void {
+  #stopOrders(stop: ReadonlyMap<string, EventRun[]>, at: number): void {
     for (const [node, runs] of stop) {
-      for (const [number] of runs) this.#stopping.set(number, this.#stopping.get(number) ?? this.state.time_ms);
+      for (const [number] of runs) this.#stopping.set(number, this.#stopping.get(number) ?? at);
       this.#stop(node, runs, "cancelled");
     }
   }
@@ -265,7 +265,7 @@ export class Leader {
     for (const event of decideGone(this.state, at, watched_ms, lost_after_ms)) this.#committer.add(event);
     const drains = decideDrains(this.state, at);
     for (const event of drains.events) this.#committer.add(event);
-    this.#stopOrders(drains.stop);
+    this.#stopOrders(drains.stop, at);
     this.#prune(at);
     // Nobody could extend anything while nobody led: a new leader gives every array its full time.
     if (watched_ms >= abandoned_after_ms) {
@@ -316,7 +316,7 @@ export class Leader {
         const { events, stop } = decideManage(this.state, payload as Manage, who, at);
         // Not in one batch: nodes may hold more than it takes. What of it a lost leader left undone is done when it is said again.
         for (const event of events) this.#committer.add(event);
-        this.#stopOrders(stop);
+        this.#stopOrders(stop, at);
         for (const event of events) if (event.t === "removed") this.#forget(event.node);
         return () => ({});
       }
@@ -364,7 +364,7 @@ export class Leader {
       total.cancelled += answer.cancelled;
       total.stopping += answer.stopping;
       total.finished += answer.finished;
-      this.#stopOrders(stop);
+      this.#stopOrders(stop, at);
     }
     return () => total;
   }

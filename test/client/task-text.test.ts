@@ -82,5 +82,15 @@ describe("attempts", () => {
     const text = lines(task({ status: "failed", outcome: gone }));
     expect(text.get("waited")).toBe("1m14s, and is not known to have begun");
     expect(text.has("ran for")).toBe(false);
+    const failed: AttemptView = {
+      attempt: 1,
+      node: "n1",
+      reason: "exit",
+      at: AT + 7 * S,
+      outcome: outcome(AT, AT + 7 * S),
+    };
+    const cancelled = outcome(AT + 19 * S, AT + 19 * S, { status: "cancelled", reason: "cancelled" });
+    const between = lines(task({ status: "cancelled", attempts: [failed], outcome: cancelled }));
+    expect(between.get("waited")).toBe("12s for its next attempt");
   });
 });

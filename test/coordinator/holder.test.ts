@@ -38,6 +38,19 @@ test("since when it runs, and that it is being stopped", async () => {
   expect(json).toMatchObject({ stopping: "cancel", stopping_since: expect.stringMatching(/Z$/) });
 });
 
+test("of a node that is emptied it is being stopped since its deadline, not since it was asked for", async () => {
+  const { cluster, node, id, number } = await running("retry");
+  expect((await cluster.runCli(["nodes", "drain", "played", "--deadline", "30s"])).code).toBe(0);
+  const [view] = (await cluster.client.query("node.list", { node: node.id })).nodes;
+  const drain_at = view?.cordon?.drain_at ?? 0;
+  expect((await cluster.show(number)).stopping).toBeUndefined();
+  cluster.runtime.skip(30_000);
+  await until(async () => (await cluster.show(number)).stopping === "drain", "the deadline");
+  const { stopping_since = 0 } = await cluster.show(number);
+  expect(stopping_since).toBeGreaterThanOrEqual(drain_at);
+  expect(await text(cluster, id)).toMatch(/, being stopped since \S+ \(drain\)$/m);
+});
+
 test.each([
   ["retry", "is given up and runs elsewhere"],
   ["fail", "is given up and fails, as it must not run twice"],

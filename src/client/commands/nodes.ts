@@ -146,7 +146,8 @@ function nodeText(node: NodeView, tasks: readonly TaskView[], now: number): stri
   lines.push(["health", healthText(node.health)]);
   if (cordon !== undefined) {
     lines.push(["out", `${cordon.reason}, since ${ageOf(cordon.at, now)}, by ${cordon.by}`]);
-    if (cordon.drain_at !== undefined) lines.push(["emptied", `at ${isoTime(cordon.drain_at)}`]);
+    if (cordon.drain_at !== undefined)
+      lines.push(["emptied", `by ${isoTime(cordon.drain_at)}: what runs then is stopped`]);
   }
   lines.push(
     ["joined", `${isoTime(node.registered_at)} (${ageOf(node.registered_at, now)} ago), heard ${heard(node)}`],
