@@ -75,7 +75,7 @@ export const ERRORS = {
   broker: {
     http: 503,
     exit: 69,
-    hint: "see nats-server.log in the data folder",
+    hint: "see the log of its NATS: nats-server.log in the coordinator's data folder, where claw started it",
   },
   broker_version: {
     http: 503,

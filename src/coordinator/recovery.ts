@@ -35,11 +35,16 @@ export interface RecoveryOptions {
 export async function openView(options: RecoveryOptions): Promise<View> {
   const { log, folder } = options;
   rmSync(folder, { recursive: true, force: true }); // what a crash left on the way
+  const missing = !existsSync(options.view);
   const view = await soundView(options);
   try {
     const { sequence, stream_created } = view.witness();
-    const { first } = await log.extent();
+    const { first, last } = await log.extent();
     const known = readWitness(options.witness);
+    if (missing && last >= first) {
+      const level = known === undefined ? "info" : "warn";
+      options.logger[level]("there is no view in this folder: it is made from what the broker has", { up_to: last });
+    }
     // A machine that lost its power may have lost the end of both, the view's and the log's: the witness remembers.
     if (known?.stream_created === log.created && known.sequence > sequence) await requireWitnessed(log, known);
     if (sequence > 0 && stream_created === log.created && sequence + 1 >= first) return view;

@@ -109,13 +109,11 @@ function prepare({ file, runtime }: RestoreOptions, { view, folder, made }: Plac
     checkSnapshot({ manifest, path: file, headed: true, to: made });
     return manifest;
   }
-  if (!existsSync(view)) {
-    throw new ClawError("not_found", `there is no view at ${view}`, {
-      hint: "restore a saved snapshot: claw snapshot restore FILE",
-    });
-  }
+  const hint = "restore a saved snapshot: claw snapshot restore FILE";
+  if (!existsSync(view)) throw new ClawError("not_found", `there is no view at ${view}`, { hint });
   // Opened first, so that one of an earlier format is brought up to this one, and a damaged one is said to be.
   new View(view).close();
+  if (contentOf(view) === undefined) throw new ClawError("not_found", `the view at ${view} is empty`, { hint });
   const taken = takeSnapshot({ view, folder, nonce: randomHex(runtime, 8), now: runtime.wall_ms() });
   checkSnapshot({ manifest: taken.manifest, path: taken.path, headed: false, to: made });
   return taken.manifest;

@@ -113,6 +113,7 @@ test("from the log alone: the view is rebuilt equal, and ids stay taken", async 
   for (const name of copies) copyFileSync(join(cluster.folder, name), join(cluster.home, name));
   removeView(cluster);
   await cluster.startCoordinator();
+  expect(await cluster.logged("there is no view in this folder")).toMatchObject({ level: "warn" });
   await cluster.stopCoordinator();
   const rebuilt = viewText(cluster);
   removeView(cluster);

@@ -177,6 +177,22 @@ test("where view and log are gone, what their witness or a newer snapshot knows 
   expect(await restore(here, false, file)).toMatchObject({ kept: undefined });
 });
 
+test("a view that is empty is none: a start without view and log made it", async () => {
+  const here = await opened();
+  await here.submit(NOWHERE);
+  await here.stopCoordinator();
+  rmSync(join(here.folder, "jetstream"), { recursive: true });
+  for (const name of readdirSync(here.folder)) if (name.startsWith("view.sqlite")) rmSync(join(here.folder, name));
+  const started = await here.startCoordinator().catch((error: unknown) => error);
+  expect(started).toMatchObject({ code: "log_lost" });
+  const refused = await restore(here, true).catch((error: unknown) => error);
+  expect(refused).toMatchObject({
+    code: "not_found",
+    message: expect.stringContaining("is empty"),
+    hint: expect.stringContaining("claw snapshot restore FILE"),
+  });
+});
+
 test("a snapshot that is newer than the file, in a log that begins behind it", async () => {
   const here = await opened();
   const file = join(here.cwd, "cluster.snap");
