@@ -69,7 +69,9 @@ export async function ownFolder(runtime: Runtime, folder: string, role: "coordin
     }
     if (runtime.monotonic_ms() > until_ms) {
       const pid = readFileSync(path, "utf8").trim();
-      throw new ClawError("already_running", `a ${role} (pid ${pid}) already uses ${folder}`);
+      const hint =
+        role === "worker" ? { hint: `end it first, or give this one a folder of its own with CLAW_HOME` } : {};
+      throw new ClawError("already_running", `a ${role} (pid ${pid}) already uses ${folder}`, hint);
     }
     await sleep(runtime, 10);
   }

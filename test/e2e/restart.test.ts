@@ -71,6 +71,9 @@ test("a second claw on the same folder says so and leaves the first alone", asyn
     expect(second.log).toMatch(new RegExp(`a coordinator \\(pid ${first.pid}\\) already uses`));
     expect(second.log).toContain("`claw status`");
   }
+  const worker = here.begin(["--role", "worker"]);
+  expect(await worker.exited(10_000)).toBe(75);
+  expect(worker.log).toMatch(new RegExp(`a worker \\(pid ${first.pid}\\) already uses .*CLAW_HOME`, "s"));
   expect((await here.claw(["run", "--", "echo", "fine"])).out).toBe("fine\n");
   expect(here.natsPids().length).toBe(1);
 });
