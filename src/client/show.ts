@@ -31,8 +31,10 @@ function attemptText({ node, node_name, reason, at, started_at, outcome }: Attem
   const end = outcome?.ended_at ?? at;
   const ran = begun === undefined ? "" : ` after ${lasted(begun, end)}`;
   const waited = begun === undefined || since === undefined ? "" : ` (it had waited ${lasted(since, begun)})`;
-  const told = reason === "stopped" ? CUT_OFF.stopped : reason;
-  return `${outcome === undefined ? told : endOf(outcome)} on ${node_name ?? node}${ran}${waited}, ${isoTime(end)}`;
+  const what = outcome !== undefined ? endOf(outcome) : reason === "stopped" ? CUT_OFF.stopped : reason;
+  const place = ` on ${node_name ?? node}`;
+  // What was not found says itself where.
+  return `${what}${what?.includes(place) === true ? "" : place}${ran}${waited}, ${isoTime(end)}`;
 }
 
 /** A line an attempt before the present one. What came before the first that is kept is not known. */

@@ -47,6 +47,15 @@ describe("attempts", () => {
     expect(text.has("attempts")).toBe(false);
   });
 
+  test("whose message says where do not say it again", () => {
+    const message = "'no-such' was not found on n1";
+    const unfound = outcome(AT + S, AT + S, { reason: "not_found", message });
+    const text = lines(
+      task({ attempts: [{ attempt: 1, node: "n1", reason: "not_found", at: AT + S, outcome: unfound }] }),
+    );
+    expect(text.get("attempt 1")).toBe(`${message} after 0ms (it had waited 1s), 2026-11-24T09:00:01.000Z`);
+  });
+
   test("that their worker's end cut off say so; those that a node took and did not begin are named as well", () => {
     const attempts: AttemptView[] = [
       { attempt: 2, node: "n1", node_name: "w1", reason: "stopped", at: AT + 20 * S, started_at: AT + 15 * S },
