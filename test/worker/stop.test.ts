@@ -29,7 +29,10 @@ test("a task that ignores SIGTERM, and was promised ten minutes, is killed befor
   const file = join(cluster.home, "pid");
   const text = `trap '' TERM; echo $$ > ${file}; while :; do sleep 0.01; done`;
   const { number } = await cluster.submit({ argv: ["sh", "-c", text], grace_ms: 600_000 });
-  const pid = await until(() => existsSync(file) && Number(readFileSync(file, "utf8")), "the task to run");
+  const pid = await until(
+    () => existsSync(file) && (Number(readFileSync(file, "utf8")) || undefined),
+    "the task to run",
+  );
   const stopped = worker.stop();
   expect(lives(pid)).toBe(true);
   runtime.skip(10_000);
