@@ -310,6 +310,9 @@ async function main(argv: string[]): Promise<number> {
     process.stderr.write(`chaos: --faults is of ${FAULTS.join(", ")}\n  see scripts/chaos --help\n`);
     return 64;
   }
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.on(signal, () => void closeMachines().finally(() => process.exit(130)));
+  }
   try {
     const chaos = new Chaos(seed);
     await chaos.start();
