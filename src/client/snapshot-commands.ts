@@ -146,6 +146,6 @@ async function restoreCommand(
   if (!restored.credentials) io.err(newCredentials(profile, coordinator_dir));
   const { startCommand } = await import("./start-again.ts");
   io.err(
-    `  start it again: ${startCommand({ env: io.env, data_dir, profile }, nats_url === undefined ? "own" : { nats_url })}\n`,
+    `  start it again: ${startCommand({ env: io.env, data_dir, profile }, nats_url === undefined ? "own" : { nats_url, creds })}\n`,
   );
 }

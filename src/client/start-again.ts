@@ -10,6 +10,12 @@ export interface Where {
   profile: string | undefined;
 }
 
+/** A NATS that the cluster has of its own. */
+interface Broker {
+  nats_url: string;
+  creds?: string | undefined;
+}
+
 /** What to do when none runs. */
 export function remedy(where: Where): string {
   const command = `\`${startCommand(where)}\``;
@@ -31,7 +37,7 @@ export function remedyBesideIt(where: Where, pid: number): string {
 }
 
 /** As it was started last, but for `log`: with one on this machine, or one on that NATS, whatever it followed before. */
-export function startCommand({ env, data_dir, profile }: Where, log?: "own" | { nats_url: string }): string {
+export function startCommand({ env, data_dir, profile }: Where, log?: "own" | Broker): string {
   const home = env["CLAW_HOME"];
   const where = home === undefined || home === "" ? "" : `CLAW_HOME=${quote(home)} `;
   const named = profile === undefined ? [] : ["--profile", profile];
@@ -39,11 +45,12 @@ export function startCommand({ env, data_dir, profile }: Where, log?: "own" | { 
   return `${where}claw ${words.map((word) => quote(redactAddresses(word))).join(" ")}`;
 }
 
-function wordsOf(last: string[], log: "own" | { nats_url: string } | undefined, named: string[]): string[] {
+function wordsOf(last: string[], log: "own" | Broker | undefined, named: string[]): string[] {
   if (log === undefined) return last;
   if (log === "own") return withoutBroker(last);
   if (last.some((word) => word === log.nats_url || word === `--nats=${log.nats_url}`)) return last;
-  return ["--role", "coordinator", "--nats", log.nats_url, ...named];
+  const creds = log.creds === undefined ? [] : ["--creds", log.creds];
+  return ["--role", "coordinator", "--nats", log.nats_url, ...creds, ...named];
 }
 
 function withoutBroker(words: readonly string[]): string[] {

@@ -6,6 +6,7 @@ import { ClawError, messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import { parseNatsUrls } from "../common/nats-url.ts";
 import { redactAddresses } from "../common/redact.ts";
+import type { Runtime } from "../common/runtime.ts";
 
 export type { NatsConnection } from "nats";
 
@@ -80,6 +81,15 @@ async function tryConnection(options: ConnectOptions): Promise<NatsConnection> {
     }
     throw new ClawError("broker", `cannot reach NATS at ${servers.join(", ")}: ${messageOf(error)}`, { cause: error });
   }
+}
+
+/** Until the broker has all that was said and has given all that it had, but no longer than so: one that is gone never does. */
+export async function flushWithin(connection: NatsConnection, runtime: Runtime, most_ms: number): Promise<void> {
+  if (connection.isClosed()) return;
+  const { promise: late, resolve } = Promise.withResolvers<void>();
+  const timer = runtime.after(most_ms, resolve);
+  await Promise.race([connection.flush().catch(() => undefined), late]);
+  timer.cancel();
 }
 
 /** A code of the `nats` package's errors, which its connections tell as well. */

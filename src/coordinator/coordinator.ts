@@ -15,7 +15,7 @@ import type { Service } from "../common/service.ts";
 import { VERSION } from "../common/version.ts";
 import { type Broker, openBroker } from "../communication/broker.ts";
 import { CoordinatorBus, type Request } from "../communication/bus.ts";
-import { type NatsConnection, watchEnd } from "../communication/connection.ts";
+import { flushWithin, type NatsConnection, watchEnd } from "../communication/connection.ts";
 import { removeEndpoint, writeEndpoint } from "../communication/endpoint.ts";
 import { FileStore } from "../communication/files.ts";
 import { openLease } from "../communication/lease.ts";
@@ -442,20 +442,11 @@ export class Coordinator implements Service {
     return notes;
   }
 
-  async #heard(): Promise<void> {
-    const connection = this.#connection;
-    if (connection === undefined || connection.isClosed()) return;
-    const { promise: late, resolve } = Promise.withResolvers<void>();
-    const timer = this.#options.runtime.after(HEARD_MS, resolve);
-    await Promise.race([connection.flush().catch(() => undefined), late]);
-    timer.cancel();
-  }
-
   async stop(): Promise<void> {
-    const { paths } = this.#options;
+    const { paths, runtime } = this.#options;
     this.#stopping = true;
     // What the broker has taken is heard: the goodbye of the worker that `claw up` has just stopped.
-    await this.#heard();
+    if (this.#connection !== undefined) await flushWithin(this.#connection, runtime, HEARD_MS);
     // Who takes over is waited for: first of all nothing more is taken, then the lease is given back.
     this.#bus?.stop();
     await this.#terms?.settled(SETTLE_MS);

@@ -5,7 +5,7 @@
 import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { CoordinatorConfig } from "../common/config.ts";
-import { ClawError } from "../common/errors.ts";
+import { ClawError, messageOf } from "../common/errors.ts";
 import type { Logger } from "../common/logging.ts";
 import type { TaskCounts } from "../common/models.ts";
 import type { Paths } from "../common/paths.ts";
@@ -45,8 +45,8 @@ interface Restored {
 }
 
 const LED_MS = 2_000;
-/** Of NATS: no one listens there. */
-const NOBODY = "503";
+/** Of NATS: no one listens there; somebody does, and said nothing. */
+const [NOBODY, LATE] = ["503", "TIMEOUT"];
 
 interface Places {
   view: string;
@@ -124,7 +124,11 @@ async function refuseLed(connection: NatsConnection, cluster: string, who: strin
   try {
     await connection.request(subjects.query(cluster, who, "cluster.status"), "{}", { timeout: LED_MS });
   } catch (error) {
-    if ((error as { code?: string }).code === NOBODY) return;
+    const { code } = error as { code?: string };
+    if (code === NOBODY) return;
+    // One that sleeps hears, and does not answer.
+    if (code !== LATE)
+      throw new ClawError("broker", `nobody could be asked who leads: ${messageOf(error)}`, { cause: error });
   }
   throw new ClawError("already_running", "a coordinator leads this cluster, on another machine", {
     hint: "stop all of them (claw status names them), then restore; afterwards start this one first",

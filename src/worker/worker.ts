@@ -11,7 +11,13 @@ import { type Runtime, randomHex, sleep, type Timer } from "../common/runtime.ts
 import type { Service } from "../common/service.ts";
 import { connectOptions } from "../communication/broker.ts";
 import { WorkerBus } from "../communication/bus.ts";
-import { isLoginRefused, type NatsConnection, openConnection, watchEnd } from "../communication/connection.ts";
+import {
+  flushWithin,
+  isLoginRefused,
+  type NatsConnection,
+  openConnection,
+  watchEnd,
+} from "../communication/connection.ts";
 import { type Credentials, localNodeId, readCredentialsFor } from "../communication/credentials.ts";
 import { RemoteFiles } from "../communication/files.ts";
 import { type Lock, ownFolder } from "../communication/lock.ts";
@@ -428,8 +434,7 @@ export class Worker implements Service {
     this.#bus?.stop();
     const connection = this.#connection;
     if (connection !== undefined && !connection.isClosed()) {
-      const bounded = new Promise<void>((resolve) => this.#options.runtime.after(1_000, resolve));
-      await Promise.race([connection.flush().catch(messageOf), bounded]);
+      await flushWithin(connection, this.#options.runtime, 1_000);
       await connection.close();
     }
     this.#outbox?.close();

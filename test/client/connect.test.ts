@@ -69,6 +69,9 @@ describe("with no coordinator", () => {
     expect(startCommand(where, "own")).toBe(start);
     expect(startCommand(where, { nats_url: nats })).toBe(`${start} --nats 'nats://(secret)@nats.example:4222'`);
     expect(startCommand(where, { nats_url: "nats://other" })).toBe(`${start} --nats nats://other`);
+    expect(startCommand(where, { nats_url: "nats://other", creds: "c" })).toBe(
+      `${start} --nats nats://other --creds c`,
+    );
     // A file that says nothing is as good as none.
     writeFileSync(join(data_dir, "started.json"), "{");
     expect(await hint()).toContain("before claw up`");
