@@ -92,6 +92,8 @@ export class Cluster {
   readonly workers: Worker[] = [];
   /** The coordinator's clocks and timers. */
   readonly runtime = new TestRuntime();
+  /** What its processes are found by. A folder that a test named is told by its whole path: its name may be any word. */
+  readonly #mark: string;
   readonly #options: ClusterOptions;
   readonly #logger: Logger;
   #client: RequestClient | undefined;
@@ -102,6 +104,7 @@ export class Cluster {
   constructor(options: ClusterOptions) {
     this.#options = options;
     this.home = options.home ?? mkdtempSync(join(tmpdir(), "claw-cluster-"));
+    this.#mark = options.home ?? basename(this.home);
     this.paths = resolvePaths({ CLAW_HOME: this.home });
     this.cwd = join(this.home, "work");
     mkdirSync(this.cwd, { recursive: true });
@@ -273,7 +276,7 @@ export class Cluster {
     await this.#client?.close();
     await Promise.all(this.workers.map((worker) => worker.stop()));
     await this.stopCoordinator();
-    const left = await waitForNone(basename(this.home), END_MS);
+    const left = await waitForNone(this.#mark, END_MS);
     if (this.#options.home === undefined) rmSync(this.home, { recursive: true, force: true });
     if (this.runtime.waiting.length > 0) throw new Error(`timers are left:\n${this.runtime.waiting.join("\n")}`);
     if (left.length > 0) throw new Error(`still running: ${left.map(({ command }) => command).join(", ")}`);
@@ -283,7 +286,7 @@ export class Cluster {
 
   /** Processes of this cluster: its nats-server, and tasks. */
   processes(): { pid: number; command: string }[] {
-    return findProcesses(basename(this.home));
+    return findProcesses(this.#mark);
   }
 }
 
