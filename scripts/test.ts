@@ -15,6 +15,8 @@ const DEADLINE_MS = 20 * 60_000;
 /** For one test that sets no time of its own; the tests wait for signals, so only a hanging one gets there. */
 const TEST_TIMEOUT_MS = 60_000;
 const SETTLE_MS = 5000;
+/** Characters, in which bun's counts are. */
+const SUMMARY = 4096;
 
 export interface Count {
   passed: number;
@@ -34,6 +36,28 @@ export function countOf(output: string, exit_code: number): Count {
   };
 }
 
+const BLOCK_LINES = 60;
+
+/** What was printed about each failed test, so that the end of a long run's output says why: its file, error and name. */
+export function failuresOf(output: string): string[] {
+  const failures: string[] = [];
+  let [file, block]: [string, string[]] = ["", []];
+  for (const line of output.split("\n")) {
+    if (/^\d+ tests? (failed|skipped|todo):$/.test(line)) break; // bun's own list, which has the names only
+    if (line.startsWith("(fail) ")) failures.push([file, ...block.slice(-BLOCK_LINES), line].join("\n"));
+    else if (line.startsWith("  ^ ") && block.length === 0 && failures.length > 0) {
+      failures.push(`${failures.pop()}\n${line}`); // how it ended, if in time or not
+      continue;
+    } else if (/^\S+\.test\.ts:$/.test(line)) file = line;
+    else if (!/^\((pass|skip|todo)\) /.test(line)) {
+      if (line !== "" || block.length > 0) block.push(line);
+      continue;
+    }
+    block = [];
+  }
+  return failures;
+}
+
 class Run {
   readonly root = join(import.meta.dir, "..");
   readonly coverage = join(this.root, "coverage");
@@ -41,6 +65,7 @@ class Run {
   /** Part of every path and environment of this run, hence of every process that it starts. */
   readonly mark = basename(this.folder);
   readonly count: Count = { passed: 0, failed: 0, skipped: 0 };
+  readonly failures: string[] = [];
   readonly env = this.#environment();
   #over = false;
 
@@ -69,7 +94,8 @@ class Run {
       console.log(`(pass) ${name}`);
     } else {
       this.count.failed += 1;
-      console.log(`(fail) ${name}\n${problem.trimEnd()}`);
+      this.failures.push(`(fail) ${name}\n${problem.trimEnd()}`);
+      console.log(this.failures.at(-1));
     }
   }
 
@@ -97,13 +123,14 @@ class Run {
       stdout: "inherit",
       stderr: "pipe",
     });
-    let tail = "";
+    let output = "";
     const decoder = new TextDecoder();
     for await (const chunk of child.stderr) {
       process.stderr.write(chunk);
-      tail = (tail + decoder.decode(chunk, { stream: true })).slice(-4096);
+      output += decoder.decode(chunk, { stream: true });
     }
-    const counted = countOf(tail, await child.exited);
+    this.failures.push(...failuresOf(output));
+    const counted = countOf(output.slice(-SUMMARY), await child.exited);
     this.count.passed += counted.passed;
     this.count.failed += counted.failed;
     this.count.skipped += counted.skipped;
@@ -178,6 +205,7 @@ async function main(filters: readonly string[]): Promise<number> {
     clearTimeout(deadline);
     run.end();
   }
+  if (run.failures.length > 0) console.log(`\nWhat failed:\n\n${run.failures.join("\n\n")}\n`);
   if (run.count.skipped > 0) console.log(`${run.count.skipped} skipped`);
   console.log(`${run.count.passed} passed, ${run.count.failed} failed`);
   return run.count.failed === 0 ? 0 : 1;

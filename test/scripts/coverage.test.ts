@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { countLines, coverageOf, describeCoverage, readReports, totalOf } from "../../scripts/coverage.ts";
-import { countOf } from "../../scripts/test.ts";
+import { countOf, failuresOf } from "../../scripts/test.ts";
 
 const LOADED = "export function one(): number {\n  return 1;\n}\n";
 const NEVER_LOADED = "// why\nimport { one } from './one.ts';\nexport function two(): number {\n  return one();\n}\n";
@@ -61,4 +61,31 @@ describe("the count of a test run", () => {
     expect(countOf(" 5 pass\n 0 fail\n", 1)).toEqual({ passed: 5, failed: 1, skipped: 0 });
     expect(countOf(" 5 pass\n 0 fail\n", 0)).toEqual({ passed: 5, failed: 0, skipped: 0 });
   });
+});
+
+test("what failed is said again with its file and its error, once", () => {
+  const output = [
+    "bun test v1.4.4",
+    "",
+    "test/a.test.ts:",
+    "(pass) fine [1.00ms]",
+    "1 | expect(1).toBe(2);",
+    "error: expect(received).toBe(expected)",
+    "",
+    "Expected: 2",
+    "(fail) bad [0.64ms]",
+    "",
+    "test/b.test.ts:",
+    "(fail) slow [100.03ms]",
+    "  ^ this test timed out after 100ms.",
+    "(pass) fine too [0.21ms]",
+    "",
+    "1 tests failed:",
+    "(fail) bad [0.64ms]",
+    " 2 fail",
+  ];
+  expect(failuresOf(output.join("\n"))).toEqual([
+    [output[2], ...output.slice(4, 9)].join("\n"),
+    output.slice(10, 13).join("\n"),
+  ]);
 });
