@@ -17,6 +17,8 @@ export interface LeaderWorld {
   committed(committed: Committed): void;
   reply(token: unknown, answer: object | ClawError): void;
   send(node: string, message: DownMessage): void;
+  /** Whether the lease is certain to be this leader's own: nobody else leads. */
+  trusted(): boolean;
 }
 
 /** What the leader reads of the view. */

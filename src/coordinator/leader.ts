@@ -372,7 +372,7 @@ export class Leader {
   #stop(id: string, runs: readonly EventRun[], reason: "cancelled" | "superseded"): void {
     const incarnation = this.state.nodes.get(id)?.incarnation;
     if (incarnation === undefined) return;
-    this.#committer.afterwards(() => {
+    this.#order(() => {
       for (let at = 0; at < runs.length; at += LIMITS.assign_runs_per_message) {
         const part = runs.slice(at, at + LIMITS.assign_runs_per_message);
         this.#world.send(id, { type: "task.cancel", incarnation, runs: part, reason });
@@ -411,7 +411,7 @@ export class Leader {
   #assign(id: string, runs: readonly EventRun[]): void {
     const incarnation = this.state.nodes.get(id)?.incarnation;
     if (incarnation === undefined) throw new Error(`assigned to an unknown node ${id}`);
-    this.#committer.afterwards(() => {
+    this.#order(() => {
       const material: Material = {
         submission: (number) => this.state.submissions.get(number),
         specification: (number) => this.#view.specification(number),
@@ -419,6 +419,17 @@ export class Leader {
         source: (number) => this.#view.source(number),
       };
       for (const message of assignMessages(incarnation, runs, material)) this.#world.send(id, message);
+    });
+  }
+
+  /**
+   * Tells a node what is in the log. A leader that slept may have been deposed, and what the next one has had run, or has
+   * sent elsewhere, must not be ordered again: so it proves first that it still leads.
+   */
+  #order(send: () => void): void {
+    this.#committer.afterwards(() => {
+      if (this.#world.trusted()) send();
+      else this.#committer.confirmed(send);
     });
   }
 

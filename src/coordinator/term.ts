@@ -228,6 +228,7 @@ export class Terms {
             request.respond(answer instanceof ClawError ? answer : { ...answer, sequence: this.#sequence });
           },
           send: (node, message) => bus.send(node, message),
+          trusted: () => this.#world.trusted(),
         },
         {
           ...this.#options,

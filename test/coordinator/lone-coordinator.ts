@@ -1,6 +1,7 @@
 // A coordinator without a broker: its terms over a log that the test holds, its view, and what it sent.
 
-import type { ClawError } from "../../src/common/errors.ts";
+import { expect } from "bun:test";
+import { ClawError } from "../../src/common/errors.ts";
 import { createLogger } from "../../src/common/logging.ts";
 import { systemRuntime } from "../../src/common/runtime.ts";
 import { COMMANDS, type CommandType, type DownMessage, type UpMessage } from "../../src/communication/messages.ts";
@@ -26,6 +27,8 @@ export class Coordinator {
   readonly failures: unknown[] = [];
   /** Whether it goes on with what it folds when a batch's writer folded it otherwise. */
   forgiving = false;
+  /** Whether its lease is certain to be its own. */
+  trusted = true;
   readonly lines: string[] = [];
   readonly terms: Terms;
 
@@ -39,7 +42,7 @@ export class Coordinator {
         view: this.view,
         bus: { send: (node, message) => void this.sent.push([node, message]) },
         logger,
-        trusted: () => true,
+        trusted: () => this.trusted,
         committed: () => undefined,
         leads: () => undefined,
         renew: (why) => Promise.reject(why),
@@ -101,4 +104,37 @@ export class Coordinator {
     this.terms.flush();
     return canonical(this.view);
   }
+}
+
+const started: Coordinator[] = [];
+
+export function coordinator(log: ScriptedLog, name?: string): Coordinator {
+  const made = new Coordinator(log, name);
+  started.push(made);
+  return made;
+}
+
+export async function serving(log: ScriptedLog, name?: string): Promise<Coordinator> {
+  const made = coordinator(log, name);
+  await made.serve();
+  return made;
+}
+
+/** After each test; fails for what one has left. */
+export function endCoordinators(): void {
+  for (const { terms, view, runtime, failures } of started.splice(0)) {
+    terms.stop();
+    view.close();
+    expect(runtime.waiting).toEqual([]);
+    expect(failures).toEqual([]);
+  }
+}
+
+export function codeOf(answer: Answer | undefined): string | undefined {
+  return answer instanceof ClawError ? answer.code : undefined;
+}
+
+export function numberOf(answer: Answer | undefined): number {
+  if (answer === undefined || answer instanceof ClawError) throw new Error(`no number: ${String(answer)}`);
+  return answer.number!;
 }

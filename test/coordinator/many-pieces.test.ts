@@ -84,6 +84,7 @@ class Leading {
       committed: () => undefined,
       reply: (_: unknown, answer: object | ClawError) => void this.answers.push(answer),
       send: () => undefined,
+      trusted: () => true,
     };
     this.leader = new Leader(
       state,

@@ -37,6 +37,7 @@ test("one tick is enough for more than one event takes", () => {
       committed: ({ changes, sequence, hash }) => view.enqueue(changes, { stream_created: "then", sequence, hash }),
       reply: () => undefined,
       send: () => undefined,
+      trusted: () => true,
     },
     {
       ...{ name: "one", cluster: "test", fresh_cluster_id: "c", heartbeat_ms: AGE_MS * 10, missed_heartbeats: 3 },

@@ -64,6 +64,14 @@ export class ScriptedLog implements Log {
     flying.resolve("unknown");
   }
 
+  /** Stores an append of which its leader hears when what this gives is called. */
+  async stored(): Promise<() => void> {
+    const flying = await until(() => this.#flying.shift(), "an append");
+    this.#held = false;
+    const result = this.#store(flying);
+    return () => flying.resolve(result);
+  }
+
   async arrived(): Promise<void> {
     await until(() => this.#flying.length > 0, "an append");
   }

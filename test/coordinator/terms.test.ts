@@ -1,53 +1,31 @@
-// Terms of leadership over a log that the test holds: what is answered when, what becomes of commands in doubt, and how a
-// leader that was deposed finds out without having said anything false.
+// Terms of leadership over a log that the test holds: what is answered when, what becomes of commands in doubt, and what a
+// log that changed does to them.
 
 import { afterEach, describe, expect, test } from "bun:test";
 import { ClawError } from "../../src/common/errors.ts";
 import { LIMITS } from "../../src/common/limits.ts";
 import { randomHex, systemRuntime } from "../../src/common/runtime.ts";
-import type { TaskExtend, TaskSubmit, UpMessage } from "../../src/communication/messages.ts";
+import type { TaskExtend, TaskSubmit } from "../../src/communication/messages.ts";
 import { submission } from "../cluster.ts";
 import { INFO } from "../core/cluster.ts";
 import { canonical } from "../sim/canonical.ts";
 import { until, within } from "../until.ts";
-import { type Answer, type Asked, Coordinator } from "./lone-coordinator.ts";
+import {
+  type Asked,
+  type Coordinator,
+  codeOf,
+  coordinator,
+  endCoordinators,
+  numberOf,
+  serving,
+} from "./lone-coordinator.ts";
 import { ScriptedLog } from "./scripted-log.ts";
 
-const started: Coordinator[] = [];
-
-function coordinator(log: ScriptedLog, name?: string): Coordinator {
-  const made = new Coordinator(log, name);
-  started.push(made);
-  return made;
-}
-
-async function serving(log: ScriptedLog, name?: string): Promise<Coordinator> {
-  const made = coordinator(log, name);
-  await made.serve();
-  return made;
-}
-
-afterEach(() => {
-  for (const { terms, view, runtime, failures } of started.splice(0)) {
-    terms.stop();
-    view.close();
-    expect(runtime.waiting).toEqual([]);
-    expect(failures).toEqual([]);
-  }
-});
+afterEach(endCoordinators);
 
 /** What made a coordinator give up; taken, so that the check at the end does not find it. */
 function failure({ failures }: Coordinator): Promise<unknown> {
   return until(() => failures.shift(), "a failure");
-}
-
-function codeOf(answer: Answer | undefined): string | undefined {
-  return answer instanceof ClawError ? answer.code : undefined;
-}
-
-function numberOf(answer: Answer | undefined): number {
-  if (answer === undefined || answer instanceof ClawError) throw new Error(`no number: ${String(answer)}`);
-  return answer.number!;
 }
 
 async function refusal(promise: Promise<unknown>): Promise<ClawError> {
@@ -227,101 +205,6 @@ describe("an append of which nobody knows what became", () => {
     one.runtime.skip(60_000);
     expect(one.runtime.waiting).toEqual([]);
     expect(log.entries).toHaveLength(1);
-  });
-});
-
-describe("a leader that was deposed without noticing", () => {
-  const ARRAY = { inputs: [], open: true };
-
-  test("learns it from its next append, steps down, and leads again with what the other one wrote", async () => {
-    const log = new ScriptedLog();
-    const [one, two] = [await serving(log, "one"), coordinator(log, "two")];
-    await two.serve();
-    const theirs = noop();
-    expect(numberOf(await two.ask("task.submit", theirs).answered())).toBe(1);
-    const mine = noop();
-    const answer = await one.ask("task.submit", mine).answered();
-    expect([codeOf(answer), (answer as ClawError).message.includes("another coordinator leads")]).toEqual([
-      "unknown_outcome",
-      true,
-    ]);
-    await one.leads(3);
-    expect(log.told).toEqual(["cluster term 1", "term 2", "submitted", "term 3"]);
-    expect(numberOf(await one.ask("task.submit", theirs).answered())).toBe(1);
-    expect(numberOf(await one.ask("task.submit", mine).answered())).toBe(2);
-    expect(codeOf(await two.ask("task.submit", noop()).answered())).toBe("unknown_outcome");
-    await two.leads(4);
-    expect(codeOf(await one.ask("task.submit", noop()).answered())).toBe("unknown_outcome");
-    await one.leads(5);
-    const fresh = await serving(log);
-    two.terms.stop();
-    one.terms.stop();
-    expect(log.told.slice(3)).toEqual(["term 3", "submitted", "term 4", "term 5", "term 6"]);
-    expect(fresh.terms.leader!.state.next_number).toBe(3);
-  });
-
-  test("refuses nothing on what it knows: the log may know more", async () => {
-    const log = new ScriptedLog();
-    const one = await serving(log);
-    const { request, id } = submission(NOOP, ARRAY);
-    await one.ask("task.submit", request).answered();
-    const two = await serving(log);
-    const extend = (offset: number, inputs: string[]): TaskExtend => ({
-      v: 1,
-      id,
-      nonce: request.nonce,
-      offset,
-      inputs,
-    });
-    expect(await two.ask("task.extend", extend(0, ["a", "b"])).answered()).toMatchObject({ total: 2 });
-    const other = submission(NOOP, ARRAY);
-    await two.ask("task.submit", other.request).answered();
-    // By what the first one knows, the one leaves a gap and the other extends an array that does not exist.
-    const gap = one.ask("task.extend", extend(2, ["c"]));
-    const unknown = one.ask("task.extend", { ...extend(0, ["x"]), id: other.id, nonce: other.request.nonce });
-    expect([codeOf(await gap.answered()), codeOf(await unknown.answered())]).toEqual([
-      "unknown_outcome",
-      "unknown_outcome",
-    ]);
-    await one.leads(3);
-    expect(await one.ask("task.extend", extend(2, ["c"])).answered()).toMatchObject({ total: 3 });
-    // One that leads does refuse.
-    expect(codeOf(await one.ask("task.extend", extend(9, ["z"])).answered())).toBe("gap");
-    two.terms.stop();
-  });
-
-  test("makes no worker forget a report that it takes for superseded", async () => {
-    const log = new ScriptedLog();
-    const one = await serving(log);
-    const incarnation = "b".repeat(16);
-    const register: UpMessage = { type: "node.register", v: 1, incarnation, info: INFO, held: [] };
-    one.up("node_1", register);
-    await until(() => one.sent.length > 0, "the welcome");
-    const two = await serving(log);
-    two.up("node_1", register);
-    await two.ask("task.submit", noop()).answered();
-    const assigned = await until(
-      () =>
-        two.sent.find(([, message]) => message.type === "task.assign")?.[1] as
-          | { items: { run: number[] }[] }
-          | undefined,
-      "the assignment",
-    );
-    const [number, from, to, attempt] = assigned.items[0]!.run as [number, number, number, number];
-    const runs: [number, number, number, number, number, number][] = [[number, from, to, attempt, 1, 2]];
-    const report: UpMessage = { type: "task.complete", incarnation, seq: 7, runs, results: [] };
-    const acks = (from_one: Coordinator): unknown[] => from_one.sent.filter(([, { type }]) => type === "report.ack");
-    one.up("node_1", report);
-    await one.leads(3);
-    expect(acks(one)).toEqual([]);
-    one.up("node_1", report);
-    await until(() => acks(one).length === 1, "the acknowledgement");
-    expect(one.terms.leader!.state.totals.completed).toBe(1);
-    // Sent again it is refused by one that leads, and may be forgotten.
-    one.up("node_1", report);
-    await until(() => acks(one).length === 2, "the second acknowledgement");
-    expect(one.terms.leader!.state.results).toBe(1);
-    two.terms.stop();
   });
 });
 
