@@ -11,7 +11,8 @@ import { shellExecutor } from "../../src/worker/executors/shell.ts";
 import type { Publish } from "../../src/worker/output.ts";
 import { listProcesses } from "../../src/worker/processes.ts";
 
-export const NODE = "node_7e577e57";
+/** Files of tests run at once, and what one sweeps must not be another's. */
+export const NODE = `node_${process.pid.toString(16).padStart(8, "0")}`;
 let incarnations = 0;
 
 export interface Bench {

@@ -317,7 +317,6 @@ describe("ending the whole tree", () => {
       "both run",
       () => bench.living().length === 1 && listByPs().some((row) => row.attempt() === env.CLAW_ATTEMPT),
     );
-    // Other benches' processes carry this node's id too: none runs now.
     const swept = await sweepEarlierLives(systemRuntime, NODE, (life) => life !== bench.incarnation, 1000);
     expect(swept).toEqual({ attempts: [env.CLAW_ATTEMPT], left: [] });
     await old.exited;
