@@ -9,6 +9,7 @@ import { noopExecutor } from "../../src/worker/executors/noop.ts";
 import { spawnProblem } from "../../src/worker/executors/program.ts";
 import { scriptExecutor } from "../../src/worker/executors/script.ts";
 import { shellExecutor } from "../../src/worker/executors/shell.ts";
+import { DEFAULT_OUTPUT_CAPS } from "../../src/worker/output.ts";
 import { listByPs, listProcesses, processesNow } from "../../src/worker/processes.ts";
 import { endTree, sweepEarlierLives } from "../../src/worker/tree.ts";
 import { type Bench, NODE, openBench, specification, until } from "./attempt.ts";
@@ -37,7 +38,9 @@ describe("how it ended", () => {
   });
 
   test("exit code and both tails, inline", async () => {
-    const outcome = Outcome.parse(await bench.shell("echo out; echo err >&2; exit 7").done);
+    // Held back for the report until the end, however long that takes.
+    const output_caps = { ...DEFAULT_OUTPUT_CAPS, hold_ms: 60_000 };
+    const outcome = Outcome.parse(await bench.shell("echo out; echo err >&2; exit 7", {}, { output_caps }).done);
     expect(outcome).toMatchObject({ status: "failed", exit_code: 7, inline: true });
     expect([outcome.stdout_tail, outcome.stderr_tail]).toEqual(["out\n", "err\n"]);
     expect(outcome.stdout).toEqual({
