@@ -130,14 +130,21 @@ test("a chunk taken late was kept; what came meanwhile was too, in its order, as
     published.push(new TextDecoder().decode(chunk));
     return published.length === 1 ? first.promise : true;
   };
-  const attempt = bench.shell(
-    "printf 'a%.0s' $(seq 2000); sleep 0.3; printf 'b%.0s' $(seq 3000); sleep 0.1; printf 'c%.0s' $(seq 500); until [ -e go ]; do sleep 0.02; done; printf 'd%.0s' $(seq 4000)",
-    {},
-    { publish, output_caps },
-  );
-  await until("the second part was read", () => attempt.output_bytes.stdout === 5500);
+  // Each part is written when the one before it was read.
+  const part = (name: string, bytes: number): string =>
+    `until [ -e ${name} ]; do sleep 0.02; done; printf '${name}%.0s' $(seq ${bytes})`;
+  const text = [part("a", 2000), part("b", 3000), part("c", 500), part("d", 4000)].join("; ");
+  const attempt = bench.shell(text, {}, { publish, output_caps });
+  for (const [name, bytes] of [
+    ["a", 2000],
+    ["b", 5000],
+    ["c", 5500],
+  ] as const) {
+    await Bun.write(`${bench.root}/${name}`, "");
+    await until(`${name} was read`, () => attempt.output_bytes.stdout === bytes);
+  }
   first.resolve(true);
-  await Bun.write(`${bench.root}/go`, "");
+  await Bun.write(`${bench.root}/d`, "");
   expect((await attempt.done).stdout).toMatchObject({ bytes: 9500, cut_bytes: 500 });
   expect(published.join("").replace(/(.)\1*/g, (run) => `${run[0]}${run.length} `)).toBe("a2000 b3000 d4000 ");
 });
@@ -174,7 +181,7 @@ test("the end of a task waits for what was kept aside as long as it may, and not
 });
 
 test("a stranger who goes on writing is cut off, however slowly it is published", async () => {
-  const output_caps = { ...DEFAULT_OUTPUT_CAPS, drain_ms: 100, drain_most_ms: 300 };
+  const output_caps = { ...DEFAULT_OUTPUT_CAPS, drain_ms: 1_000, drain_most_ms: 1_000 };
   const pump = new OutputPump(
     systemRuntime,
     () => new Promise((resolve) => setTimeout(() => resolve(true), 25)),
@@ -233,7 +240,7 @@ describe("somebody outside the tree who goes on writing", () => {
     });
 
   test("does not hang the end, and that output was cut off is said", async () => {
-    const output_caps = { ...DEFAULT_OUTPUT_CAPS, drain_ms: 100, drain_most_ms: 300 };
+    const output_caps = { ...DEFAULT_OUTPUT_CAPS, drain_ms: 1_000, drain_most_ms: 1_000 };
     const outcome = Outcome.parse(await bench.shell(talker, {}, { output_caps }).done);
     expect(outcome).toMatchObject({ status: "completed", exit_code: 0 });
     expect(outcome.message).toStartWith("its output was cut off");
@@ -242,8 +249,8 @@ describe("somebody outside the tree who goes on writing", () => {
   });
 
   test("is not waited for by a stop, nor by the timeout of a task that has ended", async () => {
-    const output_caps = { ...DEFAULT_OUTPUT_CAPS, drain_ms: 400, drain_most_ms: 600_000 };
-    for (const timeout_ms of [undefined, 1_000]) {
+    const output_caps = { ...DEFAULT_OUTPUT_CAPS, drain_ms: 1_000, drain_most_ms: 600_000 };
+    for (const timeout_ms of [undefined, 3_000]) {
       rmSync(`${bench.root}/pid`, { force: true });
       const attempt = bench.shell(talker, timeout_ms === undefined ? {} : { timeout_ms }, { output_caps });
       if (timeout_ms === undefined) {
@@ -259,7 +266,7 @@ describe("somebody outside the tree who goes on writing", () => {
   });
 
   test("is not waited for when the task itself was stopped", async () => {
-    const output_caps = { ...DEFAULT_OUTPUT_CAPS, drain_ms: 400, drain_most_ms: 600_000 };
+    const output_caps = { ...DEFAULT_OUTPUT_CAPS, drain_ms: 1_000, drain_most_ms: 600_000 };
     const attempt = bench.shell(`${talker}; sleep 300`, {}, { output_caps });
     await until("it runs", () => bench.published.stdout.length > 0);
     attempt.stop("cancelled");
