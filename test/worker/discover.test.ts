@@ -1,11 +1,11 @@
 import { afterAll, describe, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { LIMITS } from "../../src/common/limits.ts";
 import { machineHash } from "../../src/common/machine.ts";
 import { NodeInfo } from "../../src/common/models.ts";
-import { systemRuntime } from "../../src/common/runtime.ts";
+import { type Runtime, systemRuntime } from "../../src/common/runtime.ts";
 import { groupFolders } from "../../src/worker/cgroup.ts";
 import { cpuLimitMillis, discoverNode, memoryLimitMib, type NodeOverrides } from "../../src/worker/discover.ts";
 import { findGpus, type GpuSources, type Gpus } from "../../src/worker/gpus.ts";
@@ -127,9 +127,14 @@ describe("gpus", () => {
     expect((await find(join(folder, "broken"))).trouble).toContain("cannot be run");
     // A grandchild that has the pipe; one in the group is ended with it, one that left the group is not waited for.
     const mark = join(folder, "pid");
-    for (const text of [`sleep 20 & echo $! > ${mark}; wait`, `setsid sleep 20 & echo $! > ${mark}; exit 0`]) {
+    const runtime = untilWritten(mark);
+    for (const text of [
+      `sleep 20 & echo $! > ${mark}; wait`,
+      `setsid sh -c 'echo $$ > ${mark}; exec sleep 20' & exit 0`,
+    ]) {
+      rmSync(mark, { force: true });
       const began = performance.now();
-      const { trouble } = await find(tool("hangs", text), { deadline_ms: 300 });
+      const { trouble } = await find(tool("hangs", text), { runtime, deadline_ms: 300 });
       expect(trouble).toBe(`${join(folder, "hangs")} did not answer within 300 ms`);
       expect(performance.now() - began).toBeLessThan(10_000);
       const pid = Number(readFileSync(mark, "utf8"));
@@ -204,6 +209,21 @@ describe("gpus", () => {
     expect((await discover({ gpus: 2 }, { ...NONE, trouble })).warnings).toEqual([]);
   });
 });
+
+/** Its timers fire when there is something in the file, and not before. */
+function untilWritten(file: string): Runtime {
+  return {
+    ...systemRuntime,
+    after(delay_ms, action) {
+      const look = (): void => {
+        if (existsSync(file) && statSync(file).size > 0) action();
+        else timer = systemRuntime.after(5, look);
+      };
+      let timer = systemRuntime.after(delay_ms, look);
+      return { cancel: () => timer.cancel() };
+    },
+  };
+}
 
 function alive(pid: number): boolean {
   try {
