@@ -20,12 +20,16 @@ async function open(options: ClusterOptions): Promise<Cluster> {
 
 const MEASURE = "n=$(ls -d $$.run *.run 2>/dev/null | wc -l)";
 
-/** The most that ran at once, told by marks that the tasks make while they run. */
-async function mostAtOnce(cluster: Cluster, count: number, needs: object): Promise<number> {
+/** The most that ran at once, told by marks that the tasks make while they run; the first ones until so many are there. */
+async function mostAtOnce(cluster: Cluster, count: number, needs: object, first: number): Promise<number> {
   const notes = new Notes(cluster, "load");
   const folder = cluster.cwd;
-  const line = `cd '${folder}'; : > $CLAW_TASK_INDEX.run; ${MEASURE}; note $n; sleep 0.03; rm $CLAW_TASK_INDEX.run`;
+  const held = `until [ -e '${notes.path}.first' ]; do sleep 0.01; done`;
+  const mark = "$CLAW_TASK_INDEX.run";
+  const line = `cd '${folder}'; : > ${mark}; ${MEASURE}; note $n; ${held}; sleep 0.03; rm ${mark}`;
   const { number } = await cluster.submit(notes.task(line, { needs }), { count });
+  await notes.written(first);
+  await notes.release("first");
   const { counts } = await cluster.finished(number);
   expect(counts?.completed).toBe(count);
   return Math.max(...notes.lines.map(Number));
@@ -45,12 +49,12 @@ describe("a node", () => {
   ];
   test.each(cases)("never runs more at once than its %s allow", async (_, worker, needs, most) => {
     const cluster = await open({ worker });
-    expect(await mostAtOnce(cluster, most * 5, needs)).toBe(most);
+    expect(await mostAtOnce(cluster, most * 5, needs, most)).toBe(most);
   });
 
   test("that holds nothing any more has all its room again", async () => {
     const cluster = await open({ worker: { "resources.cpus": 2 } });
-    await mostAtOnce(cluster, 10, { cpu_millis: 2000 });
+    await mostAtOnce(cluster, 10, { cpu_millis: 2000 }, 1);
     const { nodes } = await cluster.client.query("node.list", {});
     expect(nodes[0]).toMatchObject({ held: 0, used: { cpu_millis: 0, memory_mib: 0, gpus: 0 }, completed: 10 });
   });
@@ -107,14 +111,18 @@ test("the urgent go first, and of the equally urgent the oldest", async () => {
   expect(notes.lines).toEqual(["first", "critical", "high", "normal 1", "normal 2", "low"]);
 });
 
+/** No heartbeat is missed for it. */
+const LATE_MS = 10_000;
+
 test("of the equally urgent the one that was ready first goes first, and who waits is told so", async () => {
   const cluster = await open({ worker: { "resources.cpus": 1 } });
   const notes = new Notes(cluster, "ready");
   const needs = { cpu_millis: 1000 };
   const first = await cluster.submit(notes.held("first", { needs }));
   await notes.written(1);
-  const late = await cluster.submit(notes.task("note late", { needs, start_after_ms: 400 }));
+  const late = await cluster.submit(notes.task("note late", { needs, start_after_ms: LATE_MS }));
   const early = await cluster.submit(notes.task("note early", { needs }));
+  cluster.runtime.skip(LATE_MS);
   const ahead = async (number: number) => (await cluster.show(number)).waiting?.ahead;
   const id = (await cluster.show(early.number)).id;
   await until(() => ahead(late.number), "the late one to wait for a node");
