@@ -34,7 +34,7 @@ test("a running task shows what it has written, and no longer when it is over", 
     const show = async () => (await cluster.client.query("task.show", { number, index: 0 })).task;
     const running = await until(async () => {
       const task = await show();
-      return task.progress === undefined ? undefined : task;
+      return task.progress?.stderr_bytes === 3 ? task : undefined;
     }, "the progress");
     expect([running.status, running.progress]).toEqual(["running", { stdout_bytes: 5, stderr_bytes: 3 }]);
     await cluster.client.command("task.cancel", { v: 1, targets: [{ number, from: 0 }] });
