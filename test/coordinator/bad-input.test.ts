@@ -46,7 +46,8 @@ async function identity(path: string): Promise<Identity> {
 }
 
 beforeAll(async () => {
-  cluster = await openCluster({ workers: 0 });
+  // The node that is played says nothing by itself: it is there all the same.
+  cluster = await openCluster({ workers: 0, coordinator: { "heartbeat.interval": "10m" } });
   const { creds } = await cluster.client.command("credentials.export", { v: 1, role: "client" });
   const path = join(cluster.home, "client.creds");
   writeFileSync(path, creds, { mode: 0o600 });
