@@ -2,7 +2,6 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { waitCommand } from "../../src/client/commands/tasks.ts";
 import { followsWork } from "../../src/client/options.ts";
@@ -14,20 +13,9 @@ import { within } from "../until.ts";
 const WAITING = "waiting for the coordinator";
 const MOST_MS = 30_000;
 
-/** The same one after the restart: whoever had found it reconnects there. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  const { promise, resolve } = Promise.withResolvers<void>();
-  server.listen(0, "127.0.0.1", resolve);
-  await promise;
-  const { port } = server.address() as { port: number };
-  await new Promise((done) => server.close(done));
-  return port;
-}
-
 let cluster: Cluster;
 beforeAll(async () => {
-  cluster = await openCluster({ coordinator: { "nats.port": await freePort() } });
+  cluster = await openCluster();
 });
 afterAll(() => cluster.close());
 
