@@ -67,8 +67,9 @@ test("an array of many is forgotten as one, its rows bit by bit, its output with
   const on = await openCluster({ coordinator: { "retention.age": "1m" } });
   cluster = on;
   const lines = Array.from({ length: 300 }, (_, at) => `${at}`);
-  const run = on.runCli(["run", "--each", "head -c 3000 /dev/zero; exit $(({} % 2))"], { stdin: lines.join("\n") });
-  expect((await run).code).toBe(1);
+  // Three hundred processes may take their time.
+  const run = on.startCli(["run", "--each", "head -c 3000 /dev/zero; exit $(({} % 2))"], { stdin: lines.join("\n") });
+  expect((await run.done).code).toBe(1);
   on.runtime.skip(60_000);
   await until(async () => (await there(on)).length === 0, "nothing left");
   await on.stopCoordinator();
