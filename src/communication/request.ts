@@ -41,6 +41,8 @@ export class RequestClient {
   readonly #options: RequestOptions;
   #seen = 0;
   #told = false;
+  /** Requests that are sent again. An outage lasts as long as there is one. */
+  #waiting = 0;
   #answered = false;
   /** away: for longer than is waited for. */
   #link: "up" | "lost" | "away" = "up";
@@ -122,21 +124,27 @@ export class RequestClient {
     const { runtime, patience_ms } = this.#options;
     let since_ms: number | undefined;
     let pause_ms = FIRST_PAUSE_MS;
-    for (;;) {
-      const late_ms = this.#answered ? REQUEST_MS : FIRST_ANSWER_MS;
-      const sent_ms = runtime.monotonic_ms();
-      const failure = await this.#once(subject, payload, wait_ms + late_ms);
-      if (!(failure instanceof ClawError)) return failure;
-      // As long as the leader may take its time, nobody is waited for in vain.
-      since_ms ??= Math.min(runtime.monotonic_ms(), sent_ms + wait_ms);
-      const waited_ms = runtime.monotonic_ms() - since_ms;
-      const patience = this.#answered ? patience_ms : Math.min(patience_ms, firstPatience(failure));
-      // After close() nothing is on its way any more.
-      if (!isTransient(failure) || this.#link === "away" || waited_ms > patience || this.connection.isClosed())
-        throw failure;
-      if (waited_ms > OVERDUE_MS) this.#tell(failure.message);
-      await sleep(runtime, pause_ms);
-      pause_ms = Math.min(pause_ms * 2, LONGEST_PAUSE_MS);
+    try {
+      for (;;) {
+        const late_ms = this.#answered ? REQUEST_MS : FIRST_ANSWER_MS;
+        const sent_ms = runtime.monotonic_ms();
+        const failure = await this.#once(subject, payload, wait_ms + late_ms);
+        if (!(failure instanceof ClawError)) return failure;
+        if (since_ms === undefined) this.#waiting += 1;
+        // As long as the leader may take its time, nobody is waited for in vain.
+        since_ms ??= Math.min(runtime.monotonic_ms(), sent_ms + wait_ms);
+        const waited_ms = runtime.monotonic_ms() - since_ms;
+        const patience = this.#answered ? patience_ms : Math.min(patience_ms, firstPatience(failure));
+        // After close() nothing is on its way any more.
+        if (!isTransient(failure) || this.#link === "away" || waited_ms > patience || this.connection.isClosed())
+          throw failure;
+        if (waited_ms > OVERDUE_MS) this.#tell(failure.message);
+        await sleep(runtime, pause_ms);
+        pause_ms = Math.min(pause_ms * 2, LONGEST_PAUSE_MS);
+      }
+    } finally {
+      if (since_ms !== undefined) this.#waiting -= 1;
+      if (this.#waiting === 0) this.#told = false;
     }
   }
 
@@ -155,7 +163,6 @@ export class RequestClient {
       this.#on_way.delete(giveUp);
     }
     this.#answered = true;
-    this.#told = false;
     return body.ok ? body : ClawError.fromWire(body.error);
   }
 

@@ -162,6 +162,17 @@ describe("a request", () => {
     expect([first.length, second.length, waiting.length]).toEqual([1, 1, 1]);
   });
 
+  test("tells once that it waits, though those that wait are answered by one that does not lead, or one by one", async () => {
+    const soon = new ClawError("not_leading", "soon");
+    await coordinator({ nodes: [] }, ...Array.from({ length: 9 }, () => soon), { nodes: [] }, soon, soon, {
+      nodes: [],
+    });
+    const { client, waiting } = await clientOf(hasty);
+    await client.query("node.list", {});
+    await Promise.all([client.query("node.list", {}), client.query("node.list", {})]);
+    expect(waiting).toEqual(["soon"]);
+  });
+
   test("whose connection was lost on the way is sent again at once, not when its time is over", async () => {
     const proxy = await countingProxy(bench.server.port);
     open.push(proxy);
