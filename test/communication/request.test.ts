@@ -19,6 +19,20 @@ const hasty: Runtime = {
   after: (delay_ms, action) => systemRuntime.after(delay_ms / 100, action),
 };
 
+/** Seconds of a pause in hundredths, by a clock that nothing moves but the pauses: however slow the machine, none is longer. */
+function paced(): Runtime {
+  let now_ms = 0;
+  return {
+    ...systemRuntime,
+    monotonic_ms: () => now_ms,
+    after: (delay_ms, action) =>
+      systemRuntime.after(delay_ms / 100, () => {
+        now_ms += delay_ms;
+        action();
+      }),
+  };
+}
+
 let bench: Bench;
 let connection: NatsConnection;
 const open: { close(): Promise<void> | void }[] = [];
@@ -117,7 +131,7 @@ describe("a request", () => {
   test("is sent again as it was while nobody knows what became of it", async () => {
     const doubt = new ClawError("unknown_outcome", "in doubt");
     const asked = await coordinator(doubt, new ClawError("not_leading", "soon"), doubt, { creds: "c", id: "i" });
-    const { client } = await clientOf(hasty);
+    const { client } = await clientOf(paced());
     expect(await client.command("credentials.export", EXPORT)).toMatchObject({ creds: "c" });
     expect(asked).toEqual(Array.from({ length: 4 }, () => ["credentials.export", EXPORT]));
   });
@@ -136,7 +150,7 @@ describe("a request", () => {
   });
 
   test("that nobody answers ends soon when nobody ever did, and says why", async () => {
-    const { client, waiting } = await clientOf(hasty);
+    const { client, waiting } = await clientOf(paced());
     const error = await failureOf(client.query("node.list", {}));
     expect([error.code, error.message]).toEqual(["no_coordinator", "no coordinator answers"]);
     expect(waiting).toEqual(["no coordinator answers"]);
@@ -151,7 +165,7 @@ describe("a request", () => {
 
   test("waits for a coordinator that was there and comes back, and tells once that it waits", async () => {
     const first = await coordinator({ nodes: [] });
-    const { client, waiting } = await clientOf(hasty);
+    const { client, waiting } = await clientOf(paced());
     await client.query("node.list", {});
     await open.splice(0, 1)[0]!.close(); // the coordinator
     await connection.flush();
@@ -159,7 +173,9 @@ describe("a request", () => {
     await until(() => waiting[0], "word of the waiting");
     const second = await coordinator({ nodes: [] });
     expect(await asking).toMatchObject({ nodes: [] });
-    expect([first.length, second.length, waiting.length]).toEqual([1, 1, 1]);
+    expect([first.length, waiting.length]).toEqual([1, 1]);
+    // What was on its way when it said that it leads is asked again.
+    expect(second.length).toBeWithin(1, 3);
   });
 
   test("tells once that it waits, though those that wait are answered by one that does not lead, or one by one", async () => {
