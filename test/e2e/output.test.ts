@@ -2,7 +2,7 @@
 // started: nothing twice, nothing missing, each stream for itself; what a killed broker forgot is counted.
 
 import { afterEach, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Client, closeMachines, type Machine, machine, type Service, until } from "./binary.ts";
 
@@ -12,8 +12,12 @@ const LINES = 100;
 const RUN_MS = 90_000;
 const STOPPED_MS = 1_500;
 
+const line = 'i=$((i + 1)); echo "line $i" | tee -a out; echo "error $i" | tee -a err >&2';
 /** Writes its lines to a file and to both streams, more slowly than they are killed. */
-const SCRIPT = `i=0; while [ $i -lt ${LINES} ]; do i=$((i + 1)); echo "line $i" | tee -a out; echo "error $i" | tee -a err >&2; sleep 0.1; done`;
+const SCRIPT = `i=0; while [ $i -lt ${LINES} ]; do ${line}; sleep 0.1; done`;
+/** The same, but when it has written so many it waits for a file. */
+const HELD = 6;
+const HELD_SCRIPT = `i=0; while [ $i -lt ${LINES} ]; do ${line}; [ $i != ${HELD} ] || until [ -e go ]; do sleep 0.02; done; sleep 0.1; done`;
 
 const lines = (text: string): string[] => text.split("\n").filter((line) => line !== "" && !line.startsWith("claw: "));
 
@@ -67,6 +71,8 @@ test(
     await shown(run, 3);
     const [task] = await here.json<{ id: string }[]>(["ls", "--name", "talks"]);
     const logs = here.client(["logs", "-f", task!.id], { deadline_ms: RUN_MS });
+    // Who has not begun does not wait for a coordinator.
+    await until("it is followed", () => logs.seen.out !== "" || undefined);
     for (const [index, harm] of ["coordinator", "kill", "stop", "coordinator", "kill", "stop"].entries()) {
       await shown(run, 10 + index * 14);
       if (harm === "kill") await killBroker(here);
@@ -100,8 +106,13 @@ test(
       http_url: string;
     };
     const follow = (stream: string) =>
-      here.bash(`curl -sfN -H "${token}" "${http_url}/api/v1/tasks/${task!.id}/logs?follow=true&stream=${stream}"`);
+      here.bash(
+        `set -o pipefail; curl -sfN -H "${token}" "${http_url}/api/v1/tasks/${task!.id}/logs?follow=true&stream=${stream}" | tee ${stream}`,
+        { deadline_ms: RUN_MS },
+      );
     const both = Promise.all([follow("stdout"), follow("stderr")]);
+    const begun = (stream: string): boolean => Bun.file(join(here.work, stream)).size > 0;
+    await until("both are followed", () => (begun("stdout") && begun("stderr")) || undefined);
     await shown(run, 20);
     await killBroker(here);
     await shown(run, 40);
@@ -121,7 +132,7 @@ test(
     const here = machine();
     const coordinator = await here.coordinator();
     await here.worker();
-    const { out: id } = await here.claw(["submit", "--", "sh", "-c", SCRIPT]);
+    const { out: id } = await here.claw(["submit", "--", "sh", "-c", HELD_SCRIPT]);
     const written = (): number => {
       try {
         return lines(readFileSync(join(here.work, "out"), "utf8")).length;
@@ -129,11 +140,11 @@ test(
         return 0; // not begun
       }
     };
-    await until("it writes", () => written() > 5 || undefined, RUN_MS);
+    await until("it writes", () => written() === HELD || undefined, RUN_MS);
     await coordinator.stop();
+    writeFileSync(join(here.work, "go"), "");
     // For longer than a chunk waits before the next ones are kept aside.
-    const from = written();
-    await until("it goes on", () => written() >= from + 80 || undefined, RUN_MS);
+    await until("it goes on", () => written() >= HELD + 80 || undefined, RUN_MS);
     await here.coordinator();
     expect((await here.claw(["wait", id.trim()])).code).toBe(0);
     const { out, err } = await here.claw(["logs", id.trim()]);
