@@ -63,7 +63,7 @@ test("cancel, timeout, and a worker that is asked to stop", async () => {
   expect(living(here)).toEqual([]);
   expect(await here.json<object>(["show", id])).toMatchObject({ status: "cancelled" });
 
-  const late = here.claw(["run", "--timeout", "1s", "--grace", "200ms", "--", "sh", "-c", `${FAMILY} wait`]);
+  const late = here.claw(["run", "--timeout", "3s", "--grace", "200ms", "--", "sh", "-c", `${FAMILY} wait`]);
   await family(here);
   expect((await late).code).toBe(124);
   expect(living(here)).toEqual([]);
