@@ -24,7 +24,7 @@ const HELP = `Runs a real cluster under random faults, and then looks whether ev
 const FAULTS = ["killed", "stopped", "full"] as const;
 type Fault = (typeof FAULTS)[number];
 
-/** How often each of them, against the others. */
+/** How often each of them among as many as these are together, so that a minute has each. */
 const SHARES: Record<Fault, number> = { killed: 2, stopped: 2, full: 1 };
 
 const MEMBERS = 100;
@@ -210,10 +210,12 @@ class Chaos {
     const names = only.split(",");
     const victims = this.#victims.filter(({ name }) => names.some((one) => name.startsWith(one)));
     const shares = faults.flatMap((fault) => Array.from({ length: SHARES[fault] }, () => fault));
+    let left = [...shares];
     while (performance.now() < end_ms && this.#problem === undefined) {
       await Bun.sleep(this.#chance.between(500, 3_000));
       const victim = victims[this.#chance.below(victims.length)];
-      const fault = shares[this.#chance.below(shares.length)];
+      if (left.length === 0) left = [...shares];
+      const [fault] = left.splice(this.#chance.below(left.length), 1);
       if (victim === undefined || fault === undefined)
         throw new Error("there is nothing to do harm to, or no harm to do");
       const pause_ms = this.#chance.between(100, 5_000);
