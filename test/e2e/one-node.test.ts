@@ -54,7 +54,7 @@ test("killed and started again at once it is back at once, and what it ran runs 
     const began = performance.now();
     worker = await first.worker(args);
     // Far less than the heartbeats by which a stranger would have to wait.
-    expect(performance.now() - began).toBeLessThan(5_000);
+    expect(performance.now() - began).toBeLessThan(15_000);
     expect(worker.log).not.toContain("waiting to see");
   }
   expect((await here.claw(["wait", "--timeout", "20s", id])).code).toBe(0);
@@ -65,8 +65,8 @@ test("on another machine, and as a copy of the folder, it takes over when the fi
   const { here, args } = await cluster({ CLAW_HEARTBEAT_INTERVAL: "1s" });
   const [first, second, third] = [machine(), machine(), machine()];
   const worker = await first.worker([...args, "--name", "first"]);
-  cpSync(first.home, second.home, { recursive: true });
   await worker.kill();
+  cpSync(first.home, second.home, { recursive: true });
   const other = await second.worker([...args, "--name", "second"]);
   expect(other.log).toMatch(/is first, process \d+ on this machine, .* waiting to see whether it still lives/);
   expect((await here.claw(["run", "--", "sh", "-c", "echo $CLAW_NODE"])).out).toBe("second\n");
@@ -78,6 +78,13 @@ test("on another machine, and as a copy of the folder, it takes over when the fi
 const running = (here: Machine, id: string) =>
   until(`${id} runs`, async () => {
     return (await here.json<{ status: string }>(["show", id])).status === "running" ? true : undefined;
+  });
+
+/** Its goodbye is in the log a moment after its process has ended. */
+const offline = (here: Machine) =>
+  until("it is offline", async () => {
+    const [node] = await here.json<{ status: string; reason?: string }[]>(["nodes"]);
+    return node?.status === "offline" ? node : undefined;
   });
 
 test("shut down by the cluster it empties itself, ends with 0 and is offline by intention; started again it works", async () => {
@@ -104,11 +111,7 @@ test("shut down by the cluster it empties itself, ends with 0 and is offline by 
   expect(await worker.exited(10_000)).toBe(0);
   expect(worker.log).toMatch(/the worker ends: shut down by client_\w+: new disk/);
   expect(await here.json<object>(["show", id])).toMatchObject({ status: "completed", attempt: 1 });
-  const [node] = await here.json<object[]>(["nodes"]);
-  expect(node).toMatchObject({
-    status: "offline",
-    reason: expect.stringMatching(/^shut down by client_\w+: new disk$/),
-  });
+  expect(await offline(here)).toMatchObject({ reason: expect.stringMatching(/^shut down by client_\w+: new disk$/) });
   expect((await here.claw(["nodes"])).err).toMatch(/first is offline, shut down by .* new disk; start its worker/);
   expect((await here.claw(["nodes", "shutdown", "first"])).err).toBe("claw: first is offline already\n");
 
@@ -119,6 +122,7 @@ test("shut down by the cluster it empties itself, ends with 0 and is offline by 
   await running(here, long);
   await here.claw(["nodes", "shutdown", "first", "--deadline", "0s", "-y", "--quiet"]);
   expect(await worker.exited(15_000)).toBe(0);
+  await offline(here);
   expect(await here.json<object>(["show", long])).toMatchObject({
     status: "pending",
     attempts: [{ reason: "drained" }],
@@ -130,10 +134,7 @@ test("the worker of `claw up` ends alone: its coordinator goes on", async () => 
   const up = await here.up();
   const [node] = await here.json<{ name: string }[]>(["nodes"]);
   await here.claw(["nodes", "shutdown", node!.name, "--yes"]);
-  await until("it is offline", async () => {
-    const [one] = await here.json<{ status: string }[]>(["nodes"]);
-    return one?.status === "offline" ? true : undefined;
-  });
+  await offline(here);
   expect(up.running).toBe(true);
   expect(await up.stop()).toBe(0);
 });
