@@ -5,6 +5,7 @@
 //   await a.up();                                          // or a.start("coordinator is up", ["--role", "coordinator"])
 //   const { code, out, err } = await a.claw(["run", "--", "true"], { stdin: "…" });
 
+import { randomInt } from "node:crypto";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
@@ -178,6 +179,11 @@ export class Machine {
   readonly work = join(this.folder, "work");
   /** What runs every command of this machine, given its working folder: a namespace of its own. */
   within: (cwd: string) => readonly string[] = () => [];
+  /**
+   * Where its coordinator listens. At everybody's default another test's coordinator takes the place of one that is away, and
+   * its worker looks for it in vain. The system gives these ports to nobody who wants just any.
+   */
+  nats_port: number | undefined = randomInt(20_000, 32_000);
   readonly #bin = join(this.folder, "bin");
   readonly #services: Service[] = [];
   readonly #clients: Client[] = [];
@@ -197,6 +203,7 @@ export class Machine {
       PATH: `${this.#bin}:${env["PATH"] ?? ""}`,
       TMPDIR: join(this.folder, "tmp"),
       CLAW_HOME: this.home,
+      ...(this.nats_port === undefined ? {} : { CLAW_NATS_PORT: String(this.nats_port) }),
       ...more,
     };
   }

@@ -36,6 +36,7 @@ function hosts(): { first: Machine; second: Machine } {
   const on = (name: string): Machine => {
     const made = machine();
     made.within = () => ["ip", "netns", "exec", name];
+    made.nats_port = undefined;
     return made;
   };
   return { first: on(A.name), second: on(B.name) };
