@@ -107,9 +107,18 @@ export class Snapshots {
 
   async #look(): Promise<void> {
     const { runtime, leading, logger } = this.#options;
+    const mark = await this.#mark().catch((error: unknown) => {
+      // A broker that is away says nothing of snapshots, and others tell of it.
+      if (error instanceof ClawError) return undefined;
+      throw error;
+    });
+    if (mark === undefined) return;
+    if (!leading() || !this.#isDue(mark)) {
+      this.#trouble = undefined;
+      return;
+    }
+    if (runtime.monotonic_ms() < this.#paused_until_ms) return;
     try {
-      const mark = await this.#mark();
-      if (!leading() || runtime.monotonic_ms() < this.#paused_until_ms || !this.#isDue(mark)) return;
       await this.take();
     } catch (error) {
       if (this.#stopped) return;
