@@ -162,6 +162,8 @@ export class Coordinator implements Service {
       margin_bytes: LIMITS.log_margin_bytes,
       flush: () => terms.flush(),
       leading: () => terms.leader !== undefined,
+      acknowledged: () => terms.sequence,
+      shrunk: () => terms.prove(),
     });
     this.#scripts = this.#openScripts(this.#connection, view, terms);
     this.#snapshot_requests = new SnapshotRequests(runtime, this.#snapshots);

@@ -198,6 +198,11 @@ export class Leader {
     }
   }
 
+  /** Finds out by one more append whether the log still is what this leader wrote. */
+  prove(): void {
+    if (this.#serving) this.#committer.confirmed(() => undefined);
+  }
+
   /** A command from a client; `bytes` is its size on the wire. */
   command(type: CommandType, payload: unknown, who: string, token: unknown, bytes: number, now: Now): void {
     if (!this.#serving) {

@@ -39,6 +39,9 @@ export interface SnapshotsOptions {
   flush: () => void;
   /** Only who leads takes snapshots by itself, and shortens the log. */
   leading: () => boolean;
+  /** Sequence up to which the log was acknowledged, and who is told when it ends before that: the broker lost some of it. */
+  acknowledged: () => number;
+  shrunk: () => void;
   settings: SnapshotSettings;
   /** So much of the log is kept below the snapshot that allows to shorten it. */
   margin_bytes: number;
@@ -131,7 +134,9 @@ export class Snapshots {
 
   /** Notes where the log ends and what it has had up to there. */
   async #mark(): Promise<Mark> {
+    const acknowledged = this.#options.acknowledged();
     const { first, last, bytes } = await this.#options.log.extent();
+    if (last < acknowledged) this.#options.shrunk();
     // Another coordinator shortened it meanwhile: what was counted up to there says nothing any more.
     if (this.#marks.length > 0 && first !== this.#first) {
       this.#marks = [];

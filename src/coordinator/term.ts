@@ -335,6 +335,12 @@ export class Terms {
     this.#settle();
   }
 
+  /** The broker says that its log ends before what it has acknowledged. */
+  prove(): void {
+    this.#guard(() => this.#leader?.prove());
+    this.#settle();
+  }
+
   up(node: string, message: UpMessage, bytes: number): void {
     this.#guard(() => this.#leader?.up(node, message, bytes, this.#now()));
     this.#settle();

@@ -1,4 +1,5 @@
-// What a coordinator says keeps it from taking snapshots: only that, and only as long as it is so.
+// What a coordinator says keeps it from taking snapshots: only that, and only as long as it is so. And what it learns of the
+// log while it looks.
 
 import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -19,6 +20,7 @@ test("a broker that is away is no trouble of snapshots, and trouble ends when no
   const runtime = new TestRuntime();
   const [lines, away]: [string[], { now: boolean; asked: number }] = [[], { now: false, asked: 0 }];
   const lead = { now: true };
+  const log = { acknowledged: 9, shrunk: 0 };
   const extent = (): Promise<{ first: number; last: number; bytes: number }> => {
     away.asked += 1;
     return away.now
@@ -37,6 +39,10 @@ test("a broker that is away is no trouble of snapshots, and trouble ends when no
     folder: join(folder, "snapshot"),
     flush: () => undefined,
     leading: () => lead.now,
+    acknowledged: () => log.acknowledged,
+    shrunk: () => {
+      log.shrunk += 1;
+    },
     settings: { every_bytes: 1_000, every_batches: 5, every_ms: 1_000_000, keep: 3 },
     margin_bytes: 0,
     logger: createLogger({
@@ -65,7 +71,10 @@ test("a broker that is away is no trouble of snapshots, and trouble ends when no
     expect([snapshots.trouble, lines.length]).toEqual(["no snapshot could be taken: no room", 1]);
     lead.now = false;
     await look();
-    expect(snapshots.trouble).toBeUndefined();
+    expect([snapshots.trouble, log.shrunk]).toEqual([undefined, 0]);
+    log.acknowledged = 10;
+    await look();
+    expect(log.shrunk).toBe(1);
   } finally {
     await snapshots.stop();
     rmSync(folder, { recursive: true });

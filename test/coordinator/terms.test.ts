@@ -250,6 +250,15 @@ describe("a log that is not what the view was made from", () => {
     expect([refused.code, refused.message]).toEqual(["log_lost", expect.stringMatching(message)]);
   });
 
+  test("that lost its end under a leader ends it when it is told, although nobody writes anything", async () => {
+    const { log, one } = await behind();
+    one.terms.prove();
+    await until(() => log.told.at(-1) === "", "a proof");
+    log.entries.splice(2);
+    one.terms.prove();
+    expect(await failure(one)).toMatchObject({ code: "log_lost", message: expect.stringContaining("ends at 2") });
+  });
+
   test("ends the coordinator that finds it out between two terms", async () => {
     const { log, one } = await behind();
     log.hold();

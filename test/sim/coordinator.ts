@@ -136,6 +136,8 @@ export class SimCoordinator {
       ...{ ...common, runtime },
       flush: () => this.flush(),
       leading: () => this.leader !== undefined,
+      acknowledged: () => this.#terms?.sequence ?? 0,
+      shrunk: () => this.#terms?.prove(),
       settings: { every_bytes: 2 ** 40, every_batches: 15, every_ms: 600_000, keep: 2 },
       margin_bytes: 4_000,
     });
