@@ -68,6 +68,7 @@ export function snapshotCommands(
     .option("--nats <url>", "into the log on this NATS, instead of one on this machine")
     .option("--creds <file>", "the coordinator's credentials for it")
     .option("--own", "into a log on this machine, although the coordinator was started with another NATS")
+    .option("--cluster <name>", "the cluster's name (default)")
     .option("--config <file>", "the coordinator's settings")
     .option("--profile <name>", "another cluster's files on this machine")
     .option("--json", "what was restored, as JSON")
@@ -84,6 +85,7 @@ interface Given {
   nats?: string;
   creds?: string;
   own?: boolean;
+  cluster?: string;
   config?: string;
   profile?: string;
   json?: boolean;
@@ -114,7 +116,7 @@ async function restoreCommand(
   io: Io,
   restore: (call: RestoreCall) => Promise<RestoreOutcome>,
   file: string | undefined,
-  { fromView, force, nats, creds, own, config, profile, json }: Given,
+  { fromView, force, nats, creds, own, cluster: named, config, profile, json }: Given,
 ): Promise<void> {
   if ((file === undefined) !== (fromView === true)) {
     const message = file === undefined ? "from which file?" : "from a file or from the view, not from both";
@@ -127,7 +129,7 @@ async function restoreCommand(
     file,
     force: force === true,
     own: own === true,
-    flags: { "nats.url": nats, "nats.creds": creds },
+    flags: { "nats.url": nats, "nats.creds": creds, cluster: named },
     ...(config === undefined ? {} : { config }),
     ...(profile === undefined ? {} : { profile }),
   });
@@ -146,6 +148,6 @@ async function restoreCommand(
   if (!restored.credentials) io.err(newCredentials(profile, coordinator_dir));
   const { startCommand } = await import("./start-again.ts");
   io.err(
-    `  start it again: ${startCommand({ env: io.env, data_dir, profile }, nats_url === undefined ? "own" : { nats_url, creds })}\n`,
+    `  start it again: ${startCommand({ env: io.env, data_dir, profile, cluster: named }, nats_url === undefined ? "own" : { nats_url, creds })}\n`,
   );
 }

@@ -1,13 +1,17 @@
-// The command that would bring back a coordinator on this machine: the one that ran here last, or `claw up`.
+// The command that would bring back a coordinator on this machine: the one that ran here last, or `claw up`; and the one
+// that puts a cluster back on it.
 
 import type { Environment } from "../common/paths.ts";
 import { redactAddresses } from "../common/redact.ts";
 import { lastStart } from "../communication/started.ts";
+import type { RestoreCall } from "./snapshot-commands.ts";
 
 export interface Where {
   env: Environment;
   data_dir: string;
   profile: string | undefined;
+  /** Where it was named. */
+  cluster?: string | undefined;
 }
 
 /** A NATS that the cluster has of its own. */
@@ -37,20 +41,43 @@ export function remedyBesideIt(where: Where, pid: number): string {
 }
 
 /** As it was started last, but for `log`: with one on this machine, or one on that NATS, whatever it followed before. */
-export function startCommand({ env, data_dir, profile }: Where, log?: "own" | Broker): string {
+export function startCommand({ env, data_dir, profile, cluster }: Where, log?: "own" | Broker): string {
+  const named = [...option("--profile", profile), ...option("--cluster", cluster)];
+  const words = wordsOf(lastStart(data_dir)?.words ?? ["up", ...named], log, named);
+  return typed(env, words.map(redactAddresses));
+}
+
+/** The restore of this call, whole: with less it may be another cluster's files, or another log, that it restores into. */
+export function restoreCommand(env: Environment, { file, force, own, flags, config, profile }: RestoreCall): string {
+  const said = (path: string): string | undefined => flags[path] as string | undefined;
+  const url = said("nats.url");
+  return typed(env, [
+    ...["snapshot", "restore", file ?? "--from-view"],
+    ...option("--nats", url === undefined ? undefined : redactAddresses(url)),
+    ...option("--creds", said("nats.creds")),
+    ...(own ? ["--own"] : []),
+    ...option("--cluster", said("cluster")),
+    ...option("--config", config),
+    ...option("--profile", profile),
+    ...(force ? ["--force"] : []),
+  ]);
+}
+
+function option(name: string, value: string | undefined): string[] {
+  return value === undefined ? [] : [name, value];
+}
+
+function typed(env: Environment, words: readonly string[]): string {
   const home = env["CLAW_HOME"];
   const where = home === undefined || home === "" ? "" : `CLAW_HOME=${quote(home)} `;
-  const named = profile === undefined ? [] : ["--profile", profile];
-  const words = wordsOf(lastStart(data_dir)?.words ?? ["up", ...named], log, named);
-  return `${where}claw ${words.map((word) => quote(redactAddresses(word))).join(" ")}`;
+  return `${where}claw ${words.map(quote).join(" ")}`;
 }
 
 function wordsOf(last: string[], log: "own" | Broker | undefined, named: string[]): string[] {
   if (log === undefined) return last;
   if (log === "own") return withoutBroker(last);
   if (last.some((word) => word === log.nats_url || word === `--nats=${log.nats_url}`)) return last;
-  const creds = log.creds === undefined ? [] : ["--creds", log.creds];
-  return ["--role", "coordinator", "--nats", log.nats_url, ...creds, ...named];
+  return ["--role", "coordinator", "--nats", log.nats_url, ...option("--creds", log.creds), ...named];
 }
 
 function withoutBroker(words: readonly string[]): string[] {

@@ -33,6 +33,8 @@ export interface RestoreOptions {
   file: string | undefined;
   /** Although something that is there would be lost. */
   force: boolean;
+  /** The command that does the same with force, for whoever is refused. */
+  forced: string;
 }
 
 interface Restored {
@@ -147,9 +149,8 @@ async function refuseLoss(
   // Where view and log are gone, others may still know of more.
   if (losses.length === 0) losses.push(...witnessLosses(manifest, places), ...(await storeLosses(manifest, store)));
   if (losses.length === 0) return;
-  const from = options.file === undefined ? "--from-view" : options.file;
   throw new ClawError("conflict", `restoring sequence ${manifest.sequence} would lose ${losses.join("; ")}`, {
-    hint: `if that is what you want: claw snapshot restore ${from} --force`,
+    hint: `if that is what you want: ${options.forced}`,
   });
 }
 

@@ -2,6 +2,7 @@
 
 import { hostname } from "node:os";
 import type { RestoreCall, RestoreOutcome, RoleOptions } from "../client/cli.ts";
+import { restoreCommand } from "../client/start-again.ts";
 import { loadConfig } from "../common/config.ts";
 import { ClawError, ERRORS, messageOf } from "../common/errors.ts";
 import { createLogger, type Logger } from "../common/logging.ts";
@@ -169,12 +170,13 @@ function workerTarget(
 }
 
 /** Puts a cluster back while no coordinator runs. */
-export async function restore({ profile, config: file, flags, own, ...call }: RestoreCall): Promise<RestoreOutcome> {
+export async function restore(call: RestoreCall): Promise<RestoreOutcome> {
+  const { file, force, own, flags, profile } = call;
   const paths = resolvePaths(process.env, profile === undefined ? {} : { profile });
-  const settings = { paths, env: process.env, flags, ...(file === undefined ? {} : { file }) };
+  const settings = { paths, env: process.env, flags, ...(call.config === undefined ? {} : { file: call.config }) };
   const { config } = loadConfig("coordinator", settings);
   if (own) config.nats.url = undefined;
-  else if (call.file !== undefined && config.nats.url === undefined && lastStart(paths.data_dir)?.follows === true) {
+  else if (file !== undefined && config.nats.url === undefined && lastStart(paths.data_dir)?.follows === true) {
     throw new ClawError(
       "usage",
       "the coordinator here was started with a NATS that is not its own: restore into which?",
@@ -185,8 +187,10 @@ export async function restore({ profile, config: file, flags, own, ...call }: Re
     );
   }
   const logger = createLogger({ role: "restore", level: "error", format: config.log.format, runtime });
+  const forced = restoreCommand(process.env, { ...call, force: true });
   const { restoreCluster } = await import("./restore.ts");
-  const { manifest, tasks, kept, credentials } = await restoreCluster({ ...call, runtime, config, paths, logger });
+  const asked = { ...{ runtime, config, paths, logger }, file, force, forced };
+  const { manifest, tasks, kept, credentials } = await restoreCluster(asked);
   const { cluster, cluster_id, sequence } = manifest;
   return { cluster, cluster_id, sequence, tasks, kept, credentials, nats_url: config.nats.url };
 }

@@ -6,7 +6,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { startCommand } from "../../src/client/start-again.ts";
+import { restoreCommand, startCommand } from "../../src/client/start-again.ts";
 import { readEndpoint, writeEndpoint } from "../../src/communication/endpoint.ts";
 import { noteStart } from "../../src/communication/started.ts";
 import { runCli } from "../cli.ts";
@@ -75,6 +75,18 @@ describe("with no coordinator", () => {
     // A file that says nothing is as good as none.
     writeFileSync(join(data_dir, "started.json"), "{");
     expect(await hint()).toContain("before claw up`");
+  });
+
+  test("the command that restores names all that decides over what, and no password", () => {
+    const plain = { file: undefined, force: false, own: false, flags: {} };
+    expect(restoreCommand({}, plain)).toBe("claw snapshot restore --from-view");
+    const flags = { "nats.url": "nats://me:pw@x:4222", "nats.creds": "c.creds", cluster: "lab" };
+    const whole = { ...plain, file: "it's.snap", force: true, flags, config: "c.yaml", profile: "p" };
+    expect(restoreCommand({ CLAW_HOME: "/h" }, whole)).toBe(
+      "CLAW_HOME=/h claw snapshot restore 'it'\\''s.snap' --nats 'nats://(secret)@x:4222' --creds c.creds " +
+        "--cluster lab --config c.yaml --profile p --force",
+    );
+    expect(restoreCommand({}, { ...plain, own: true })).toBe("claw snapshot restore --from-view --own");
   });
 
   test("beside a worker, it is how to speak to the cluster of that", async () => {

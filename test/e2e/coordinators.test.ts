@@ -253,6 +253,8 @@ test("a cluster on a NATS of its own is restored into that one, while nobody lea
   // From a machine that has nothing of it but the file.
   const blind = await other.claw(["snapshot", "restore", file, "--nats", url]);
   expect([blind.code, blind.err]).toEqual([65, expect.stringMatching(/would lose the last \d+ batch(es)? of the log/)]);
+  const forced = `CLAW_HOME=${other.home} claw snapshot restore ${file} --nats ${url} --force`;
+  expect(blind.err).toEndWith(`  if that is what you want: ${forced}\n`);
   const [code, err] = await restore("--nats", url, "--force");
   expect([code, err]).toEqual([
     0,

@@ -34,7 +34,7 @@ async function restore({ paths }: Pick<Cluster, "paths">, force: boolean, file?:
   const { config } = loadConfig("coordinator", { paths, env: {}, flags: { "nats.server": findServer() } });
   config.nats.port = 0;
   const logger = createLogger({ role: "test", level: "error", format: "json", runtime: systemRuntime });
-  return await restoreCluster({ runtime: systemRuntime, config, paths, logger, file, force });
+  return await restoreCluster({ runtime: systemRuntime, config, paths, logger, file, force, forced: "" });
 }
 
 /** The view as another coordinator has it that stopped at this moment. */
