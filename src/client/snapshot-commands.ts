@@ -95,6 +95,7 @@ const RESTORE_NOTES = `
 The cluster keeps its id and its tasks; a new log begins where the restored state ends, and workers that still run
 something are reconciled when they come back. What would be lost is named, and nothing is done without --force.
 With a NATS of the cluster's own: stop every coordinator, restore on one machine with --nats URL, and start that one first.
+--from-view without it goes on with a log on this machine, and only when nobody answers at that NATS any more.
 Another one whose view knows more than was restored refuses to start, until that view is moved away as said below.
 Credentials of workers and clients stay good where the cluster's keys are: identity.json in the coordinator's data folder. On
 another machine, copy that file there first; without it everybody needs new ones, and what to type is said.

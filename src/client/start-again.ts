@@ -28,7 +28,7 @@ export function remedy(where: Where): string {
   if (!last.follows) return `start it again with ${command}`;
   return (
     `does the NATS run that it follows? Then start it again with ${command}; ` +
-    "when that NATS is gone for good: `claw snapshot restore --from-view` goes on with what this machine has"
+    `when that NATS is gone for good: \`${restoreFromView(where, last.words)}\` goes on with what this machine has`
   );
 }
 
@@ -61,6 +61,21 @@ export function restoreCommand(env: Environment, { file, force, own, flags, conf
     ...option("--profile", profile),
     ...(force ? ["--force"] : []),
   ]);
+}
+
+function restoreFromView({ env, profile }: Where, words: readonly string[]): string {
+  const flags = { cluster: valueIn(words, "--cluster") };
+  const config = valueIn(words, "--config");
+  return restoreCommand(env, {
+    ...{ file: undefined, force: false, own: false, flags },
+    ...(config === undefined ? {} : { config }),
+    ...(profile === undefined ? {} : { profile }),
+  });
+}
+
+function valueIn(words: readonly string[], name: string): string | undefined {
+  const at = words.indexOf(name);
+  return at < 0 ? words.find((word) => word.startsWith(`${name}=`))?.slice(name.length + 1) : words[at + 1];
 }
 
 function option(name: string, value: string | undefined): string[] {

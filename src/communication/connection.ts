@@ -1,6 +1,7 @@
 // A connection to NATS as claw wants it: reconnecting for ever once it was there, a private inbox prefix, and the
 // server's version checked before anything rests on it.
 
+import { connect as dial } from "node:net";
 import { type Authenticator, type ConnectionOptions, connect, type NatsConnection } from "nats";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
@@ -28,6 +29,7 @@ export interface ConnectOptions {
 
 /** What one message of ours may take, with its headers. */
 const LEAST_PAYLOAD_BYTES = Math.max(LIMITS.message_bytes, LIMITS.batch_bytes) + LIMITS.header_bytes;
+const NATS_PORT = 4222;
 const OLDEST: readonly [number, number, number] = [2, 14, 5];
 
 export async function openConnection(options: ConnectOptions): Promise<NatsConnection> {
@@ -81,6 +83,24 @@ async function tryConnection(options: ConnectOptions): Promise<NatsConnection> {
     }
     throw new ClawError("broker", `cannot reach NATS at ${servers.join(", ")}: ${messageOf(error)}`, { cause: error });
   }
+}
+
+/** Whether anybody is there, at one of these addresses: a server that would refuse us is there as well. */
+export async function isListening(urls: string, runtime: Runtime, most_ms: number): Promise<boolean> {
+  const heard = await Promise.all((parseNatsUrls(urls) ?? []).map((url) => answers(url, runtime, most_ms)));
+  return heard.includes(true);
+}
+
+async function answers({ hostname, port }: URL, runtime: Runtime, most_ms: number): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const socket = dial({ host: hostname.replace(/^\[(.*)\]$/, "$1"), port: port === "" ? NATS_PORT : Number(port) });
+  socket.on("connect", () => resolve(true));
+  socket.on("error", () => resolve(false));
+  const timer = runtime.after(most_ms, () => resolve(false));
+  const heard = await promise;
+  timer.cancel();
+  socket.destroy();
+  return heard;
 }
 
 /** Until the broker has all that was said and has given all that it had, but no longer than so: one that is gone never does. */

@@ -12,6 +12,8 @@ const Started = z.object({
   words: z.array(z.string()),
   /** Its NATS is another's: the log is not on this machine. */
   follows: z.boolean(),
+  /** Where that is, with user and password; absent where an older claw noted it. */
+  nats_url: z.string().optional(),
 });
 export type Started = z.infer<typeof Started>;
 

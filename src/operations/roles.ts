@@ -10,10 +10,14 @@ import { notify } from "../common/notify.ts";
 import { type Paths, resolvePaths } from "../common/paths.ts";
 import { systemRuntime } from "../common/runtime.ts";
 import { type Service, stopAll } from "../common/service.ts";
+import { isListening } from "../communication/connection.ts";
 import { readEndpoint } from "../communication/endpoint.ts";
 import { lastStart, noteStart } from "../communication/started.ts";
+import { withWayOn } from "./log-lost.ts";
 
 const runtime = systemRuntime;
+/** For a NATS that was there once. */
+const ANSWERS_MS = 2_000;
 
 /** What the roles need while they run, and how they end. */
 interface Running {
@@ -100,10 +104,17 @@ async function startCoordinator(running: Running, paths: Paths, options: RoleOpt
   const { Coordinator } = await import("../coordinator/coordinator.ts");
   const { config } = loadConfig("coordinator", roleConfig("coordinator", paths, options));
   const { logger } = running;
-  const coordinator = new Coordinator({ runtime, config, paths, logger, name: hostname(), onFailed: running.fail });
+  const file = both ? undefined : options.config;
+  const explained = (error: unknown) => withWayOn(error, { env: process.env, config, file, profile: options.profile });
+  const onFailed = (error: unknown): void => running.fail(explained(error));
+  const coordinator = new Coordinator({ runtime, config, paths, logger, name: hostname(), onFailed });
   running.services.push(coordinator);
-  await coordinator.start();
-  noteStart(paths.data_dir, { version: 1, words: process.argv.slice(2), follows: config.nats.url !== undefined });
+  await coordinator.start().catch((error: unknown) => {
+    throw explained(error);
+  });
+  const { url } = config.nats;
+  const where = url === undefined ? { follows: false } : { follows: true, nats_url: url };
+  noteStart(paths.data_dir, { version: 1, words: process.argv.slice(2), ...where });
   if (both) {
     const creds = coordinator.workerCredentials();
     await startWorker(running, paths, options, { url: coordinator.login_url, creds, cluster: config.cluster });
@@ -176,16 +187,7 @@ export async function restore(call: RestoreCall): Promise<RestoreOutcome> {
   const settings = { paths, env: process.env, flags, ...(call.config === undefined ? {} : { file: call.config }) };
   const { config } = loadConfig("coordinator", settings);
   if (own) config.nats.url = undefined;
-  else if (file !== undefined && config.nats.url === undefined && lastStart(paths.data_dir)?.follows === true) {
-    throw new ClawError(
-      "usage",
-      "the coordinator here was started with a NATS that is not its own: restore into which?",
-      {
-        hint: "--nats URL restores into that one; --own makes one on this machine, as when the other is gone for good",
-        field: "--nats",
-      },
-    );
-  }
+  else if (config.nats.url === undefined) await requireOwn(paths, file === undefined);
   const logger = createLogger({ role: "restore", level: "error", format: config.log.format, runtime });
   const forced = restoreCommand(process.env, { ...call, force: true });
   const { restoreCluster } = await import("./restore.ts");
@@ -193,4 +195,23 @@ export async function restore(call: RestoreCall): Promise<RestoreOutcome> {
   const { manifest, tasks, kept, credentials } = await restoreCluster(asked);
   const { cluster, cluster_id, sequence } = manifest;
   return { cluster, cluster_id, sequence, tasks, kept, credentials, nats_url: config.nats.url };
+}
+
+/**
+ * A second log would part the cluster in two. A view whose NATS is gone goes on without being told where: that is how a hot
+ * copy takes over.
+ */
+async function requireOwn({ data_dir }: Paths, from_view: boolean): Promise<void> {
+  const last = lastStart(data_dir);
+  if (last?.follows !== true) return;
+  const { nats_url } = last;
+  if (from_view && nats_url !== undefined && !(await isListening(nats_url, runtime, ANSWERS_MS))) return;
+  throw new ClawError(
+    "usage",
+    "the coordinator here was started with a NATS that is not its own: restore into which?",
+    {
+      hint: "--nats URL restores into that one; --own makes one on this machine, as when the other is gone for good",
+      field: "--nats",
+    },
+  );
 }

@@ -63,8 +63,11 @@ describe("with no coordinator", () => {
     const nats = "nats://me:pw@nats.example:4222";
     noteStart(data_dir, { version: 1, words: ["--role", "coordinator", "--nats", nats], follows: true });
     expect(await hint()).toContain(`\`${start} --nats 'nats://(secret)@nats.example:4222'\``);
-    expect(await hint()).toContain("`claw snapshot restore --from-view`");
+    expect(await hint()).toContain(`\`CLAW_HOME=${home}/before claw snapshot restore --from-view\``);
     expect(await hint()).not.toContain("claw up");
+    noteStart(data_dir, { version: 1, words: ["up", "--cluster=lab", "--config", "c.yaml"], follows: true });
+    expect(await hint()).toContain("claw snapshot restore --from-view --cluster lab --config c.yaml`");
+    noteStart(data_dir, { version: 1, words: ["--role", "coordinator", "--nats", nats], follows: true });
     const where = { env, data_dir, profile: undefined };
     expect(startCommand(where, "own")).toBe(start);
     expect(startCommand(where, { nats_url: nats })).toBe(`${start} --nats 'nats://(secret)@nats.example:4222'`);

@@ -3,7 +3,8 @@
 import { describe, expect, test } from "bun:test";
 import { ClawError, type ErrorCode } from "../../src/common/errors.ts";
 import { LIMITS } from "../../src/common/limits.ts";
-import { checkServerVersion, openConnection, watchEnd } from "../../src/communication/connection.ts";
+import { systemRuntime } from "../../src/common/runtime.ts";
+import { checkServerVersion, isListening, openConnection, watchEnd } from "../../src/communication/connection.ts";
 import { senderOf, subjects } from "../../src/communication/subjects.ts";
 import { until } from "./server-bench.ts";
 
@@ -183,6 +184,20 @@ describe("a login that is refused", () => {
 });
 
 describe("an address", () => {
+  test("is listened on or not, whoever would be let in: one of several is enough", async () => {
+    const listening = (urls: string): Promise<boolean> => isListening(urls, systemRuntime, 2_000);
+    const server = playedServer({}, () => false);
+    const { host } = new URL(server.url);
+    try {
+      expect(await listening(`nats://me:pw@${host}`)).toBe(true);
+      expect(await listening(`nats://127.0.0.1:1,${host}`)).toBe(true);
+      expect(await listening("nats://127.0.0.1:1,tls://[::1]:1")).toBe(false);
+    } finally {
+      server.close();
+    }
+    expect(await listening(host)).toBe(false);
+  });
+
   test.each(["http://x", "nats://", "nats://u:hunter2@[", "::"])(
     "'%s' is none, and its password is not repeated",
     async (url) => {

@@ -2,9 +2,10 @@
 // a pause when the leader stops, dies or sleeps.
 
 import { afterEach, expect, test } from "bun:test";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { LIMITS } from "../../src/common/limits.ts";
+import { openConnection } from "../../src/communication/connection.ts";
 import { closeMachines, type Machine, machine, ownNats, type Service, until } from "./binary.ts";
 
 afterEach(closeMachines);
@@ -263,5 +264,35 @@ test("a cluster on a NATS of its own is restored into that one, while nobody lea
   const again = await here.start('"message":"leads"', words);
   await again.says("coordinator is up");
   const names = (await client.json<{ name: string }[]>(["ls"], { env: env(url) })).map(({ name }) => name);
+  expect(names).toEqual(["kept"]);
+}, 60_000);
+
+test("a NATS of its own that lost the log: no second one is made beside it, and what is said to do goes on there", async () => {
+  const { url } = await ownNats();
+  const here = machine();
+  const words = ["--role", "coordinator", "--nats", url, "--cluster", "lab"];
+  const leader = await here.start('"message":"leads"', words);
+  await leader.says("coordinator is up");
+  await here.claw(["submit", "--quiet", "--name", "kept", "--gpu", "1", "--", "train"]);
+  expect(await leader.stop()).toBe(0);
+  const connection = await openConnection({ url, name: "disk", timeout_ms: 5_000 });
+  const { streams } = await connection.jetstreamManager();
+  for (const name of await streams.names().next()) await streams.delete(name);
+  await connection.close();
+
+  const refused = await here.claw(words);
+  expect(refused.code).toBe(70);
+  const command = `CLAW_HOME=${here.home} claw snapshot restore --from-view --nats ${url} --cluster lab`;
+  expect(refused.err).toContain(`  stop all coordinators, then \`${command}\` goes on`);
+  const less = await here.claw(["snapshot", "restore", "--from-view"]);
+  expect([less.code, less.err]).toEqual([64, expect.stringMatching(/restore into which\?\n.*--nats URL .*--own /)]);
+  const made = readdirSync(join(here.home, "data", "coordinator"));
+  expect(made.filter((name) => name === "identity.json" || name === "jetstream")).toEqual([]);
+
+  const restored = await here.bash(command);
+  expect([restored.code, restored.err]).toEqual([0, expect.stringContaining("1 tasks, 1 not over")]);
+  const again = await here.start('"message":"leads"', words);
+  await again.says("coordinator is up");
+  const names = (await here.json<{ name: string }[]>(["ls"])).map(({ name }) => name);
   expect(names).toEqual(["kept"]);
 }, 60_000);
