@@ -108,8 +108,8 @@ function newCredentials(profile: string | undefined, folder: string): string {
   return `  the cluster's keys are not on this machine, so that workers and clients elsewhere need new credentials, a file each:
     ${make} worker --out w.creds
     ${make} client --out c.creds
-  or, if the folder of the old coordinator can still be read: before you start this one, move its jetstream away, copy
-  the old one's identity.json into ${folder}, and restore again; then the old credentials are good
+  or, if the old coordinator had claw's own NATS and its folder can still be read: before you start this one, move its
+  jetstream away, copy the old one's identity.json into ${folder}, and restore again; then the old credentials are good
 `;
 }
 

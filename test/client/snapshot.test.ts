@@ -174,6 +174,7 @@ describe("restore", () => {
     const { stderr } = await said(false);
     expect(stderr).toContain("    claw credentials export --role worker --out w.creds\n");
     expect(stderr).toContain("    claw credentials export --role client --out c.creds\n");
+    expect(stderr).toContain("or, if the old coordinator had claw's own NATS and its folder can still be read:");
     expect(stderr).toContain(`identity.json into ${cluster.folder}, and restore again`);
     expect((await said(true)).stderr).not.toContain("credentials");
     expect(JSON.parse((await said(false, "--json")).stdout)).toMatchObject({ credentials: false });
