@@ -8,6 +8,7 @@ import { basename, dirname, join } from "node:path";
 import { ClawError } from "../common/errors.ts";
 import type { Logger } from "../common/logging.ts";
 import type { Manifest } from "../common/snapshot.ts";
+import { Identity } from "../communication/identity.ts";
 import type { LogUpkeep } from "../communication/log.ts";
 import type { SnapshotStore } from "../communication/snapshots.ts";
 import { Batch } from "../core/event.ts";
@@ -50,7 +51,7 @@ export async function openView(options: RecoveryOptions): Promise<View> {
     if (sequence > 0 && stream_created === log.created && sequence + 1 >= first) return view;
     if (sequence > 0 && stream_created !== log.created) {
       const made = await fromSnapshots(options, view, (manifest) => descends(manifest, view));
-      if (!made) await requireSameCluster(log, first, view);
+      if (!made) await requireSameCluster(options, first, view);
       return view; // catching up says what is wrong with it
     }
     if (sequence === 0) await requireWitnessed(log, known);
@@ -182,15 +183,27 @@ function clusterOf(view: View): string {
   return cluster_id ?? "";
 }
 
-async function requireSameCluster(log: LogUpkeep, first: number, view: View): Promise<void> {
+async function requireSameCluster(options: RecoveryOptions, first: number, view: View): Promise<void> {
+  const { log } = options;
   for await (const { payload } of log.read(first)) {
     const batch = Batch.safeParse(JSON.parse(new TextDecoder().decode(payload)));
     if (!batch.success || batch.data.cluster_id === clusterOf(view)) return;
     const { cluster_id } = batch.data;
     throw new ClawError("wrong_cluster", `the view is of cluster ${clusterOf(view)}, the log is of ${cluster_id}`, {
-      hint: "this data folder belongs to another cluster: name that one's NATS and cluster, or another CLAW_HOME",
+      hint: strayView(options, cluster_id),
     });
   }
+}
+
+/** Beside the keys that the log is read with, it is the view that does not belong here. */
+function strayView({ view, witness, log }: RecoveryOptions, cluster_id: string): string {
+  const folder = dirname(view);
+  if (!Identity.exists(folder) || Identity.isOf(folder, cluster_id) === false) {
+    return "this data folder belongs to another cluster: name that one's NATS and cluster, or another CLAW_HOME";
+  }
+  const known = readWitness(witness);
+  const stray = known === undefined || known.stream_created === log.created ? [view] : [view, witness];
+  return `the keys here are of the log's cluster, the view is not: move ${stray.join(" and ")} away and start claw again, and the view is made from the log`;
 }
 
 /** Puts the newest snapshot that the log goes on from into the view's place; false when there is none. */

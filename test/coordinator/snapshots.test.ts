@@ -9,6 +9,7 @@ import {
   existsSync,
   mkdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   truncateSync,
@@ -340,6 +341,33 @@ describe("a view", () => {
     expect(readFileSync(viewPath(cluster)).equals(before)).toBe(true);
     removeView(cluster);
     await cluster.startCoordinator();
+  });
+
+  test("of another cluster beside the log's own keys: moved away, as is said, it is made from the log", async () => {
+    const [one, other] = [await open(), await open()];
+    const { number } = await other.submit(NOWHERE);
+    await one.stopCoordinator();
+    await other.stopCoordinator();
+    const witness = (cluster: Cluster): string => join(cluster.folder, "witness.json");
+    for (const alien of [[viewPath], [viewPath, witness]]) {
+      for (const path of alien) copyFileSync(path(one), path(other));
+      const wrong = await refusal(other.startCoordinator());
+      const away = alien.map((path) => path(other));
+      expect([wrong.code, wrong.hint]).toEqual([
+        "wrong_cluster",
+        expect.stringContaining(`move ${away.join(" and ")} away`),
+      ]);
+      for (const path of away) renameSync(path, `${path}.away`);
+      await other.startCoordinator();
+      expect((await other.show(number)).status).toBe("pending");
+      await other.stopCoordinator();
+    }
+    // Keys of another cluster yet say nothing about whose the folder is.
+    copyFileSync(viewPath(one), viewPath(other));
+    const keys = join(other.folder, "identity.json");
+    const seeds = JSON.parse(readFileSync(keys, "utf8")) as object;
+    writeFileSync(keys, JSON.stringify({ ...seeds, cluster_id: "another" }));
+    expect((await refusal(other.startCoordinator())).hint).toContain("this data folder belongs to another cluster");
   });
 
   test("of another cluster is refused by its name, a folder or a locked file in its place by its path", async () => {
