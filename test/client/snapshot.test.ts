@@ -2,6 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import {
+  chmodSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -78,15 +79,23 @@ describe("save", () => {
     expect([both.code, both.stdout]).toEqual([64, ""]);
   });
 
-  test("where nothing can be written: says so, and leaves nothing", async () => {
+  test("where nothing can be written: says so, takes none, and leaves nothing", async () => {
+    const taken = async (): Promise<string> => (await cli("ls", "-q")).stdout;
+    const kept = await taken();
     const nowhere = await cli("save", "no/such/x.snap");
     expect([nowhere.code, nowhere.stdout]).toEqual([74, ""]);
     expect(nowhere.stderr).toStartWith(`claw: cannot write ${path("no/such/x.snap")}: `);
     mkdirSync(path("folder"));
     const before = readdirSync(cluster.cwd).sort();
     const folder = await cli("save", "folder");
-    expect([folder.code, folder.stderr.includes(`cannot write ${path("folder")}`)]).toEqual([74, true]);
+    expect([folder.code, folder.stderr.includes(`cannot write ${path("folder")}: it is a folder`)]).toEqual([74, true]);
+    expect((await cli("save", "a.snap/x.snap")).code).toBe(74);
+    if (process.getuid?.() !== 0) {
+      chmodSync(path("folder"), 0o500);
+      expect((await cli("save", "folder/x.snap")).code).toBe(74);
+    }
     expect(readdirSync(cluster.cwd).sort()).toEqual(before);
+    expect(await taken()).toBe(kept);
   });
 
   test("goes into what is no file, and never takes its place", async () => {

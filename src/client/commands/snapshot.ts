@@ -1,8 +1,17 @@
 // `snapshot save` and `snapshot ls`: a cluster's whole state into a file, and what copies it has. (`restore` works without a
 // coordinator: operations/restore.ts.)
 
-import { createWriteStream, lstatSync, realpathSync, renameSync, rmSync, statSync } from "node:fs";
-import { join, resolve } from "node:path";
+import {
+  accessSync,
+  constants,
+  createWriteStream,
+  lstatSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { ClawError, messageOf } from "../../common/errors.ts";
 import { isoTime, randomHex } from "../../common/runtime.ts";
 import { chunksOf, headOf, type Manifest } from "../../common/snapshot.ts";
@@ -70,12 +79,35 @@ export async function saveSnapshot(
   return 0;
 }
 
-/** Links are followed. What is no file (a device, a pipe) is written into, as standard output is, and never replaced. */
-function placeOf(path: string): { path: string; there: "nothing" | "file" | "other" } {
+interface Place {
+  path: string;
+  there: "nothing" | "file" | "other";
+}
+
+/**
+ * Links are followed. What is no file (a device, a pipe) is written into, as standard output is, and never replaced. Throws
+ * for one that cannot be written: a snapshot that is taken for nothing takes its time, and the place of an older one.
+ */
+function placeOf(path: string): Place {
+  const place = found(path);
   try {
-    const found = statSync(path, { throwIfNoEntry: false });
-    if (found !== undefined && !found.isFile()) return { path, there: "other" };
-    if (found !== undefined) return { path: realpathSync(path), there: "file" };
+    // A file takes its place whole, as a new one in the same folder.
+    if (place.there === "other") accessSync(place.path, constants.W_OK);
+    else accessSync(dirname(place.path), constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw unwritable(path, error);
+  }
+  return place;
+}
+
+function found(path: string): Place {
+  try {
+    const entry = statSync(path, { throwIfNoEntry: false });
+    if (entry?.isDirectory() === true) {
+      throw new ClawError("io", `cannot write ${path}: it is a folder`, { hint: "name a file in it", field: path });
+    }
+    if (entry !== undefined && !entry.isFile()) return { path, there: "other" };
+    if (entry !== undefined) return { path: realpathSync(path), there: "file" };
     if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return { path, there: "nothing" };
   } catch (error) {
     throw unwritable(path, error);
@@ -87,6 +119,7 @@ function placeOf(path: string): { path: string; there: "nothing" | "file" | "oth
 }
 
 function unwritable(path: string, error: unknown): ClawError {
+  if (error instanceof ClawError) return error;
   return new ClawError("io", `cannot write ${path}: ${messageOf(error)}`, { cause: error });
 }
 
