@@ -123,6 +123,12 @@ async function restoreCommand(
     const message = file === undefined ? "from which file?" : "from a file or from the view, not from both";
     throw new ClawError("usage", message, { hint: "claw snapshot restore FILE, or claw snapshot restore --from-view" });
   }
+  if (file === "-") {
+    throw new ClawError("usage", "a snapshot is read twice: it has to be in a file, and - is none", {
+      hint: "put what comes into one first, with `cat > cluster.snap` in this place; then `claw snapshot restore cluster.snap`",
+      field: "-",
+    });
+  }
   if (own === true && (nats ?? creds) !== undefined) {
     throw new ClawError("usage", "--nats or --own, not both", { hint: "claw snapshot restore --help", field: "--own" });
   }

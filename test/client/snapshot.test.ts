@@ -166,6 +166,12 @@ describe("restore", () => {
     }
   });
 
+  test("wants a file that is none of a pipe, and says how to come to one", async () => {
+    const { code, stdout, stderr } = await cli("restore", "-");
+    expect([code, stdout]).toEqual([64, ""]);
+    expect(stderr).toContain("`cat > cluster.snap` in this place; then `claw snapshot restore cluster.snap`\n");
+  });
+
   test("says who needs new credentials, and what else could be done", async () => {
     const tasks = { total: 0, pending: 0, scheduled: 0, running: 0, completed: 0, failed: 0, cancelled: 0, timeout: 0 };
     const outcome = {
