@@ -16,6 +16,8 @@ import { lastStart, noteStart } from "../communication/started.ts";
 import { withWayOn } from "./log-lost.ts";
 
 const runtime = systemRuntime;
+/** Of a bug, by which a service is started again. */
+const BUG_EXIT = 70;
 /** For a NATS that was there once. */
 const ANSWERS_MS = 2_000;
 
@@ -39,7 +41,7 @@ function watch(logger: Logger, exit: (code: number) => void): Running {
       logger.error("a bug: claw ends itself rather than go on wrong", {
         error: error instanceof Error ? error.stack : String(error),
       });
-      resolve(ERRORS.log_lost.exit);
+      resolve(BUG_EXIT);
     }
   };
   let asked = false;

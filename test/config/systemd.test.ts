@@ -64,6 +64,11 @@ describe.each(ROLES)("claw-%s.service", (role) => {
     const { usage, fold_differs, bad_config } = ERRORS;
     const lasting = role === "worker" ? [usage, bad_config] : [usage, fold_differs, bad_config];
     expect(service("RestartPreventExitStatus")).toEqual([lasting.map(({ exit }) => exit).join(" ")]);
+    // What ends elsewhere is waited for: a login, a node or a cluster that is refused, a log that another one restores, a bug.
+    const { refused, node_taken, wrong_cluster, log_lost } = ERRORS;
+    for (const { exit } of [refused, node_taken, wrong_cluster, log_lost]) {
+      expect(lasting.map((one) => one.exit as number)).not.toContain(exit);
+    }
     expect(unit.get("Unit.StartLimitIntervalSec")).toEqual(["0"]);
   });
 

@@ -269,10 +269,13 @@ test("a cluster on a NATS of its own is restored into that one, while nobody lea
 
 test("a NATS of its own that lost the log: no second one is made beside it, and what is said to do goes on there", async () => {
   const { url } = await ownNats();
-  const here = machine();
+  const [here, other] = [machine(), machine()];
   const words = ["--role", "coordinator", "--nats", url, "--cluster", "lab"];
   const leader = await here.start('"message":"leads"', words);
   await leader.says("coordinator is up");
+  const follower = await other.start("follows the log", words);
+  await follower.says("coordinator is up");
+  expect(await follower.stop()).toBe(0);
   await here.claw(["submit", "--quiet", "--name", "kept", "--gpu", "1", "--", "train"]);
   expect(await leader.stop()).toBe(0);
   const connection = await openConnection({ url, name: "disk", timeout_ms: 5_000 });
@@ -286,6 +289,7 @@ test("a NATS of its own that lost the log: no second one is made beside it, and 
   expect(refused.err).toContain(`  stop all coordinators, then \`${command}\` goes on`);
   const less = await here.claw(["snapshot", "restore", "--from-view"]);
   expect([less.code, less.err]).toEqual([64, expect.stringMatching(/restore into which\?\n.*--nats URL .*--own /)]);
+  expect((await other.claw(words)).code).toBe(70);
   const made = readdirSync(join(here.home, "data", "coordinator"));
   expect(made.filter((name) => name === "identity.json" || name === "jetstream")).toEqual([]);
 
@@ -295,4 +299,7 @@ test("a NATS of its own that lost the log: no second one is made beside it, and 
   await again.says("coordinator is up");
   const names = (await here.json<{ name: string }[]>(["ls"])).map(({ name }) => name);
   expect(names).toEqual(["kept"]);
+  // Whoever is started again and again comes back by itself: that is why the unit goes on trying.
+  const back = await other.start("follows the log", words);
+  await back.says("coordinator is up");
 }, 60_000);
