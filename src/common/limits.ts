@@ -118,6 +118,7 @@ export const LIMITS = {
   // Queries
   feed_batches: 256, // of the log, read for one list of events
   feed_parts: 32, // so many times as many are looked through for the newest ones
+  feed_look_ms: 1_000, // that one list looks for the newest ones: the next goes on where it ended
   recent_batches: 256, // of the log, in memory for those who watch
   recent_bytes: 4 * MiB, // of them: as objects, once somebody watches, some ten times as much
   keep_order_results: 20_000, // of --each --keep-order that wait for their turn in memory

@@ -217,8 +217,10 @@ export class Desk {
       .then((answer) => {
         this.#requireLeading();
         const left_ms = Math.max(0, query.wait_ms - (runtime.monotonic_ms() - since_ms));
-        const { events, more, missed, cursor } = answer;
-        if (events.length > 0 || more || missed === true || left_ms === 0) request.respond(answer);
+        const { events, more, missed, cursor, before } = answer;
+        // There may be older ones that it did not get to: who asked looks on.
+        const found = events.length > 0 || more || missed === true || before !== undefined;
+        if (found || left_ms === 0) request.respond(answer);
         else this.#listLater({ ...query, after: cursor }, request, since_ms, left_ms, at);
       })
       .catch((error: unknown) => this.#refuse(request, error));

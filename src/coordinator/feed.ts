@@ -48,18 +48,21 @@ interface Stretch {
   from(sequence: number): AsyncIterable<NumberedBatch> | Iterable<NumberedBatch>;
 }
 
+/** One list looks back through so many parts of the log, or more: what it has found so far is worth an answer. */
+const PARTS_A_LOOK = 4;
+
 /** How often one list is begun anew because the log was shortened under it. */
 const CUTS = 3;
 
 export class EventFeed {
   readonly #log: ReadableLog;
   readonly #names: Names;
-  readonly #runtime: Pick<Runtime, "soon">;
+  readonly #runtime: Pick<Runtime, "soon" | "monotonic_ms">;
   readonly #recent = new RecentBatches();
   #turn: Promise<void> = Promise.resolve();
   readonly #known = new Map<number, Ids | undefined>();
 
-  constructor(log: ReadableLog, names: Names, runtime: Pick<Runtime, "soon">) {
+  constructor(log: ReadableLog, names: Names, runtime: Pick<Runtime, "soon" | "monotonic_ms">) {
     this.#log = log;
     this.#names = names;
     this.#runtime = runtime;
@@ -155,23 +158,34 @@ export class EventFeed {
   /** What memory has not enough of is looked for in the log. */
   async #newest(query: Query): Promise<Answer> {
     const { tail = 0, before } = query;
+    const until_ms = this.#runtime.monotonic_ms() + LIMITS.feed_look_ms;
     const memory = before === undefined ? this.#inMemory(undefined) : undefined;
-    const near = memory === undefined ? undefined : await this.#backwards(query, memory);
+    const near = memory === undefined ? undefined : await this.#backwards(query, memory, until_ms);
     if (near !== undefined && near.events.length === tail) return near;
-    return await this.#backwards(query, await this.#inLog());
+    return await this.#backwards(query, await this.#inLog(), until_ms);
   }
 
-  /** The newest `tail`, looked for from the end back, as far as one list may look. */
-  async #backwards(query: Query, stretch: Stretch): Promise<Answer> {
+  /**
+   * The newest `tail`, looked for from the end back, as far as one list may look: who asks waits for the answer, and knows
+   * by `before` where to go on. A part is read forwards, so it counts only as a whole: each is as long as the one before
+   * lets expect that there is time for.
+   */
+  async #backwards(query: Query, stretch: Stretch, until_ms: number): Promise<Answer> {
     const { first, last } = stretch;
     const { tail = 0 } = query;
     const before = query.before === undefined ? undefined : placeOf(query.before, "before");
-    let end = Math.min(last, before?.sequence ?? last) + 1;
+    let end = Math.min(last + 1, before === undefined ? last + 1 : endOfPlace(before));
     let events: EventDocument[] = [];
+    // Each batch has about one, unless a filter leaves few.
+    let size = Math.min(tail, LIMITS.feed_batches);
     for (let parts = 0; events.length < tail && end > first && parts < LIMITS.feed_parts; parts++) {
-      // Each batch has about one, unless a filter leaves few.
-      const start = Math.max(first, end - (parts === 0 ? Math.min(tail, LIMITS.feed_batches) : LIMITS.feed_batches));
+      const since_ms = this.#runtime.monotonic_ms();
+      if (parts > 0 && since_ms >= until_ms) break;
+      const start = Math.max(first, end - size);
       events = [...(await this.#between(query, stretch, start, end, before)), ...events].slice(-tail);
+      const took_ms = Math.max(1, this.#runtime.monotonic_ms() - since_ms);
+      const fits = Math.floor(((end - start) * LIMITS.feed_look_ms) / PARTS_A_LOOK / took_ms);
+      size = Math.min(Math.max(1, fits), LIMITS.feed_batches);
       end = start;
     }
     const told = fitting(events);
@@ -380,6 +394,11 @@ function wants({ types, node, number, index }: Query, told: Omit<Told, "about">,
 /** The first batch to read. */
 function startOf({ sequence, after }: Place): number {
   return after === undefined ? sequence + 1 : sequence;
+}
+
+/** Behind the last batch that has something before it. */
+function endOfPlace({ sequence, after = 0 }: Place): number {
+  return after === 0 ? sequence : sequence + 1;
 }
 
 function placeOf(text: string, field = "after"): Place {

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { LIMITS } from "../../src/common/limits.ts";
-import { systemRuntime } from "../../src/common/runtime.ts";
+import { type Runtime, systemRuntime } from "../../src/common/runtime.ts";
 import { newestEvents } from "../../src/communication/newest.ts";
 import type { QueryRequest } from "../../src/communication/queries.ts";
 import { EventFeed, type ReadableLog } from "../../src/coordinator/feed.ts";
@@ -12,14 +12,14 @@ import { AT, WrittenLog } from "./written-log.ts";
 const offline: Event = { t: "node", node: "n1", status: "offline", reason: "gone", at: AT };
 const assigned: Event = { t: "assigned", node: "n2", runs: [[7, 3, 9, 1]], at: AT };
 
-function feed(log: ReadableLog): EventFeed {
+function feed(log: ReadableLog, runtime: Pick<Runtime, "soon" | "monotonic_ms"> = systemRuntime): EventFeed {
   return new EventFeed(
     log,
     {
       idsOf: (number) => (number === 7 ? { ids: [0xabc], array: true } : undefined),
       nodeName: (id) => (id === "n1" ? "one" : undefined),
     },
-    systemRuntime,
+    runtime,
   );
 }
 
@@ -66,6 +66,43 @@ test("the newest that a filter leaves are looked for as far back as it takes, so
   expect([cursor, before, asked.length]).toEqual([String(many), "6.0", 2]);
   const one = await newestEvents((query) => list(log, query), { limit: 100, wait_ms: 0, types: ["cluster"], tail: 2 });
   expect([one.events, one.before]).toEqual([[], undefined]);
+});
+
+describe("a log that is read slowly", () => {
+  /** Each look at it with how long it took, when a batch takes so long. */
+  async function looks(batch_ms: number, query: { types?: string[]; tail: number }) {
+    let now_ms = 0;
+    const log = new WrittenLog(Array.from({ length: 300 }, (_, at) => [at === 5 ? assigned : offline]));
+    log.before = () => {
+      now_ms += batch_ms;
+    };
+    const slow = feed(log, { soon: (action) => systemRuntime.soon(action), monotonic_ms: () => now_ms });
+    const took: number[] = [];
+    const { events } = await newestEvents(
+      async (one) => {
+        const since_ms = now_ms;
+        const page = await slow.list(one);
+        took.push(now_ms - since_ms);
+        return page;
+      },
+      { limit: 100, wait_ms: 0, ...query },
+    );
+    return { ids: events.map(({ id }) => id), took };
+  }
+
+  test("one look ends after its time with a place from which the next goes on", async () => {
+    for (const tail of [1, 4]) {
+      const { ids, took } = await looks(30, { types: ["task"], tail });
+      expect(ids).toEqual(["6.0"]);
+      expect(took.length).toBeGreaterThan(5);
+      expect(Math.max(...took)).toBeLessThan(1.5 * LIMITS.feed_look_ms);
+    }
+  });
+
+  test("each gets on by a batch at least, however long that takes", async () => {
+    const { ids, took } = await looks(3 * LIMITS.feed_look_ms, { types: ["task"], tail: 1 });
+    expect([ids, took.length <= 300]).toEqual([["6.0"], true]);
+  });
 });
 
 test("older ones are had page by page, in the middle of a batch, too", async () => {

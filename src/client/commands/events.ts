@@ -6,7 +6,7 @@ import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import { plural } from "../../common/units.ts";
 import { newestEvents } from "../../communication/newest.ts";
-import type { QueryRequest } from "../../communication/queries.ts";
+import type { QueryAnswers, QueryRequest } from "../../communication/queries.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
 import { printable } from "../output.ts";
@@ -51,7 +51,8 @@ export async function eventsCommand(
   }
   const ask = (one: Query) => client.query("event.list", one);
   for (;;) {
-    const { events, cursor, more, missed } = await (query.tail === undefined ? ask(query) : newestEvents(ask, query));
+    const page = query.tail === undefined ? ask(query) : newest(io, ask, query);
+    const { events, cursor, more, missed } = await page;
     if (missed === true) io.err(`claw: some events after ${query.after} are no longer in the log\n`);
     for (const event of events) await printer.print(event);
     if (!follow && !more) break;
@@ -60,6 +61,24 @@ export async function eventsCommand(
   }
   await printer.end();
   return 0;
+}
+
+/** What a filter leaves may be far back in a long log: who waits at a terminal sees how far it is looked through. */
+async function newest(
+  io: Io,
+  ask: (query: Query) => Promise<QueryAnswers["event.list"]>,
+  query: Query,
+): Promise<QueryAnswers["event.list"]> {
+  let drawn = false;
+  const goesOn = (before: string): void => {
+    drawn = true;
+    io.draw(`looking further back, before ${before} (Ctrl-C ends it)`);
+  };
+  try {
+    return await newestEvents(ask, query, io.terminal.err ? goesOn : undefined);
+  } finally {
+    if (drawn) io.draw("");
+  }
 }
 
 async function filterOf(

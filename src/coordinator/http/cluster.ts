@@ -65,7 +65,14 @@ const Events = z
     cursor: z.string(),
     more: z.boolean().openapi({ description: "there may be others behind the cursor already" }),
     missed: z.boolean().optional().openapi({ description: "some behind `after` are not in the log any more" }),
-    before: z.string().optional().openapi({ description: "with `tail`: older ones are had with it, if there are any" }),
+    before: z
+      .string()
+      .optional()
+      .openapi({
+        description:
+          "with `tail`: older ones are had with it, if there are any. A page looks back for about a second, so it may have " +
+          "fewer than `tail`, or none, while there are some: ask on with it, until a page comes without it",
+      }),
   })
   .openapi("Events");
 
@@ -138,6 +145,8 @@ function requireFitting(
   if (given.before !== undefined && given.tail === undefined) wrong("before", "say with `tail` how many");
 }
 
+const NOTHING: QueryAnswers["event.list"] = { events: [], cursor: "0", more: false };
+
 type EventQuery = Omit<QueryRequest<"event.list">, "seen">;
 
 export function clusterRoutes(app: OpenAPIHono, source: HttpSource, streams: Streams): void {
@@ -167,8 +176,13 @@ export function clusterRoutes(app: OpenAPIHono, source: HttpSource, streams: Str
     const last = context.req.header("last-event-id");
     const first: EventQuery = { ...query, limit: LIMITS.list_rows, wait_ms: 0, after: last ?? after };
     // What is refused is refused before the stream begins.
-    const page = await newestEvents((one) => source.query("event.list", one), first);
-    const open = streams.open(context.req.raw.signal);
+    const left = context.req.raw.signal;
+    // Nobody waits for how a long look ends who has left.
+    const page = await newestEvents(
+      async (one) => (left.aborted ? NOTHING : await source.query("event.list", one, left)),
+      first,
+    );
+    const open = streams.open(left);
     return streamSSE(context, async (out) => {
       out.onAbort(open.end);
       try {

@@ -61,3 +61,21 @@ test("output that is not followed is one as well, until it was read or nobody re
   expect((await logs("HEAD")).status).toBe(200);
   expect(await (await room()).text()).toBe("done\nwell\n");
 });
+
+test("who leaves while the newest of a filter are looked for is looked for no further", async () => {
+  const asked = new AbortController();
+  let looks = 0;
+  const source = {
+    runtime: systemRuntime,
+    query: () => {
+      looks += 1;
+      if (looks === 3) asked.abort();
+      if (looks > 100) throw new Error("it goes on");
+      return Promise.resolve({ events: [], cursor: "1000", more: false, before: `${1000 - looks}.0` });
+    },
+  } as unknown as HttpSource;
+  const app = httpApp(source, "t", "127.0.0.1", new Streams());
+  const headers = { host: "localhost", authorization: "Bearer t", accept: "text/event-stream" };
+  await app.request("/api/v1/events?tail=5&type=node", { headers, signal: asked.signal });
+  expect(looks).toBe(3);
+});
