@@ -7,6 +7,7 @@ import type { z } from "zod";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import { valueAt, wordsOf } from "../common/problem-words.ts";
+import { requireWellFormed } from "../common/well-formed.ts";
 import { COMMANDS, type CommandType, DownMessage, UpMessage } from "./messages.ts";
 import { forbidden, inboxPrefix, isForbidden } from "./permissions.ts";
 import { QUERIES, type QueryType } from "./queries.ts";
@@ -41,19 +42,33 @@ function refuseParent(name: string, value: unknown): unknown {
   throw new ClawError("bad_request", "nothing may be named __proto__", { field: name });
 }
 
-/** Parses one message; throws a typed rejection that names the field. */
-function parseMessage<T>(schema: z.ZodType<T>, data: Uint8Array): T {
+/** What people and programs ask: their texts are kept as they are, or refused. */
+function parseRequest<T>(schema: z.ZodType<T>, data: Uint8Array): T {
+  return parseMessage(schema, data, requireWellFormed);
+}
+
+/**
+ * Parses one message; throws a typed rejection that names the field. A role's own are taken with whatever texts they have:
+ * a report that is refused is sent for ever.
+ */
+function parseMessage<T>(
+  schema: z.ZodType<T>,
+  data: Uint8Array,
+  check: (json: string, read: () => unknown) => void = () => undefined,
+): T {
   if (data.length > LIMITS.message_bytes) {
     throw new ClawError("too_large", `a message of ${data.length} bytes, at most ${LIMITS.message_bytes}`);
   }
+  let text: string;
   let value: unknown;
   try {
-    const text = decoder.decode(data);
+    text = decoder.decode(data);
     value = text.includes("proto") ? JSON.parse(text, refuseParent) : JSON.parse(text);
   } catch (error) {
     if (error instanceof ClawError) throw error;
     throw new ClawError("bad_request", `not JSON: ${messageOf(error)}`, { cause: error });
   }
+  check(text, () => value);
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
@@ -120,7 +135,7 @@ export class CoordinatorBus {
       const { who, rest } = senderOf(message.subject);
       const type = rest.slice("cmd.".length);
       if (!Object.hasOwn(COMMANDS, type)) throw new ClawError("unsupported", `there is no command ${type}`);
-      const payload = parseMessage(COMMANDS[type as CommandType] as z.ZodType<unknown>, message.data);
+      const payload = parseRequest(COMMANDS[type as CommandType] as z.ZodType<unknown>, message.data);
       handlers.command(type as CommandType, payload, who, message.data.length, requestOf(message, who));
     });
     this.#listen(subjects.allNodeQueries(c), (message) => {
@@ -133,7 +148,7 @@ export class CoordinatorBus {
       const { who, rest } = senderOf(message.subject);
       const type = rest.slice("query.".length);
       if (!Object.hasOwn(QUERIES, type)) throw new ClawError("unsupported", `there is no query ${type}`);
-      const payload = parseMessage(QUERIES[type as QueryType] as z.ZodType<unknown>, message.data);
+      const payload = parseRequest(QUERIES[type as QueryType] as z.ZodType<unknown>, message.data);
       handlers.query(type as QueryType, payload, who, requestOf(message, who));
     });
     // Behind the subscriptions: who asks again is heard.

@@ -9,6 +9,7 @@ import { HTTPException } from "hono/http-exception";
 import { ClawError, ERRORS, messageOf } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import { VERSION } from "../../common/version.ts";
+import { requireWellFormed } from "../../common/well-formed.ts";
 import { createRoute, type HttpSource, json, OpenAPIHono, z } from "./api.ts";
 import { clusterRoutes } from "./cluster.ts";
 import { logRoutes } from "./logs.ts";
@@ -42,6 +43,7 @@ export function httpApp(source: HttpSource, token: string, host: string, streams
   app.use("/api/*", bodyLimit({ maxSize: LIMITS.message_bytes, onError: tooLarge }), async (context, next) => {
     requireJson(context);
     forgetEmptyBody(context);
+    await requireText(context);
     await next();
   });
   healthRoutes(app, source);
@@ -165,6 +167,34 @@ function forgetEmptyBody(context: Context): void {
   const headers = new Headers(req.raw.headers);
   headers.delete("content-type");
   req.raw = new Request(req.raw, { headers });
+}
+
+/** A body's texts are kept as they are, or refused: what decodes it later puts another character for what is none. */
+async function requireText({ req }: Context): Promise<void> {
+  if (req.raw.body === null) return;
+  const text = textOf(await req.arrayBuffer());
+  requireWellFormed(text, () => jsonOf(text));
+}
+
+function textOf(bytes: ArrayBuffer): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new ClawError("bad_request", "the body is no UTF-8, and claw never changes a text silently", {
+      field: "body",
+      hint: "send it as UTF-8; what is no text can be sent encoded, in base64",
+      cause,
+    });
+  }
+}
+
+/** Undefined for what is none: it is refused where it is read. */
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 function tooLarge(): never {

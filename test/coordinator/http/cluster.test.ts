@@ -145,6 +145,34 @@ describe("tasks", () => {
     expect([code, stderr]).toEqual([64, expect.stringContaining("--label: '__proto__' is no name")]);
   });
 
+  const raw = (text: string): Uint8Array<ArrayBuffer> | string => Buffer.from(text, "latin1");
+  test.each([
+    ["POST", "/api/v1/tasks", raw('{"command":["\xff\xfe"]}'), "body"],
+    ["POST", "/api/v1/tasks", raw('{"command":["echo"],"name":"\xc0\x80"}'), "body"],
+    ["POST", "/api/v1/tasks", raw('{"command":["\xed\xa0\x80"]}'), "body"],
+    ["POST", "/api/v1/tasks", '{"command":["echo","\\ud800"]}', "command.1"],
+    ["POST", "/api/v1/tasks", '{"command":["echo","\\uDC00\\uD83D"]}', "command.1"],
+    ["POST", "/api/v1/tasks", '{"noop":true,"env":{"\\ud800":"a"}}', "env"],
+    ["POST", "/api/v1/tasks", '{"shell":"echo {}","inputs":["a","\\udfff"]}', "inputs.1"],
+    ["POST", "/api/v1/batch", '{"tasks":[{"noop":true},{"shell":"\\ud800"}]}', "tasks.1.shell"],
+    ["POST", "/api/v1/plan", '{"noop":true,"tags":["\\ud800"]}', "tags.0"],
+    ["PATCH", "/api/v1/nodes/worker-1", '{"set":{"attributes":{"a":"\\ud800"}}}', "set.attributes.a"],
+  ])("a text that is none is refused, not changed: %s %s %p", async (method, path, body, field) => {
+    const headers = { "content-type": "application/json" };
+    expect(await refused(request(path, { method, headers, body }))).toEqual({
+      ...{ status: 400, code: "bad_request", field },
+    });
+  });
+
+  test("a character of two halves is one, and what is no JSON still says so", async () => {
+    const headers = { "content-type": "application/json" };
+    const post = (body: string) => request("/api/v1/tasks", { method: "POST", headers, body });
+    const { ids } = await ok<{ ids: string[] }>(post('{"command":["printf","%s","\\ud83d\\ude00\\ufffd"]}'), 201);
+    await finished(ids[0]!);
+    expect(await (await request(`/api/v1/tasks/${ids[0]}/logs`)).text()).toBe("\u{1f600}\ufffd");
+    expect(await refused(post('{"command":["\\ud800"'))).toEqual({ status: 400, code: "bad_request" });
+  });
+
   test("what the coordinator refuses is named as the body names it", async () => {
     const wrong: [object, string][] = [
       [{ command: ["a", "b\0"] }, "command"],
