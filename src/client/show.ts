@@ -103,9 +103,9 @@ function nodeTrouble(task: TaskView): string | undefined {
 function afterLoss({ stopping, specification }: TaskView): string {
   if (stopping === "cancel") return "is cancelled";
   if (stopping === "deadline") return "counts as ended by its deadline";
-  return specification.on_lost === "fail"
-    ? "is given up and fails, as it must not run twice"
-    : "is given up and runs elsewhere";
+  if (specification.on_lost === "fail") return "is given up and fails, as it must not run twice";
+  const { node } = specification.needs;
+  return node === undefined ? "is given up and runs elsewhere" : `is given up and waits for ${node} again`;
 }
 
 /** The node in a table: one that is not there says so. */

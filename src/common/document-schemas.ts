@@ -90,7 +90,9 @@ export const TaskDocument = z.strictObject({
   node_silent_ms: count.optional().describe("how long ago that node was heard, where it is overdue"),
   lost_at: time
     .optional()
-    .describe("when it is given up, if that node stays offline: it runs elsewhere then, or fails"),
+    .describe(
+      "when it is given up, if that node stays offline: it runs elsewhere then, waits for it again if it is bound to it, or fails",
+    ),
   stopping: z.enum(STOP_REASONS).optional().describe("its node was told to stop it, and why"),
   stopping_since: time.optional(),
   submitted_by: z.string(),

@@ -3,15 +3,15 @@
 
 import { afterEach, expect, test } from "bun:test";
 import { formatTaskId } from "../../src/core/ids.ts";
-import type { Cluster } from "../cluster.ts";
+import type { Cluster, Wanted } from "../cluster.ts";
 import { until } from "../until.ts";
 import { closeScene, HEARTBEAT_MS, one, statusIs } from "./one-node.ts";
 
 afterEach(closeScene);
 
-async function running(on_lost: "fail" | "retry") {
+async function running(on_lost: "fail" | "retry", needs: Wanted["needs"] = {}) {
   const { cluster, node } = await one();
-  const { id, number } = await cluster.submit({ on_lost });
+  const { id, number } = await cluster.submit({ on_lost, needs });
   const [of, from, to, attempt] = await node.run();
   const { incarnation } = node;
   const started_at = Date.now();
@@ -52,10 +52,11 @@ test("of a node that is emptied it is being stopped since its deadline, not sinc
 });
 
 test.each([
-  ["retry", "is given up and runs elsewhere"],
-  ["fail", "is given up and fails, as it must not run twice"],
-] as const)("that its node is offline, and when it is given up: --on-lost %s", async (on_lost, says) => {
-  const { cluster, node, id, number } = await running(on_lost);
+  ["retry", {}, "is given up and runs elsewhere"],
+  ["retry", { node: "played" }, "is given up and waits for played again"],
+  ["fail", { node: "played" }, "is given up and fails, as it must not run twice"],
+] as const)("that its node is offline, and when it is given up: --on-lost %s %j", async (on_lost, needs, says) => {
+  const { cluster, node, id, number } = await running(on_lost, needs);
   cluster.runtime.skip(HEARTBEAT_MS * 2);
   await until(async () => (await cluster.show(number)).node_silent_ms !== undefined, "silence");
   expect(await text(cluster, id)).toMatch(/^which is +not heard for 2m/m);
