@@ -38,7 +38,8 @@ export interface LivenessHost {
   stopAgain(node: string): void;
 }
 
-/** Heartbeats that the life of a node that stands may leave out before another process may take its place. */
+/** For so many the life of a node that stands may be silent before another process may take its place, and before nobody
+ * can say that it is heard. */
 const SILENT_INTERVALS = 1.5;
 
 /** Each answer takes a look at all that runs. */
@@ -94,7 +95,7 @@ export class Liveness {
       if (!this.reachable(node, now)) {
         if (contact !== undefined) contact.pinged_ms = undefined;
         this.#host.add({ t: "node", node: node.id, status: "offline", reason: "its heartbeats stopped", at });
-      } else if (contact !== undefined && this.#isDeaf(contact, now)) {
+      } else if (contact !== undefined && this.#isDeaf(contact, now) && this.#isHeard(node, now)) {
         // In error before its work waits again: else it would be given the same once more.
         this.#judge(node, contact, now, at);
         deaf_ms.set(node.id, now.monotonic_ms - (contact.pinged_ms ?? 0));
@@ -102,6 +103,11 @@ export class Liveness {
     }
     for (const event of decideUnheard(state, deaf_ms, at, options.lost_after_ms)) this.#host.add(event);
     this.#askForLists();
+  }
+
+  /** What is not heard of late may be cut off: that it does not hear is not said of it, only not taken back. */
+  #isHeard(node: Node, now: Now): boolean {
+    return node.reason === DEAF || this.#silentFor(node, now) <= this.#intervals(SILENT_INTERVALS);
   }
 
   /** As many pings without an answer as heartbeats may be missed. */

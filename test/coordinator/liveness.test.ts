@@ -62,6 +62,22 @@ describe("a node in error", () => {
     await other.complete([number, 0, 1, 2]);
   });
 
+  test("not because its pings have no answer when it is not heard either: it is offline then", async () => {
+    const { cluster, node } = await one();
+    const silent = await join(cluster, "silent");
+    await silent.register();
+    cluster.runtime.skip(HEARTBEAT_MS * 2);
+    node.heartbeat([], { p: undefined });
+    await until(() => node.pings > 0, "a ping");
+    cluster.runtime.skip(HEARTBEAT_MS * 2);
+    // In the same look at who is there.
+    await statusIs(cluster, silent, "offline");
+    expect((await viewOf(cluster, node)).status).toBe("online");
+    cluster.runtime.skip(HEARTBEAT_MS * 2);
+    await statusIs(cluster, node, "offline");
+    expect((await viewOf(cluster, node)).reason).toBe("its heartbeats stopped");
+  });
+
   test("that registers again and again and hears no welcome is in error, and not online for ever", async () => {
     const { cluster, node } = await one();
     for (let skipped = 0; skipped < 2; skipped++) {
