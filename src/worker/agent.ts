@@ -20,6 +20,8 @@ export interface AgentWorld {
   /** Begins a job; its start and end come back by `started` and `ended`. */
   start(job: Job): void;
   stop(job: Job, reason: "cancelled" | "superseded"): void;
+  /** These ran here until now, and the cluster does not have them here. */
+  superseded(jobs: readonly Job[]): void;
   /** The cluster will not have this node: code and sentence. */
   refused(code: string, message: string): void;
   /** Somebody wants this worker to end. */
@@ -290,14 +292,16 @@ export class Agent {
       if (reason === "superseded") this.#held.remove(gone);
       else this.#reporter.release(gone);
     }
+    const superseded: Job[] = [];
     for (const running of this.#running.values()) {
       const { number, index, attempt } = running.job;
       const named = wanted.get(taskKey(number, attempt))?.some(([, from, to]) => index >= from && index < to);
       if (named !== true) continue;
-      if (reason === "superseded") running.fate = "forgotten";
-      else if (running.fate === "report") running.fate = "cancelled";
+      if (reason === "superseded" && running.fate !== "forgotten") superseded.push(running.job);
+      running.fate = reason === "superseded" ? "forgotten" : running.fate === "report" ? "cancelled" : running.fate;
       this.#world.stop(running.job, reason);
     }
+    if (superseded.length > 0) this.#world.superseded(superseded);
   }
 
   /** Takes what is named out of the queue, in one pass, and tells what that was. */

@@ -62,6 +62,7 @@ const CHECK_EVERY_MS = 10_000;
 /** While something is wrong. */
 const CHECK_AGAIN_MS = 2_000;
 const SOON_MS = 105;
+const SUPERSEDED_NAMED = 5;
 /** Whatever a task was promised: when this node says goodbye it may begin elsewhere, so what runs is killed before. */
 const STOP_GRACE_MS = 10_000;
 const STOP_DEADLINE_MS = 15_000;
@@ -214,6 +215,12 @@ export class Worker implements Service {
         this.#tickSoon();
       },
       stop: (job, reason) => launcher.stop(job, reason),
+      superseded: (jobs) => {
+        logger.warn("stops tasks that the cluster does not have here: given up, or unknown to it after a restore", {
+          count: jobs.length,
+          tasks: jobs.slice(0, SUPERSEDED_NAMED).map(({ task_id }) => task_id),
+        });
+      },
       refused: (code, message) => this.#options.onFailed(this.#refusal(code, message)),
       shutdown: (message) => {
         if (!this.#ending) this.#options.onShutdown(message);

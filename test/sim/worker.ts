@@ -154,6 +154,7 @@ export class SimWorker {
         if (message.type === "node.heartbeat") this.#told = { count: message.n, hash: message.h };
       },
       start: (job: Job) => effect(() => this.#run(life, job)),
+      superseded: () => undefined,
       stop: (job: Job) => {
         this.#stopping.add(keyOf(job));
       },

@@ -30,6 +30,7 @@ class Bench {
   readonly sent: UpMessage[] = [];
   readonly deaf: number[] = [];
   readonly started: Job[] = [];
+  readonly superseded: string[][] = [];
   readonly looked_at: (readonly string[])[] = [];
   readonly rows = new Map<number, string>();
   full = false;
@@ -58,6 +59,7 @@ class Bench {
       send: (message) => this.sent.push(message),
       start: (job) => this.started.push(job),
       stop: () => undefined,
+      superseded: (jobs) => this.superseded.push(jobs.map(({ task_id }) => task_id)),
       refused: (code) => {
         throw new Error(code);
       },
@@ -229,6 +231,19 @@ test("folders that it is asked for are looked at, and told, before its welcome t
   bench.agent.leave(bench.now());
   bench.agent.looked(folders);
   expect(bench.taken("node.folders")).toEqual([]);
+});
+
+test("what it stops because the cluster does not have it here is said, once", () => {
+  const bench = new Bench();
+  bench.assign(0, 3);
+  const cancel = (reason: "cancelled" | "superseded", from: number, to: number): void =>
+    bench.down({ type: "task.cancel", incarnation: INCARNATION, runs: [[1, from, to, 1]], reason });
+  cancel("cancelled", 0, 1);
+  expect(bench.superseded).toEqual([]);
+  // The third waits for room: nobody misses it.
+  cancel("superseded", 1, 3);
+  cancel("superseded", 1, 3);
+  expect(bench.superseded).toEqual([["task_00000007.1"]]);
 });
 
 test("what has begun is told before it leaves, however short ago", () => {
