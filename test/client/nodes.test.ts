@@ -76,6 +76,31 @@ describe("claw nodes show", () => {
     expect((await nodes("--json")).stdout).not.toContain("refused");
   });
 
+  test("changes all that are named, or none, and says so", async () => {
+    await nodes("cordon", "worker-1");
+    for (const words of [
+      ["resume", "worker-1", "worker-2", "nope"],
+      ["cordon", "worker-2", "nope"],
+      ["drain", "worker-2", "nope"],
+      ["shutdown", "--yes", "worker-2", "nope"],
+      ["rm", "--yes", "worker-2", "nope"],
+      ["set", "worker-2", "nope", "--tag", "x"],
+    ]) {
+      const { code, stderr } = await nodes(...words);
+      expect([words, code, stderr.split("\n")[0]]).toEqual([
+        words,
+        66,
+        "claw: there is no node nope; nothing was changed",
+      ]);
+    }
+    expect((await nodes("rm", "--yes", "worker-1", "worker-2")).stderr).toMatch(
+      /^claw: .*only a node that is offline can be removed.*; nothing was changed\n/,
+    );
+    expect(await show("worker-1")).toMatchObject({ status: "maintenance" });
+    expect(await show("worker-2")).toMatchObject({ status: "online" });
+    await nodes("resume", "worker-1");
+  });
+
   test("finds a node by the beginning of its id, and names the nearest where there is none", async () => {
     const { id } = (await show("worker-2")) as { id: string };
     for (const word of [id, id.slice(0, -1), id.slice("node_".length, -1)]) expect((await show(word))["id"]).toBe(id);

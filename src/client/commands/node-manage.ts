@@ -10,7 +10,7 @@ import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
 import { agreed } from "../select.ts";
 import { duration } from "../values.ts";
-import { nodesNamed, tasksOn } from "./nodes.ts";
+import { allOrNone, nodesNamed, tasksOn } from "./nodes.ts";
 
 type Action = "cordon" | "drain" | "shutdown" | "resume" | "remove";
 
@@ -46,19 +46,15 @@ export async function manageCommand(
       field: "--timeout",
     });
   }
-  const nodes = await nodesNamed(client, words);
+  const nodes = await allOrNone(words, () => nodesNamed(client, words));
   const timed = deadline_ms !== undefined || nodes.some(({ cordon }) => cordon?.drain_at !== undefined);
   const stops = (timed && EMPTYING.has(action)) || (action === "remove" && nodes.some(({ held }) => held > 0));
   const once = stops ? await onceOn(client, nodes) : new Map<string, TaskView[]>();
   if (action === "remove" && !(await mayRemove(io, nodes, once, options.yes === true))) return 1;
   if (action === "shutdown" && !(await mayShutDown(io, nodes, once, options.yes === true))) return 1;
-  await client.command("node.manage", {
-    v: 1,
-    action,
-    nodes: nodes.map(({ id }) => id),
-    ...(reason === undefined ? {} : { reason }),
-    ...(deadline_ms === undefined ? {} : { deadline_ms }),
-  });
+  const told = { ...(reason === undefined ? {} : { reason }), ...(deadline_ms === undefined ? {} : { deadline_ms }) };
+  const ids = nodes.map(({ id }) => id);
+  await allOrNone(words, () => client.command("node.manage", { v: 1, action, nodes: ids, ...told }));
   const cordons = new Map((await allNodes(client)).map(({ id, cordon }) => [id, cordon]));
   if (json === true) {
     const rows = nodes.map(({ id, name }) => {

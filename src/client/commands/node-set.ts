@@ -6,7 +6,7 @@ import { parseSize } from "../../common/units.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
 import { distinct, number, quantity } from "../values.ts";
-import { nodesNamed } from "./nodes.ts";
+import { allOrNone, nodesNamed } from "./nodes.ts";
 
 interface SetOptions {
   cpu?: string;
@@ -58,10 +58,10 @@ export async function setNodesCommand(
   if (Object.keys(set).length === 0 && options.reset !== true) {
     throw new ClawError("usage", "what shall be set?", { hint: "claw nodes set NODE --tag gpu --attribute zone=eu" });
   }
-  const nodes = await nodesNamed(client, words);
+  const nodes = await allOrNone(words, () => nodesNamed(client, words));
   const ids = nodes.map(({ id }) => id);
   const reset = options.reset === true ? { reset: true } : {};
-  await client.command("node.configure", { v: 1, nodes: ids, ...reset, set });
+  await allOrNone(words, () => client.command("node.configure", { v: 1, nodes: ids, ...reset, set }));
   const after = await nodesNamed(client, ids);
   if (options.json === true) {
     const rows = after.map(({ id, name, settings = {} }) => ({ id, name, settings }));

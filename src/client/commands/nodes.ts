@@ -1,6 +1,7 @@
 // `nodes`: list them, look at one, take them out of service and back.
 
 import { nodeDocument } from "../../common/documents.ts";
+import { ClawError } from "../../common/errors.ts";
 import { findNodes, sharedNames, sharedNameText } from "../../common/find-nodes.ts";
 import type { NodeHealth, NodeView, TaskView } from "../../common/models.ts";
 import { isoTime } from "../../common/runtime.ts";
@@ -14,6 +15,9 @@ import { type Column, modeOf, printRows, sheet, statusColor } from "../output.ts
 import { ageOf, commandOf } from "../show.ts";
 
 const MIB = 1024 * 1024;
+
+/** What says that nothing of what was asked was done; of the others nobody can know. */
+const REFUSALS: ReadonlySet<string> = new Set(["not_found", "ambiguous", "conflict", "bad_request"]);
 
 /** Where a node has any. */
 const GPUS: Column<NodeView> = {
@@ -90,6 +94,17 @@ function outOfService({ name, status, reason, cordon, held }: NodeView, now: num
 
 export async function nodesNamed(client: RequestClient, words: readonly string[]): Promise<NodeView[]> {
   return findNodes(await allNodes(client), words);
+}
+
+/** For what changes several at once, or none: who is refused for one of them knows that the others are as they were. */
+export async function allOrNone<T>(words: readonly string[], change: () => Promise<T>): Promise<T> {
+  try {
+    return await change();
+  } catch (error) {
+    if (!(error instanceof ClawError) || words.length < 2 || !REFUSALS.has(error.code)) throw error;
+    const wire = error.toWire();
+    throw ClawError.fromWire({ ...wire, message: `${wire.message}; nothing was changed` });
+  }
 }
 
 export async function showNodesCommand(
