@@ -70,6 +70,7 @@ export async function runCli(argv: readonly string[], options: CliOptions): Prom
     const [first, topic, ...more] = argv;
     const help = first === "help" && topic !== undefined;
     if (help) requireCommand(program, topic);
+    requireHelpTopic(program, help ? [topic, ...more, "--help"] : argv);
     await program
       .parseAsync(help ? [topic, ...more, "--help"] : [...argv], { from: "user" })
       .catch((error: unknown) => {
@@ -185,12 +186,26 @@ function refuseDashes(command: Command): void {
   for (const below of command.commands) refuseDashes(below);
 }
 
-function requireCommand(program: Command, word: string): void {
-  const names = program.commands.map((command) => command.name());
+function requireCommand(group: Command, word: string): void {
+  const names = group.commands.map((command) => command.name());
   if (names.includes(word)) return;
   const near = nearest(word, names);
-  const hint = near === undefined ? `the commands are ${names.join(", ")}` : `did you mean \`claw ${near}\`?`;
-  throw new ClawError("usage", `there is no command '${word}'`, { hint, field: word });
+  const path = pathOf(group) === "" ? "" : `${pathOf(group)} `;
+  const hint = near === undefined ? `the commands are ${names.join(", ")}` : `did you mean \`claw ${path}${near}\`?`;
+  throw new ClawError("usage", `there is no command '${path}${word}'`, { hint, field: word });
+}
+
+/** Help for what is no command would be that of all others, as if it were one. */
+function requireHelpTopic(program: Command, argv: readonly string[]): void {
+  const dashes = argv.indexOf("--");
+  const words = argv.slice(0, dashes < 0 ? undefined : dashes);
+  if (!words.some((word) => word === "--help" || word === "-h")) return;
+  let group = program;
+  for (const word of words) {
+    if (word.startsWith("-") || word === "help" || group.commands.length === 0) return;
+    requireCommand(group, word);
+    group = group.commands.find((command) => command.name() === word) ?? group;
+  }
 }
 
 /** Notes which command is meant, so that an error can name its help. */

@@ -99,6 +99,20 @@ test("claw alone is claw --help; a group alone shows its commands", async () => 
   }
 });
 
+test("help for what is no command is refused as the command is, in a group too", async () => {
+  for (const words of [["nodes", "maintenance"], ["config", "foo"], ["frobnicate"]]) {
+    for (const asked of [
+      [...words, "--help"],
+      ["help", ...words],
+    ]) {
+      const { code, stdout, stderr } = await runCli(asked, EMPTY);
+      expect([asked, code, stdout]).toEqual([asked, 64, ""]);
+      expect(stderr).toStartWith(`claw: there is no command '${words.join(" ")}'\n  the commands are `);
+    }
+  }
+  expect((await runCli(["nodes", "dran", "-h"], EMPTY)).stderr).toEndWith("\n  did you mean `claw nodes drain`?\n");
+});
+
 test("a refusal names the help of the command that was typed", async () => {
   for (const words of [
     ["ls", "--bogus"],
