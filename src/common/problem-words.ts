@@ -3,6 +3,18 @@
 import type { z } from "zod";
 import { nearest } from "./nearest.ts";
 
+/** What is wrong first; of a number that no computer counts to, its own limit is said and not that of computers. */
+export function firstOf(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue {
+  const [issue] = issues;
+  if (issue === undefined) throw new Error("an error without an issue");
+  const place = issue.path.join(".");
+  return issues.find((one) => one.code === issue.code && isOwn(one) && one.path.join(".") === place) ?? issue;
+}
+
+function isOwn(issue: z.core.$ZodIssue): boolean {
+  return (issue.code === "too_big" || issue.code === "too_small") && issue.origin !== "int";
+}
+
 export interface Words {
   message: string;
   hint?: string;

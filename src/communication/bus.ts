@@ -6,7 +6,7 @@ import type { Msg, NatsConnection, Subscription } from "nats";
 import type { z } from "zod";
 import { ClawError, messageOf } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
-import { valueAt, wordsOf } from "../common/problem-words.ts";
+import { firstOf, valueAt, wordsOf } from "../common/problem-words.ts";
 import { requireWellFormed } from "../common/well-formed.ts";
 import { COMMANDS, type CommandType, DownMessage, UpMessage } from "./messages.ts";
 import { forbidden, inboxPrefix, isForbidden } from "./permissions.ts";
@@ -71,8 +71,7 @@ function parseMessage<T>(
   check(text, () => value);
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  const [issue] = parsed.error.issues;
-  if (issue === undefined) throw new Error("an error without an issue");
+  const issue = firstOf(parsed.error.issues);
   const field = issue.path.join(".");
   const given = valueAt(value, issue.path);
   const { message, ...hint } = wordsOf(issue, field === "" ? "the message" : field, undefined, given);

@@ -4,7 +4,7 @@
 import type { z } from "zod";
 import { ClawError } from "../common/errors.ts";
 import { NodeInfo } from "../common/models.ts";
-import { wordsOf } from "../common/problem-words.ts";
+import { firstOf, wordsOf } from "../common/problem-words.ts";
 import { NodeSettings, PlacementChange } from "../common/settings.ts";
 import type { Event } from "./event.ts";
 import type { PlacementSettings } from "./place.ts";
@@ -87,8 +87,7 @@ export function decideConfigureNodes(state: State, command: ConfigureNodes, by: 
 function valid<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  const [issue] = parsed.error.issues;
-  if (issue === undefined) throw new Error("an error without an issue");
+  const issue = firstOf(parsed.error.issues);
   const field = issue.path.join(".");
   throw new ClawError("bad_request", `${what}: ${wordsOf(issue, field).message}`, {
     field,

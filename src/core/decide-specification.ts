@@ -23,6 +23,9 @@ export function checkSpecification(state: State, spec: Specification, now: numbe
   if ((executor === "command" || executor === "shell") && spec.argv.length === 0) {
     throw new ClawError("bad_request", "no command", { field: "argv" });
   }
+  if (executor === "command" && spec.argv[0] === "") {
+    throw new ClawError("bad_request", "argv.0: a program's name must not be empty", { field: "argv.0" });
+  }
   checkLife(spec, now);
   checkSystemTexts(spec);
   requireFolder(spec.needs);

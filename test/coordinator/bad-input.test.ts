@@ -181,6 +181,7 @@ describe("what makes no sense is refused, and nothing changes", () => {
       "needs.resources",
     ],
     ["a resource that is every object's parent", "task.submit", () => resources('{"__proto__":1}'), "bad_request"],
+    ["a program without a name", "task.submit", () => change({ argv: ["", "a"] }), "bad_request", "argv.0"],
     ["a NUL for a program", "task.submit", () => change({ argv: ["echo", "a\0b"] }), "bad_request", "argv"],
     ["a NUL in a variable", "task.submit", () => change({ env: { A: "\0" } }), "bad_request", "env"],
     ["a variable with a value in its name", "task.submit", () => change({ env: { "A=B": "" } }), "bad_request", "env"],

@@ -124,9 +124,13 @@ function refuseOtherMethods(app: OpenAPIHono): void {
   for (const [path, own] of methods) {
     const allowed = [...own].join(", ");
     app.all(path, (context) => {
+      const { method } = context.req;
       context.header("Allow", allowed);
-      throw new ClawError("wrong_method", `${context.req.method} is nothing for ${context.req.path}`, {
-        hint: `it takes ${allowed}`,
+      // `/tasks/cancel` is the task that is called so.
+      const below = [...methods].filter(([other, some]) => some.has(method) && other.startsWith(`${path}/`));
+      const elsewhere = below.map(([other]) => other.replaceAll(/:(\w+)/g, "{$1}")).join(", ");
+      throw new ClawError("wrong_method", `${method} is nothing for ${context.req.path}`, {
+        hint: `it takes ${allowed}${elsewhere === "" ? "" : `; ${method} is for ${elsewhere}`}`,
       });
     });
   }

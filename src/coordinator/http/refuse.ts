@@ -4,7 +4,7 @@ import type { OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { ClawError } from "../../common/errors.ts";
 import { nearest } from "../../common/nearest.ts";
-import { valueAt, wordsOf } from "../../common/problem-words.ts";
+import { firstOf, valueAt, wordsOf } from "../../common/problem-words.ts";
 
 export type Target = "query" | "json" | "param" | "header" | "cookie" | "form";
 
@@ -48,8 +48,7 @@ function faulty(given: unknown, target: Target, { path }: z.core.$ZodIssue): unk
 
 /** Of a choice between shapes the one that came nearest. */
 function deepest(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue {
-  const [issue] = issues;
-  if (issue === undefined) throw new Error("an error without an issue");
+  const issue = firstOf(issues);
   if (issue.code !== "invalid_union" || issue.errors.length === 0) return issue;
   const [inner] = issue.errors.map(deepest).sort((one, other) => other.path.length - one.path.length);
   return inner === undefined ? issue : { ...inner, path: [...issue.path, ...inner.path] };

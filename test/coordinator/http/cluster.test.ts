@@ -173,6 +173,27 @@ describe("tasks", () => {
     expect(await refused(post('{"command":["\\ud800"'))).toEqual({ status: 400, code: "bad_request" });
   });
 
+  test("a number that no computer counts to is told the limit that counts, and a program has a name", async () => {
+    const answer = async (body: string): Promise<{ error: { message: string; field: string } }> => {
+      const headers = { "content-type": "application/json" };
+      return (await (await request("/api/v1/tasks", { method: "POST", headers, body })).json()) as never;
+    };
+    for (const array of ["9007199254740993", "1000000000"]) {
+      const { error } = await answer(`{"noop":true,"array":${array}}`);
+      expect(error.message).toBe(`array is too large: at most ${LIMITS.array_members}`);
+    }
+    expect((await answer('{"noop":true,"cpu_millis":-9007199254740993}')).error.message).toBe(
+      "cpu_millis is too small: at least 0",
+    );
+    for (const command of ['[""]', '["","a"]']) {
+      const { error } = await answer(`{"command":${command}}`);
+      expect(error).toMatchObject({
+        field: "command.0",
+        message: "command.0: a program's name must not be empty",
+      });
+    }
+  });
+
   test("what the coordinator refuses is named as the body names it", async () => {
     const wrong: [object, string][] = [
       [{ command: ["a", "b\0"] }, "command"],
@@ -440,6 +461,10 @@ test("a method that a path has not is 405, and says which it has", async () => {
     const response = await request(path, { method });
     expect([path, response.status, response.headers.get("allow")]).toEqual([path, 405, allowed]);
   }
+  // Of the task that is called so; who meant to cancel one reads where.
+  expect(await (await request("/api/v1/tasks/cancel", { method: "POST" })).json()).toMatchObject({
+    error: { hint: "it takes GET; POST is for /api/v1/tasks/{id}/cancel, /api/v1/tasks/{id}/retry" },
+  });
 });
 
 test("nobody else has the token, and it is the same after a restart", async () => {
