@@ -105,6 +105,7 @@ async function connectBench(): Promise<RequestClient> {
     runtime,
     cluster: endpoint.cluster,
     who: credentials.id,
+    nats_url: endpoint.nats_url,
     patience_ms: 60_000,
     onWaiting: (why) => console.error(`bench: ${why}`),
   });

@@ -84,6 +84,7 @@ async function connectTo(
     runtime: io.runtime,
     cluster,
     who,
+    nats_url: redactAddresses(url),
     patience_ms: target.follows === true ? Number.POSITIVE_INFINITY : PATIENCE_MS,
     onWaiting: (why) => io.err(`claw: ${why}; waiting for the coordinator\n`),
   });

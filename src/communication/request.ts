@@ -3,12 +3,13 @@
 
 import type { NatsConnection } from "nats";
 import type { z } from "zod";
-import { ClawError, messageOf, type WireError } from "../common/errors.ts";
+import { ClawError, type WireError } from "../common/errors.ts";
 import { type Runtime, sleep, type Timer } from "../common/runtime.ts";
 import type { COMMANDS, CommandAnswers, CommandType } from "./messages.ts";
 import { forbidden, isForbidden } from "./permissions.ts";
 import type { QueryAnswers, QueryRequest, QueryType } from "./queries.ts";
 import { subjects } from "./subjects.ts";
+import { type Asker, AWAY, isLate, unanswered } from "./unanswered.ts";
 
 /** Beyond what the request itself waits for. */
 const REQUEST_MS = 5_000;
@@ -20,12 +21,12 @@ const TAKEOVER_MS = 10_000;
 const OVERDUE_MS = 1_000;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 500;
-const AWAY = "the connection was lost and did not come back";
+/** Before the time is over NATS itself is asked, so that it is known then whose silence it is. */
+const PROBE_MS = 1_000;
 const AGAIN_CODES = new Set(["unknown_outcome", "not_leading"]);
 
-export interface RequestOptions {
+export interface RequestOptions extends Asker {
   runtime: Runtime;
-  cluster: string;
   who: string;
   /** How long an unanswered request is sent again. */
   patience_ms: number;
@@ -154,24 +155,40 @@ export class RequestClient {
     let body: { ok: true } | { ok: false; error: WireError };
     const { promise: lost, reject: giveUp } = Promise.withResolvers<never>();
     this.#on_way.add(giveUp);
+    const probe = this.#probeAfter(Math.max(0, timeout_ms - PROBE_MS));
     try {
       const asked = this.connection.request(subject, JSON.stringify(payload), { timeout: timeout_ms });
       body = (await Promise.race([asked, lost])).json();
     } catch (error) {
-      return this.#unanswered(error);
+      return this.#unanswered(error, probe.silent && isLate(error));
     } finally {
+      probe.timer.cancel();
       this.#on_way.delete(giveUp);
     }
     this.#answered = true;
     return body.ok ? body : ClawError.fromWire(body.error);
   }
 
-  #unanswered(error: unknown): ClawError {
+  /** Silent from when NATS is asked until it answers. */
+  #probeAfter(delay_ms: number): { silent: boolean; timer: Timer } {
+    const probe = {
+      silent: false,
+      timer: this.#options.runtime.after(delay_ms, () => {
+        probe.silent = true;
+        this.connection.flush().then(
+          () => {
+            probe.silent = false;
+          },
+          () => undefined, // the connection was lost, which is known in another way
+        );
+      }),
+    };
+    return probe;
+  }
+
+  #unanswered(error: unknown, silent = false): ClawError {
     if (isForbidden(error)) return forbidden(this.cluster, error);
-    const [why, hint] = this.connected
-      ? [whyUnanswered(error), "NATS is there: see the coordinator's log, or start it again"]
-      : [AWAY, "does the coordinator still run? its log says why it ended"];
-    return new ClawError("no_coordinator", why, { hint, cause: error });
+    return unanswered(this.#options, this.connected ? (silent ? "silent" : "there") : "lost", error);
   }
 
   async close(): Promise<void> {
@@ -181,18 +198,7 @@ export class RequestClient {
 
 /** Who hears and does not answer may be a leader that hangs: another one takes over. */
 function firstPatience({ cause }: ClawError): number {
-  return (cause as { code?: string } | undefined)?.code === "TIMEOUT" ? TAKEOVER_MS : FIRST_ANSWER_MS;
-}
-
-function whyUnanswered(error: unknown): string {
-  switch ((error as { code?: string }).code) {
-    case "503":
-      return "no coordinator answers";
-    case "TIMEOUT":
-      return "the coordinator did not answer in time";
-    default:
-      return `the coordinator did not answer: ${messageOf(error)}`;
-  }
+  return isLate(cause) ? TAKEOVER_MS : FIRST_ANSWER_MS;
 }
 
 function isTransient(error: ClawError): boolean {

@@ -314,8 +314,9 @@ export class Coordinator implements Service {
 
   #newClient(patience_ms: number, away_ms?: number): RequestClient {
     const { runtime, config } = this.#options;
+    const { url: nats_url, identity, managed } = this.#required(this.#broker);
     return new RequestClient(this.#required(this.#connection), {
-      ...{ runtime, cluster: config.cluster, who: this.#required(this.#broker).identity ?? "coordinator" },
+      ...{ runtime, cluster: config.cluster, who: identity ?? "coordinator", nats_url, coordinator: { managed } },
       patience_ms,
       ...(away_ms === undefined ? {} : { away_ms }),
       onWaiting: () => undefined,

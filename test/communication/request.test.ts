@@ -8,7 +8,7 @@ import { type Runtime, systemRuntime } from "../../src/common/runtime.ts";
 import { CoordinatorBus, type CoordinatorHandlers, type Request } from "../../src/communication/bus.ts";
 import { openConnection } from "../../src/communication/connection.ts";
 import { readCredentials } from "../../src/communication/credentials.ts";
-import { RequestClient } from "../../src/communication/request.ts";
+import { RequestClient, type RequestOptions } from "../../src/communication/request.ts";
 import { countingProxy } from "./proxy.ts";
 import { type Bench, CLUSTER, openBench, until } from "./server-bench.ts";
 
@@ -57,14 +57,19 @@ afterAll(async () => {
   await bench.close();
 });
 
-async function clientOf(runtime: Runtime, url = bench.server.url, away_ms?: number) {
+async function clientOf(
+  runtime: Runtime,
+  url = bench.server.url,
+  more: Partial<Pick<RequestOptions, "away_ms" | "patience_ms" | "coordinator">> = {},
+) {
   const waiting: string[] = [];
   const client = new RequestClient(await join(url, "_INBOX_client_1"), {
     runtime,
     cluster: CLUSTER,
     who: "client_1",
+    nats_url: url,
     patience_ms: 120_000,
-    ...(away_ms === undefined ? {} : { away_ms }),
+    ...more,
     onWaiting: (why) => waiting.push(why),
   });
   open.push(client);
@@ -152,8 +157,51 @@ describe("a request", () => {
   test("that nobody answers ends soon when nobody ever did, and says why", async () => {
     const { client, waiting } = await clientOf(paced());
     const error = await failureOf(client.query("node.list", {}));
-    expect([error.code, error.message]).toEqual(["no_coordinator", "no coordinator answers"]);
-    expect(waiting).toEqual(["no coordinator answers"]);
+    const why = `no coordinator of cluster '${CLUSTER}' answers`;
+    expect([error.code, error.message, waiting]).toEqual(["no_coordinator", why, [why]]);
+    expect(error.hint).toStartWith("NATS is there: is the name of the cluster right");
+  });
+
+  test("that nobody answers is told from one that NATS itself does not answer, in the same time", async () => {
+    await coordinator("silence");
+    const proxy = await countingProxy(bench.server.port);
+    open.push(proxy);
+    const cut = `nats://127.0.0.1:${proxy.port}`;
+    const asked = [
+      await clientOf(systemRuntime, bench.server.url, { patience_ms: 0 }),
+      await clientOf(systemRuntime, cut, { patience_ms: 0 }),
+      await clientOf(systemRuntime, cut, { patience_ms: 0, coordinator: { managed: false } }),
+    ];
+    proxy.deafen();
+    const begun_ms = performance.now();
+    const errors = await Promise.all(asked.map(({ client }) => failureOf(client.query("node.list", {}))));
+    expect(performance.now() - begun_ms).toBeLessThan(4_000);
+    expect(errors.map(({ message }) => message)).toEqual([
+      "the coordinator did not answer in time",
+      `NATS at ${cut} does not answer`,
+      `this coordinator hears nothing from NATS at ${cut}`,
+    ]);
+    expect(errors.map(({ hint }) => hint?.startsWith("NATS is there"))).toEqual([true, false, false]);
+  });
+
+  test("that a coordinator passes on is told of in that one's words", async () => {
+    const words = async (managed: boolean) => {
+      const proxy = await countingProxy(bench.server.port);
+      const url = `nats://127.0.0.1:${proxy.port}`;
+      const { client } = await clientOf(systemRuntime, url, { away_ms: 0, patience_ms: 0, coordinator: { managed } });
+      const nobody = await failureOf(client.query("node.list", {}));
+      proxy.close();
+      await until(() => (client.connected ? undefined : true), "word of the loss");
+      const lost = await failureOf(client.query("node.list", {}));
+      expect(lost.message).toBe(`this coordinator has no connection to NATS at ${url}`);
+      expect([nobody.message, nobody.hint]).toEqual([
+        `no coordinator of cluster '${CLUSTER}' answers`,
+        expect.stringContaining("another one takes over"),
+      ]);
+      return lost.hint;
+    };
+    expect(await words(true)).toContain("nats-server.log");
+    expect(await words(false)).toContain("does that NATS run");
   });
 
   test("that the first one hears and does not answer is sent again, for another may lead by then", async () => {
@@ -219,7 +267,7 @@ describe("a request", () => {
   test("is answered soon where a lost connection is not to be waited for, and at once from then on", async () => {
     const proxy = await countingProxy(bench.server.port);
     const asked = await coordinator({ nodes: [] }, "silence");
-    const { client } = await clientOf(systemRuntime, `nats://127.0.0.1:${proxy.port}`, 300);
+    const { client } = await clientOf(systemRuntime, `nats://127.0.0.1:${proxy.port}`, { away_ms: 300 });
     await client.query("node.list", {});
     expect(client.connected).toBe(true);
     const begun_ms = performance.now();
