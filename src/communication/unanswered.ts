@@ -63,7 +63,7 @@ function codeOf(error: unknown): string | undefined {
   return (error as { code?: string } | undefined)?.code;
 }
 
-function nobody(cluster: string): string {
+export function nobody(cluster: string): string {
   return `no coordinator of cluster '${cluster}' answers`;
 }
 

@@ -12,6 +12,7 @@ import { addUse, emptyUsed } from "../core/state.ts";
 import { Holding } from "./holding.ts";
 import type { Load } from "./metrics.ts";
 import { byTask, firstJob, type Job, type QueuedRun, queuedRun, runOf, runsOnce, taskKey } from "./queue.ts";
+import { Registration } from "./registration.ts";
 import { Reporter, type ReportStore } from "./reporter.ts";
 import { SkillTeller } from "./skills/teller.ts";
 
@@ -28,6 +29,8 @@ export interface AgentWorld {
   shutdown(message: string): void;
   /** Nothing has come for long, for the so manieth time: another subscription, or connection, may bring more. */
   deaf(times: number): void;
+  /** A registration stays unanswered: told once until something comes, or the connection is there anew. */
+  unanswered(): void;
   /** Another process is this node, and it is not known yet whether it is dead. */
   waiting(message: string): void;
   /** Looks whether tasks could be started in these folders; what it finds comes back by `looked`, in one part or several. */
@@ -65,7 +68,6 @@ interface Running {
 const TELL_START_MS = 100;
 /** A task that found no room for so long goes back: another node may be idle. */
 const GIVE_BACK_MS = 500;
-const REGISTER_AGAIN_MS = 500;
 /** Heartbeats without a ping after which it takes itself for deaf; longer each time, since it may be that nobody leads. */
 const DEAF_INTERVALS = 3.5;
 const DEAF_PATIENCE = 16;
@@ -88,9 +90,7 @@ export class Agent {
   #queue: QueuedRun[] = [];
   #mode: Mode = "registering";
   #cluster_id: string | undefined;
-  #registered_ms = Number.NEGATIVE_INFINITY;
-  /** A registration was sent and not answered: nobody may have heard it. */
-  #unanswered = false;
+  readonly #registration = new Registration();
   readonly #skills: SkillTeller;
   #heartbeat_ms = 10_000;
   #beat_ms = Number.NEGATIVE_INFINITY;
@@ -140,12 +140,12 @@ export class Agent {
   /** The connection is there, or there again. */
   connected(now: AgentNow): void {
     if (this.#mode === "refused" || this.#mode === "leaving") return;
+    this.#registration.anew();
     this.#register(now);
   }
 
   #register(now: AgentNow): void {
-    this.#registered_ms = now.monotonic_ms;
-    this.#unanswered = true;
+    this.#registration.sent(now.monotonic_ms);
     const { incarnation, earlier, info } = this.#options;
     const held = this.#reporter.runs.slice(0, LIMITS.held_runs_per_message);
     const cluster_id = this.#cluster_id;
@@ -165,6 +165,7 @@ export class Agent {
     if (!this.#concerns(message)) return;
     this.#heard_ms = now.monotonic_ms;
     this.#deaf = 0;
+    this.#registration.anew();
     switch (message.type) {
       case "report.ack":
         for (const run of this.#reporter.acknowledged(message.seqs)) this.#held.remove(run);
@@ -216,7 +217,7 @@ export class Agent {
         if (this.#mode === "leaving" || this.#mode === "refused") return;
         this.#mode = "welcome";
         this.#capacity = action.capacity ?? this.#options.info.capacity;
-        this.#unanswered = false;
+        this.#registration.welcomed();
         this.#cluster_id = action.cluster_id;
         this.#heartbeat_ms = action.heartbeat_ms;
         this.#skills.known(action.skills);
@@ -274,8 +275,7 @@ export class Agent {
       }
     }
     // Who sends work does not know of the trouble: the word of it was lost.
-    const told_ms = now.monotonic_ms - this.#registered_ms;
-    if (this.#trouble !== undefined && told_ms >= REGISTER_AGAIN_MS) this.#register(now);
+    if (this.#trouble !== undefined && this.#registration.mayAgain(now.monotonic_ms)) this.#register(now);
   }
 
   #notTakenBefore(run: Run): Run[] {
@@ -393,7 +393,9 @@ export class Agent {
   /** Several times a second while something runs or waits; returns the time until it wants to be called again. */
   tick(now: AgentNow, load: Load): number {
     const may = this.#mode === "registering" || this.#mode === "welcome";
-    if (may && this.#unanswered && now.monotonic_ms - this.#registered_ms >= REGISTER_AGAIN_MS) this.#register(now);
+    const registration = this.#registration;
+    if (may && registration.unanswered && registration.mayAgain(now.monotonic_ms)) this.#register(now);
+    if (may && registration.overdue(now.monotonic_ms)) this.#world.unanswered();
     if (may) this.#listen(now);
     if (this.#mode === "welcome") {
       this.#giveBackOld(now);
@@ -403,7 +405,7 @@ export class Agent {
       this.#reporter.resendOld(now.monotonic_ms);
     }
     this.settle(now);
-    return this.#unanswered || this.#running.size > 0 || this.#queue.length > 0 ? TELL_START_MS : 1_000;
+    return registration.unanswered || this.#running.size > 0 || this.#queue.length > 0 ? TELL_START_MS : 1_000;
   }
 
   /** Connected and deaf: what is sent gets through and nothing comes. A subscription may have been lost. */

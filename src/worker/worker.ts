@@ -7,6 +7,7 @@ import { ClawError, messageOf } from "../common/errors.ts";
 import type { Logger } from "../common/logging.ts";
 import type { Outcome } from "../common/models.ts";
 import type { Paths } from "../common/paths.ts";
+import { redactAddresses } from "../common/redact.ts";
 import { type Runtime, randomHex, sleep, type Timer } from "../common/runtime.ts";
 import type { Service } from "../common/service.ts";
 import { connectOptions } from "../communication/broker.ts";
@@ -22,6 +23,7 @@ import { type Credentials, localNodeId, readCredentialsFor } from "../communicat
 import { RemoteFiles } from "../communication/files.ts";
 import { type Lock, ownFolder } from "../communication/lock.ts";
 import { OutputPublisher } from "../communication/output.ts";
+import { nobody } from "../communication/unanswered.ts";
 import { Outbox } from "../storage/outbox.ts";
 import { Agent, type AgentNow, type AgentWorld } from "./agent.ts";
 import { Cgroups, limitsInfo } from "./cgroup.ts";
@@ -91,6 +93,8 @@ export class Worker implements Service {
   /** That another process has to be waited for. */
   #told = false;
   #ending = false;
+  /** That no coordinator answers was told. */
+  #unheard = false;
   /** Whether the connection to NATS is there, as far as this side knows. */
   #linked = true;
   /** The cluster that the outbox has written down. */
@@ -206,7 +210,7 @@ export class Worker implements Service {
   }
 
   #agentWorld(bus: WorkerBus, launcher: Launcher, connection: NatsConnection): AgentWorld {
-    const { logger, runtime } = this.#options;
+    const { logger, runtime, config, url } = this.#options;
     const looks = new FolderLooks(runtime, (folders) => this.#guard(() => this.#agent?.looked(folders)));
     return {
       send: (message) => bus.send(message),
@@ -229,9 +233,16 @@ export class Worker implements Service {
       deaf: (times) => {
         if (!this.#linked) return; // why nothing comes is known, and what can be done is under way
         const anew = times % 2 === 1;
-        logger.warn(`nothing comes from the leader; ${anew ? "subscribing" : "connecting"} anew`, { times });
+        // One that was never welcomed was told already that nobody answers.
+        const level = this.#agent?.mode === "registering" ? "debug" : "warn";
+        logger[level](`nothing comes from the leader; ${anew ? "subscribing" : "connecting"} anew`, { times });
         if (anew) this.#listen(bus);
         else void connection.reconnect().catch((error: unknown) => logger.warn(messageOf(error)));
+      },
+      unanswered: () => {
+        if (!this.#linked) return; // said already
+        this.#unheard = true;
+        logger.warn(`${nobody(config.cluster)} on ${redactAddresses(url)}; trying until one does`);
       },
       waiting: (message) => {
         if (!this.#told) logger.warn(message);
@@ -293,7 +304,12 @@ export class Worker implements Service {
     agent.down(message, this.#now());
     if (message.type !== "node.control" || agent.mode !== "welcome") return;
     this.#noteCluster(agent.cluster_id);
-    if (mode === "welcome") return;
+    const unheard = this.#unheard;
+    this.#unheard = false;
+    if (mode === "welcome") {
+      if (unheard) this.#options.logger.info("a coordinator answers again");
+      return;
+    }
     if (message.action.kind === "welcome" && message.action.same_name !== undefined) {
       this.#options.logger.warn(message.action.same_name);
     }

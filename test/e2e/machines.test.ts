@@ -193,6 +193,18 @@ describe("a NATS of the user's own", () => {
     expect(await here.json<object>(["show", id])).toMatchObject({ status: "completed", attempt: 1 });
   });
 
+  test("a worker of a cluster that has no coordinator says so, once and soon, and joins when there is one", async () => {
+    const { url } = await ownNats();
+    await machine().coordinator(["--nats", url]);
+    const words = ["--nats", url, "--cluster", "other"];
+    const worker = machine().begin(["--role", "worker", ...words]);
+    const line = `no coordinator of cluster 'other' answers on ${url}; trying until one does`;
+    await worker.says(line, 10_000);
+    await machine().coordinator(words);
+    await worker.says("worker has joined");
+    expect([worker.log.split(line).length, worker.log.includes("nothing comes")]).toEqual([2, false]);
+  }, 60_000);
+
   test("with too little rights, or none there: said, with the right code", async () => {
     const here = machine();
     const { url } = await natsServer(here, "authorization { user: claw, password: s3cret }\n");

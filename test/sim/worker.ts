@@ -165,6 +165,7 @@ export class SimWorker {
       },
       shutdown: () => this.#world.clock.after(0, () => (life === this.#life ? this.#leave() : undefined)),
       // Another subscription may help; another connection does.
+      unanswered: () => undefined,
       deaf: (times: number) => {
         if (times % 2 === 0 || this.#world.chance.once(2)) this.#deaf = false;
       },

@@ -29,6 +29,8 @@ const INFO: NodeInfo = {
 class Bench {
   readonly sent: UpMessage[] = [];
   readonly deaf: number[] = [];
+  /** When it said that its registration is not answered. */
+  readonly unanswered: number[] = [];
   readonly started: Job[] = [];
   readonly superseded: string[][] = [];
   readonly looked_at: (readonly string[])[] = [];
@@ -65,6 +67,7 @@ class Bench {
       },
       shutdown: () => undefined,
       deaf: (times) => this.deaf.push(times),
+      unanswered: () => this.unanswered.push(this.now_ms),
       waiting: () => undefined,
       look: (folders) => this.looked_at.push(folders),
     };
@@ -160,6 +163,33 @@ describe("a worker to which nothing comes", () => {
     listen(bench, 1);
     expect(bench.deaf).toEqual([1]);
   });
+});
+
+test("a registration that stays unanswered is told once, until something comes or the connection is a new one", () => {
+  const bench = new Bench();
+  const wait = (): void => {
+    for (let tick = 0; tick < 40; tick++) bench.tick(100);
+  };
+  wait();
+  expect(bench.unanswered).toEqual([]); // it is welcome, and asks nothing
+  bench.agent.connected(bench.now());
+  wait();
+  wait();
+  expect(bench.unanswered).toEqual([6_000]);
+  bench.agent.connected(bench.now());
+  wait();
+  expect(bench.unanswered).toEqual([6_000, 14_000]);
+  // Who is asked to wait, or is pinged, knows that somebody is there.
+  for (let tick = 0; tick < 40; tick++) {
+    bench.ping();
+    bench.tick(100);
+  }
+  expect(bench.unanswered).toHaveLength(2);
+  wait();
+  expect(bench.unanswered).toHaveLength(3);
+  bench.down({ type: "node.control", incarnation: INCARNATION, action: WELCOME });
+  wait();
+  expect(bench.unanswered).toHaveLength(3);
 });
 
 describe("a worker whose checks fail", () => {
