@@ -75,7 +75,7 @@ export const ERRORS = {
   broker: {
     http: 503,
     exit: 69,
-    hint: "see the log of its NATS: nats-server.log in the coordinator's data folder, where claw started it",
+    hint: "does its NATS run, and is it well? Its log says: where claw started it that is nats-server.log in the coordinator's data folder",
   },
   broker_version: {
     http: 503,

@@ -1,6 +1,7 @@
 // The broker as the coordinator sees it: a child of its own with identities that it made, or a NATS of the user's own
 // (`nats.url`), with credentials that its operator issued.
 
+import { join } from "node:path";
 import type { NatsConnection } from "nats";
 import type { CoordinatorConfig } from "../common/config.ts";
 import { ClawError } from "../common/errors.ts";
@@ -78,7 +79,10 @@ async function openOwn({ runtime, config, paths, logger, onFailed }: BrokerOptio
     get version() {
       return child.version;
     },
-    connect: (name) => openConnection({ ...connectOptions(name, child.url, credentials), lasting: true }),
+    connect: (name) => {
+      const hint = `its log says why: ${join(paths.coordinator_dir, "nats-server.log")}`;
+      return openConnection({ ...connectOptions(name, child.url, credentials), lasting: true, hint });
+    },
     localCredentials: (role) => identity.localCredentials(role),
     serves: (cluster_id) => identity.noteCluster(cluster_id),
     issue: (role, who) => {
@@ -107,7 +111,9 @@ async function openForeign({ config, runtime, paths }: BrokerOptions, url: strin
       return version;
     },
     connect: async (name) => {
-      const connection = await openConnection({ ...connectOptions(name, url, credentials), lasting: true });
+      const hint =
+        "does that NATS run there, and does this machine reach it? Its address is what --nats or nats.url says";
+      const connection = await openConnection({ ...connectOptions(name, url, credentials), lasting: true, hint });
       version = connection.info?.version ?? "";
       return connection;
     },

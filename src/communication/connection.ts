@@ -25,6 +25,8 @@ export interface ConnectOptions {
   /** A service's: once it was there it comes back, even if the server refuses its login meanwhile. */
   lasting?: boolean;
   domain?: string;
+  /** What to do when it cannot be reached. */
+  hint?: string;
 }
 
 /** What one message of ours may take, with its headers. */
@@ -81,7 +83,10 @@ async function tryConnection(options: ConnectOptions): Promise<NatsConnection> {
         { cause: error, hint: "make them where the coordinator runs: claw credentials export --role worker|client" },
       );
     }
-    throw new ClawError("broker", `cannot reach NATS at ${servers.join(", ")}: ${messageOf(error)}`, { cause: error });
+    throw new ClawError("broker", `cannot reach NATS at ${servers.join(", ")}: ${messageOf(error)}`, {
+      cause: error,
+      ...(options.hint === undefined ? {} : { hint: options.hint }),
+    });
   }
 }
 
@@ -113,7 +118,7 @@ export async function flushWithin(connection: NatsConnection, runtime: Runtime, 
 }
 
 /** A code of the `nats` package's errors, which its connections tell as well. */
-export function isLoginRefused(code: unknown): boolean {
+function isLoginRefused(code: unknown): boolean {
   return code === "AUTHORIZATION_VIOLATION" || code === "AUTHENTICATION_EXPIRED";
 }
 
@@ -138,6 +143,33 @@ export function watchEnd(connection: NatsConnection, asked: () => boolean, tell:
     const reason = why === undefined ? "" : `: ${messageOf(why)}`;
     tell(new ClawError("broker", `the connection to NATS has ended for good${reason}`, { hint: "start it again" }));
   });
+}
+
+export interface LinkWatch {
+  lost(): void;
+  /** The server is there, and does not let this one in: told once until it is there again. */
+  refused(): void;
+  back(): void;
+}
+
+/** Tells of each change of the connection once. */
+export async function watchLink(connection: NatsConnection, told: LinkWatch): Promise<void> {
+  let linked = true;
+  let refused = false;
+  for await (const { type, data } of connection.status()) {
+    // "disconnect" comes again for each attempt that fails.
+    if (type === "disconnect" && linked) {
+      linked = false;
+      refused = false;
+      told.lost();
+    } else if (type === "error" && isLoginRefused(data) && !refused) {
+      refused = true;
+      told.refused();
+    } else if (type === "reconnect") {
+      linked = true;
+      told.back();
+    }
+  }
 }
 
 /** Throws broker_version for a server that is too old for what claw relies on. */

@@ -15,7 +15,7 @@ import type { Service } from "../common/service.ts";
 import { VERSION } from "../common/version.ts";
 import { type Broker, openBroker } from "../communication/broker.ts";
 import { CoordinatorBus, type Request } from "../communication/bus.ts";
-import { flushWithin, type NatsConnection, watchEnd } from "../communication/connection.ts";
+import { flushWithin, type NatsConnection, watchEnd, watchLink } from "../communication/connection.ts";
 import { removeEndpoint, writeEndpoint } from "../communication/endpoint.ts";
 import { FileStore } from "../communication/files.ts";
 import { openLease } from "../communication/lease.ts";
@@ -120,7 +120,7 @@ export class Coordinator implements Service {
     mkdirSync(paths.coordinator_dir, { recursive: true, mode: 0o700 });
     this.#broker = await openBroker(this.#options);
     this.#connection = await this.#broker.connect("claw coordinator");
-    watchEnd(this.#connection, () => this.#stopped, this.#options.onFailed);
+    this.#watchConnection(this.#connection);
     const { log, store, lease } = await this.#openStreams(this.#connection);
     const files = {
       view: join(paths.coordinator_dir, "view.sqlite"),
@@ -142,7 +142,8 @@ export class Coordinator implements Service {
       lead: () => terms.elect(),
       yield: (why) => terms.depose(why),
       ready: () => terms.ready,
-      silent: (why) => logger.warn("the lease cannot be kept for now", { why }),
+      silent: (why, leading) =>
+        logger.warn(leading ? "the lease cannot be kept for now" : "who leads cannot be seen for now", { why }),
       failed: this.#options.onFailed,
     });
     await this.#election.start();
@@ -170,6 +171,21 @@ export class Coordinator implements Service {
     await this.#snapshots.start();
     await this.#serveHttp();
     this.#writeEndpoint();
+  }
+
+  #watchConnection(connection: NatsConnection): void {
+    const { logger, onFailed } = this.#options;
+    watchEnd(connection, () => this.#stopped, onFailed);
+    void watchLink(connection, {
+      lost: () => {
+        if (!this.#stopped) logger.warn("lost NATS; nothing is recorded, and nobody answered, until it is there again");
+      },
+      refused: () =>
+        logger.warn("NATS refuses these credentials; trying on", {
+          hint: "who runs that NATS changed its users: start claw with what it takes now, --creds or user and password in --nats",
+        }),
+      back: () => logger.info("NATS is there again"),
+    }).catch((error: unknown) => logger.warn("connection watch ended", { why: messageOf(error) }));
   }
 
   #openScripts(connection: NatsConnection, view: View, terms: Terms): Scripts {

@@ -17,8 +17,8 @@ export interface ElectionOptions extends ElectorOptions {
   yield: (why: string) => void;
   /** It knows the log. */
   ready: () => boolean;
-  /** The broker does not answer: told once until it does again. */
-  silent: (why: string) => void;
+  /** The broker does not answer: told once until it does again. `leading`: there is a lease to be kept. */
+  silent: (why: string, leading: boolean) => void;
   /** A bug. */
   failed: (error: unknown) => void;
 }
@@ -83,7 +83,7 @@ export class Election {
           this.#options.failed(error);
           return;
         }
-        if (!this.#silent && !this.#stopped) this.#options.silent(error.message);
+        if (!this.#silent && !this.#stopped) this.#options.silent(error.message, this.#elector.leading);
         this.#silent = true;
         this.#turn(() => this.#elector.silent(this.#now()));
       },

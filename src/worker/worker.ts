@@ -12,13 +12,7 @@ import { type Runtime, randomHex, sleep, type Timer } from "../common/runtime.ts
 import type { Service } from "../common/service.ts";
 import { connectOptions } from "../communication/broker.ts";
 import { WorkerBus } from "../communication/bus.ts";
-import {
-  flushWithin,
-  isLoginRefused,
-  type NatsConnection,
-  openConnection,
-  watchEnd,
-} from "../communication/connection.ts";
+import { flushWithin, type NatsConnection, openConnection, watchEnd, watchLink } from "../communication/connection.ts";
 import { type Credentials, localNodeId, readCredentialsFor } from "../communication/credentials.ts";
 import { RemoteFiles } from "../communication/files.ts";
 import { type Lock, ownFolder } from "../communication/lock.ts";
@@ -357,32 +351,22 @@ export class Worker implements Service {
 
   #watchConnection(connection: NatsConnection): void {
     watchEnd(connection, () => this.#stopped, this.#options.onFailed);
-    let refused = false;
-    const watch = async (): Promise<void> => {
-      for await (const status of connection.status()) {
-        if (status.type === "disconnect") {
-          // Told again for each attempt that fails.
-          if (!this.#linked) continue;
-          this.#linked = false;
-          refused = false;
-          this.#options.logger.warn("lost NATS; what runs goes on, reports are kept", {
-            running: this.#agent?.running,
-          });
-        } else if (status.type === "error" && isLoginRefused(status.data) && !refused) {
-          refused = true;
-          this.#options.logger.warn("NATS refuses these credentials; trying on", {
-            hint: "make others where the coordinator runs, and start this worker with them: claw credentials export --role worker",
-          });
-        } else if (status.type === "reconnect") {
-          this.#linked = true;
-          this.#options.logger.info("NATS is there again");
-          this.#guard(() => this.#agent?.connected(this.#now()));
-        }
-      }
-    };
-    void watch().catch((error: unknown) =>
-      this.#options.logger.warn("connection watch ended", { why: messageOf(error) }),
-    );
+    const { logger } = this.#options;
+    void watchLink(connection, {
+      lost: () => {
+        this.#linked = false;
+        logger.warn("lost NATS; what runs goes on, reports are kept", { running: this.#agent?.running });
+      },
+      refused: () =>
+        logger.warn("NATS refuses these credentials; trying on", {
+          hint: "make others where the coordinator runs, and start this worker with them: claw credentials export --role worker",
+        }),
+      back: () => {
+        this.#linked = true;
+        logger.info("NATS is there again");
+        this.#guard(() => this.#agent?.connected(this.#now()));
+      },
+    }).catch((error: unknown) => logger.warn("connection watch ended", { why: messageOf(error) }));
   }
 
   /** Something began: its start is to be told soon, and not at an idle worker's next tick. */

@@ -212,8 +212,8 @@ test("over HTTP a coordinator whose broker is gone says so soon, whoever leads",
     return async (path: string, body?: object): Promise<[number, string | undefined]> => {
       const sent = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
       const response = await fetch(`${endpoint.http_url}${path}`, { headers, ...sent });
-      const answer = (await response.json()) as { error?: { code: string }; failing?: string[] };
-      return [response.status, answer.error?.code ?? answer.failing?.[0]];
+      const answer = (await response.json()) as { error?: { message: string }; failing?: string[] };
+      return [response.status, answer.error?.message ?? answer.failing?.[0]];
     };
   });
   for (const ask of asks) expect((await ask("/api/v1/tasks", { noop: true }))[0]).toBe(201);
@@ -228,8 +228,13 @@ test("over HTTP a coordinator whose broker is gone says so soon, whoever leads",
   const begun_ms = performance.now();
   const answers = asks.map((ask) => ask("/api/v1/tasks", { noop: true }));
   answers.push(...["/api/v1/cluster", "/api/v1/tasks"].map((path) => asks[1]!(path)));
-  for (const answer of await Promise.all(answers)) expect(answer).toEqual([503, "no_coordinator"]);
+  const why = `this coordinator has no connection to NATS at ${url}`;
+  for (const answer of await Promise.all(answers)) expect(answer).toEqual([503, why]);
   expect(performance.now() - begun_ms).toBeLessThan(SOON_MS);
+  await leader.says("the lease cannot be kept for now");
+  await follower.says("who leads cannot be seen for now");
+  for (const { log } of [leader, follower]) expect(log.split("lost NATS").length).toBe(2);
+  expect(follower.log).not.toContain("lease cannot be kept");
 }, 60_000);
 
 test("a cluster on a NATS of its own is restored into that one, while nobody leads there, and where it is said", async () => {

@@ -176,7 +176,7 @@ describe("a NATS of the user's own", () => {
   test("it goes away and comes back: what was submitted is there, the worker goes on", async () => {
     const here = machine();
     const { url, server } = await natsServer(here, "");
-    await here.coordinator(["--nats", `nats://${url}`]);
+    const coordinator = await here.coordinator(["--nats", `nats://${url}`]);
     await here.worker(["--nats", `nats://${url}`]);
     const id = (
       await here.claw(["submit", "--quiet", "--", "sh", "-c", "until [ -e go ]; do sleep 0.02; done"])
@@ -186,11 +186,14 @@ describe("a NATS of the user's own", () => {
       return status === "running" ? true : undefined;
     });
     await server.kill();
+    await coordinator.says("lost NATS");
     writeFileSync(join(here.work, "go"), "");
     const again = here.beginOther([findServer(), "-c", join(here.folder, "nats.conf")]);
     await again.says("Server is ready");
     expect((await here.claw(["wait", "--timeout", "30s", id])).code).toBe(0);
     expect(await here.json<object>(["show", id])).toMatchObject({ status: "completed", attempt: 1 });
+    expect(await coordinator.stop()).toBe(0);
+    expect(coordinator.log.match(/lost NATS|NATS is there again/g)).toEqual(["lost NATS", "NATS is there again"]);
   });
 
   test("a worker of a cluster that has no coordinator says so, once and soon, and joins when there is one", async () => {
@@ -215,5 +218,7 @@ describe("a NATS of the user's own", () => {
     const nowhere = here.begin(["--role", "coordinator", "--nats", `nats://127.0.0.1:${await freePort()}`]);
     expect(await nowhere.exited(20_000)).toBe(69);
     expect(nowhere.log).toContain("cannot reach NATS");
+    expect(nowhere.log).toContain("does that NATS run there");
+    expect(nowhere.log).not.toContain("nats-server.log");
   });
 });
