@@ -150,7 +150,10 @@ export class Coordinator implements Service {
     const leads = this.#election.trusted && (await terms.serving);
     if (this.#stopping) throw new ClawError("not_leading", "the coordinator was asked to stop before it served");
     if (terms.leader !== undefined) this.#broker.serves(terms.leader.state.cluster_id);
-    if (!leads) logger.info("follows the log; another coordinator leads", { leader: this.#election.holder?.name });
+    if (!leads) {
+      const { name: leader, holder: leader_id } = this.#election.holder ?? {};
+      logger.info("follows the log; another coordinator leads", { leader, leader_id });
+    }
     this.#peers = new Peers({
       ...{ runtime, id, connection: this.#connection, cluster: config.cluster, name: this.#options.name },
       every_ms: config.lease_ms,

@@ -173,7 +173,7 @@ export class Elector {
   /** What a leader finds that had to ask. */
   #seenLeading(entry: LeaseEntry, fresh: boolean, now_ms: number): void {
     const { record } = entry;
-    if (record !== undefined && record.holder !== this.#options.id) this.#step_down(`${record.name} leads`);
+    if (record !== undefined && record.holder !== this.#options.id) this.#step_down(`${this.#nameOf(record)} leads`);
     // Its time was over, and what it wrote last is no longer there: others may have led and gone.
     else if (fresh && (now_ms >= this.#trusted_until_ms || !isInPlace(entry))) this.#step_down("its lease was lost");
     else this.#write(now_ms);
@@ -229,6 +229,11 @@ export class Elector {
     this.#mode = "stopped";
     const { record, revision } = this.#entry ?? { record: undefined, revision: 0 };
     return held && record !== undefined ? { record: { ...record, released: true }, revision } : undefined;
+  }
+
+  /** With its id where its name is this one's, too: on one machine all have the same. */
+  #nameOf({ name, holder }: LeaseRecord): string {
+    return name === this.#options.name ? `${name} (${holder})` : name;
   }
 
   #step_down(why: string): void {

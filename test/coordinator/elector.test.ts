@@ -28,7 +28,7 @@ class Candidate {
   readonly name: string;
   #asked: (() => void)[] = [];
 
-  constructor(store: Store, name: string, alone = false) {
+  constructor(store: Store, id: string, alone = false, name = id) {
     this.name = name;
     const answer = (reply: () => void): void => {
       this.#asked.push(() => (this.cut ? this.elector.silent(store.now_ms) : reply()));
@@ -46,7 +46,7 @@ class Candidate {
         yield: (why) => this.told.push(`yields: ${why}`),
         ready: () => this.ready,
       },
-      { id: name, name, lease_ms: LEASE_MS, beat: 0, alone },
+      { id, name, lease_ms: LEASE_MS, beat: 0, alone },
     );
   }
 
@@ -155,6 +155,18 @@ describe("a leader", () => {
     pass(store, all, 1_000);
     expect(leader.told.at(-1)).toMatch(/^yields: [abc] leads$/);
     expect(others.filter(({ elector }) => elector.leading).length).toBe(1);
+  });
+
+  test("that gives up for one of the same name says that one's id", () => {
+    const store = new Store();
+    const twins = ["1", "2"].map((id) => new Candidate(store, id, false, "vm"));
+    pass(store, twins, 3_000);
+    const [leader, other] = twins[0]!.elector.leading ? twins : twins.toReversed();
+    leader!.cut = true;
+    pass(store, twins, 10_000);
+    leader!.cut = false;
+    pass(store, twins, 1_000);
+    expect(leader!.told.at(-1)).toBe(`yields: vm (${other!.elector.holder!.holder}) leads`);
   });
 
   test("whose lease the broker has forgotten keeps it: nobody takes what may still be trusted", () => {

@@ -134,7 +134,9 @@ test("the leader sleeps: another leads, and the sleeper follows it when it wakes
 test("a follower answers over HTTP what the leader says", async () => {
   const { url } = await ownNats();
   const machines = [machine(), machine()];
-  await machines[0]!.start('"message":"leads"', ["--role", "coordinator", "--nats", url]);
+  const leader = await machines[0]!.start('"message":"leads"', ["--role", "coordinator", "--nats", url]);
+  await leader.says("coordinator is up");
+  expect((await machines[0]!.claw(["status"])).out).not.toContain("(coordinator_");
   const follower = await machines[1]!.start("follows the log", ["--role", "coordinator", "--nats", url]);
   await follower.says("coordinator is up");
   await machines[1]!.claw(["submit", "--quiet", "--name", "seen", "--", "true"]);
@@ -148,6 +150,12 @@ test("a follower answers over HTTP what the leader says", async () => {
   expect([ready.status, await ready.json()]).toEqual([200, { ready: true, failing: [] }]);
   const status = (await (await fetch(`${http_url}/api/v1/cluster`, { headers })).json()) as Status;
   expect(status.coordinators.map(({ leads }) => leads)).toEqual([true, false]);
+  // Both have this machine's name: which of them leads, and which follows, their ids say.
+  const [first, second] = status.coordinators.map(({ id }) => id);
+  expect((await machines[1]!.claw(["status"])).out).toMatch(
+    new RegExp(`leader +${status.leader} \\(${first}\\), term .*\nfollows +${status.leader} \\(${second}\\)`),
+  );
+  expect(follower.log).toContain(`"leader_id":"${first}"`);
   const { tasks } = (await (await fetch(`${http_url}/api/v1/tasks`, { headers })).json()) as {
     tasks: { name: string }[];
   };

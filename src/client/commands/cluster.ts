@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { clusterDocument } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
-import type { WaitingGroup } from "../../common/models.ts";
+import type { ClusterState, WaitingGroup } from "../../common/models.ts";
 import { writePrivate } from "../../communication/private.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
@@ -21,7 +21,7 @@ export async function statusCommand(io: Io, client: RequestClient, options: { js
   const { tasks, nodes } = status;
   const lines: [string, string][] = [
     ["cluster", `${status.cluster} (${status.cluster_id.slice(0, 8)}), claw ${status.version}`],
-    ["leader", `${status.leader}, term ${status.epoch}, up ${ageOf(status.started_at, io.runtime.wall_ms())}`],
+    ["leader", `${leaderText(status)}, term ${status.epoch}, up ${ageOf(status.started_at, io.runtime.wall_ms())}`],
     ...status.coordinators
       .slice(1)
       .map((one): [string, string] => [
@@ -41,6 +41,13 @@ export async function statusCommand(io: Io, client: RequestClient, options: { js
   ];
   await io.out(sheet(lines));
   return 0;
+}
+
+/** With its id where its name does not tell it from another. */
+function leaderText({ leader, coordinators }: ClusterState): string {
+  const [first, ...others] = coordinators;
+  const shared = others.some(({ name }) => name === leader);
+  return shared && first !== undefined ? `${leader} (${first.id})` : leader;
 }
 
 function waitingText({ needs, priority, tasks, oldest, since, why }: WaitingGroup, now: number): string {
