@@ -5,7 +5,7 @@
 
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { ClawError } from "../common/errors.ts";
+import { ClawError, messageOf } from "../common/errors.ts";
 import type { Logger } from "../common/logging.ts";
 import type { Manifest } from "../common/snapshot.ts";
 import { Identity } from "../communication/identity.ts";
@@ -110,7 +110,9 @@ async function requireReplaceable(error: Damaged, { witness, log }: RecoveryOpti
 
 function putAway({ message: why, cause }: Damaged, { view, logger }: RecoveryOptions): void {
   const kept = setAside(view, "damaged");
-  logger.warn("the view was damaged; the log has all that it had, so it is made again", { why, cause, kept });
+  // What SQLite found, or threw; a stack says nothing about a file.
+  const found = cause === undefined ? {} : { cause: messageOf(cause) };
+  logger.warn("the view was damaged; the log has all that it had, so it is made again", { why, ...found, kept });
 }
 
 function openSound(path: string): View {
