@@ -133,7 +133,7 @@ export class Coordinator implements Service {
     this.#view = view;
     const terms = this.#openTerms(this.#connection, log, view, (why) => renewView(recovery, view, why));
     await terms.start();
-    const id = coordinatorId(paths.coordinator_dir, runtime);
+    const id = coordinatorId(paths.coordinator_dir, runtime, logger);
     this.#election = new Election({
       ...{ runtime, lease, id, name: this.#options.name },
       lease_ms: config.lease_ms,

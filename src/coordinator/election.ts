@@ -3,6 +3,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ClawError } from "../common/errors.ts";
+import type { Logger } from "../common/logging.ts";
 import { type Runtime, randomHex, type Timer } from "../common/runtime.ts";
 import type { Lease, LeaseRecord } from "../communication/lease.ts";
 import { writePrivate } from "../communication/private.ts";
@@ -127,12 +128,19 @@ export class Election {
   }
 }
 
+/** Of a file that is something else. */
+const FOUND_CHARS = 40;
+
 /** Of the coordinator that has this folder, the same in each of its lives: `coordinator_` and 8 hex digits. */
-export function coordinatorId(folder: string, runtime: Runtime): string {
+export function coordinatorId(folder: string, runtime: Runtime, logger: Logger): string {
   const path = join(folder, "id");
-  const known = existsSync(path) ? readFileSync(path, "utf8").trim() : "";
-  if (/^coordinator_[0-9a-f]{8}$/.test(known)) return known;
+  const known = existsSync(path) ? readFileSync(path, "utf8").trim() : undefined;
+  if (known !== undefined && /^coordinator_[0-9a-f]{8}$/.test(known)) return known;
   const id = `coordinator_${randomHex(runtime, 4)}`;
   writePrivate(path, `${id}\n`);
+  if (known !== undefined) {
+    const found = known.slice(0, FOUND_CHARS);
+    logger.warn(`this coordinator's id cannot be read: to the others it is a new one, ${id}`, { file: path, found });
+  }
   return id;
 }

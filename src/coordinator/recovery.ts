@@ -3,7 +3,7 @@
 // asking only when another witness (witness.ts) says that the log still has all of it. The same is done in the middle of a
 // coordinator's life, when the log was shortened beyond what it has followed.
 
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { ClawError, messageOf } from "../common/errors.ts";
 import type { Logger } from "../common/logging.ts";
@@ -36,15 +36,16 @@ export interface RecoveryOptions {
 export async function openView(options: RecoveryOptions): Promise<View> {
   const { log, folder } = options;
   rmSync(folder, { recursive: true, force: true }); // what a crash left on the way
-  const missing = !existsSync(options.view);
+  const lost = lostView(options.view);
   const view = await soundView(options);
   try {
     const { sequence, stream_created } = view.witness();
     const { first, last } = await log.extent();
-    const known = readWitness(options.witness);
-    if (missing && last >= first) {
-      const level = known === undefined ? "info" : "warn";
-      options.logger[level]("there is no view in this folder: it is made from what the broker has", { up_to: last });
+    const known = readWitness(options.witness, (why) => tellUnreadable(options, why, lost !== undefined));
+    if (lost !== undefined && last >= first) {
+      const level = known === undefined && lost === "gone" ? "info" : "warn";
+      const what = lost === "gone" ? "there is no view in this folder" : "the view in this folder is an empty file";
+      options.logger[level](`${what}: it is made from what the broker has`, { up_to: last });
     }
     // A machine that lost its power may have lost the end of both, the view's and the log's: the witness remembers.
     if (known?.stream_created === log.created && known.sequence > sequence) await requireWitnessed(log, known);
@@ -85,6 +86,23 @@ async function goOn(options: RecoveryOptions, view: View): Promise<void> {
   );
 }
 
+/** What there is in the place of a view: nothing, or a file of nothing. */
+function lostView(path: string): "gone" | "empty" | undefined {
+  if (!existsSync(path)) return "gone";
+  // With a log of its own beside it SQLite may know more.
+  const empty = [path, `${path}-wal`].every((file) => !existsSync(file) || statSync(file).size === 0);
+  return empty ? "empty" : undefined;
+}
+
+function tellUnreadable({ witness, logger }: RecoveryOptions, why: string, lost: boolean): void {
+  const checks = lost
+    ? "nothing tells whether the broker's log is whole"
+    : "the view alone tells whether the broker's log is whole";
+  logger.warn(`the second witness of what was acknowledged cannot be read: ${checks}, and it is written anew`, {
+    ...{ file: witness, why },
+  });
+}
+
 function requireRunning({ stopped }: RecoveryOptions): void {
   if (stopped()) throw new ClawError("not_leading", "the coordinator is stopping");
 }
@@ -104,7 +122,10 @@ async function soundView(options: RecoveryOptions): Promise<View> {
 /** Throws for a damaged view that may have known more than the log does. */
 async function requireReplaceable(error: Damaged, { witness, log }: RecoveryOptions): Promise<void> {
   const known = readWitness(witness);
-  if (known === undefined) throw undecided(error, `there is no ${witness} to check the log by`);
+  if (known === undefined) {
+    const none = existsSync(witness) ? `${witness} cannot be read` : `there is no ${witness}`;
+    throw undecided(error, `${none} to check the log by`);
+  }
   await requireWitnessed(log, known);
 }
 

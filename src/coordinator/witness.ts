@@ -22,12 +22,15 @@ function writeWitness(path: string, cluster_id: string, { stream_created, sequen
   writePrivate(path, `${JSON.stringify(file)}\n`);
 }
 
-/** Undefined where there is none, or none that can be read: then it knows of nothing. */
-export function readWitness(path: string): WitnessFile | undefined {
+/** Undefined where there is none, or none that can be read, which `unreadable` is told: then it knows of nothing. */
+export function readWitness(path: string, unreadable?: (why: string) => void): WitnessFile | undefined {
   try {
     return WitnessFile.parse(JSON.parse(readFileSync(path, "utf8")));
   } catch (error) {
-    if (error instanceof z.ZodError || error instanceof SyntaxError) return undefined;
+    if (error instanceof z.ZodError || error instanceof SyntaxError) {
+      unreadable?.(error instanceof SyntaxError ? error.message : "it has not the fields of a witness");
+      return undefined;
+    }
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw new Error(`cannot read ${path}: ${messageOf(error)}`, { cause: error });
   }

@@ -300,12 +300,43 @@ describe("a view", () => {
     writeFileSync(viewPath(cluster), "");
     await cluster.startCoordinator();
     expect((await cluster.show(number)).status).toBe("pending");
+    expect(await cluster.logged("the view in this folder is an empty file")).toMatchObject({ level: "warn" });
     await cluster.stopCoordinator();
     removeView(cluster);
     rmSync(join(cluster.folder, "jetstream"), { recursive: true });
     Bun.spawnSync(["cp", "-a", saved, join(cluster.folder, "jetstream")]);
     const behind = await refusal(cluster.startCoordinator());
     expect(behind).toMatchObject({ code: "log_lost", message: expect.stringContaining("the broker lost data") });
+  });
+
+  test("whose other witness, or whose coordinator's id, cannot be read is used, and both are said and written anew", async () => {
+    const cluster = await open();
+    const { number } = await cluster.submit(NOWHERE);
+    await cluster.stopCoordinator();
+    const [witness, id] = ["witness.json", "id"].map((name) => join(cluster.folder, name));
+    const before = readFileSync(id!, "utf8");
+    for (const [of_witness, why] of [
+      ["\u0000{", expect.any(String)],
+      ["{}", "it has not the fields of a witness"],
+    ] as const) {
+      cluster.log.length = 0;
+      writeFileSync(witness!, of_witness);
+      writeFileSync(id!, "coordinator_?");
+      await cluster.startCoordinator();
+      const told = await cluster.logged("the second witness of what was acknowledged cannot be read: the view alone");
+      expect(told).toMatchObject({ level: "warn", file: witness, why });
+      const now = readFileSync(id!, "utf8").trim();
+      expect(now).toMatch(/^coordinator_[0-9a-f]{8}$/);
+      expect(now).not.toBe(before.trim());
+      const line = `this coordinator's id cannot be read: to the others it is a new one, ${now}`;
+      expect(await cluster.logged(line)).toMatchObject({ level: "warn", file: id, found: "coordinator_?" });
+      expect((await cluster.show(number)).status).toBe("pending");
+      await cluster.stopCoordinator();
+      expect(JSON.parse(readFileSync(witness!, "utf8"))).toMatchObject({ v: 1 });
+    }
+    cluster.log.length = 0;
+    await cluster.startCoordinator();
+    expect(cluster.log.filter((line) => line.includes("cannot be read"))).toEqual([]);
   });
 
   test("that lost its end together with the log's is not taken for all that there was", async () => {
