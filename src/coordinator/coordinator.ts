@@ -292,6 +292,7 @@ export class Coordinator implements Service {
       failing: () => {
         // Who leads may be known for as long as the lease runs, though nothing can be done for him or by him.
         if (!this.#asClient().connected) return ["the connection to NATS is lost"];
+        if (this.#election?.silent === true) return ["NATS does not answer"];
         const leads = this.#terms?.leader !== undefined || this.#election?.holder !== undefined;
         return leads ? [] : ["nobody leads"];
       },

@@ -57,6 +57,11 @@ export class Election {
     return this.#elector.trusted(this.#options.runtime.monotonic_ms());
   }
 
+  /** NATS does not answer, however connected it looks: who led last may lead no more, this one included. */
+  get silent(): boolean {
+    return this.#silent || (this.#elector.leading && !this.trusted);
+  }
+
   /** Who leads, as far as is known here. */
   get holder(): LeaseRecord | undefined {
     return this.#elector.holder;

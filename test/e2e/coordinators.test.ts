@@ -15,6 +15,9 @@ const THOUSANDS_MS = 180_000;
 /** The limit, and what a busy machine takes. */
 const SOON_MS = LIMITS.http_broker_ms + 2_000;
 
+/** Two leases: the one that it had asked for, and the one in which no answer came; and what a busy machine takes. */
+const HUNG_MS = 2 * 2_000 + 3_000;
+
 interface Status {
   leader: string;
   epoch: number;
@@ -205,6 +208,44 @@ test("one follows a coordinator with a NATS of its own, and goes on from its vie
   expect((await other.claw(["wait", id])).code).toBe(0);
 }, 60_000);
 
+/** Asks a machine's coordinator over HTTP: the status, and what is wrong. */
+function askOver(here: Machine) {
+  const path = join(here.home, "data/endpoint.json");
+  const endpoint = JSON.parse(readFileSync(path, "utf8")) as { http_url: string; token_file: string };
+  const token = readFileSync(endpoint.token_file, "utf8").trim();
+  const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
+  return async (path: string, body?: object): Promise<[number, string | undefined]> => {
+    const sent = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
+    const response = await fetch(`${endpoint.http_url}${path}`, { headers, ...sent });
+    const answer = (await response.json()) as { error?: { message: string }; failing?: string[] };
+    return [response.status, answer.error?.message ?? answer.failing?.[0]];
+  };
+}
+
+test("over HTTP a coordinator whose broker hangs, with its connection there, is not ready, whoever leads", async () => {
+  const { url, machine: broker } = await ownNats();
+  const [leads, follows] = [machine(), machine()];
+  const leader = await leads.start('"message":"leads"', ["--role", "coordinator", "--nats", url]);
+  const follower = await follows.start("follows the log", ["--role", "coordinator", "--nats", url]);
+  await Promise.all([leader, follower].map((one) => one.says("coordinator is up")));
+  const asks = [leads, follows].map(askOver);
+  for (const ask of asks) expect(await ask("/readyz")).toEqual([200, undefined]);
+  const [pid] = broker.taskPids("nats-server");
+  process.kill(pid!, "SIGSTOP");
+  const unready = async (ask: (typeof asks)[0]) => {
+    const [status, why] = await ask("/readyz");
+    return status === 503 ? why : undefined;
+  };
+  const whys = asks.map((ask) => until("it is not ready", () => unready(ask), HUNG_MS));
+  expect(await Promise.all(whys)).toEqual(["NATS does not answer", "NATS does not answer"]);
+  const why = `this coordinator hears nothing from NATS at ${url}`;
+  for (const answer of await Promise.all(asks.map((ask) => ask("/api/v1/tasks")))) expect(answer).toEqual([503, why]);
+  process.kill(pid!, "SIGCONT");
+  for (const ask of asks)
+    await until("it is ready again", async () => ((await unready(ask)) === undefined ? true : undefined));
+  expect(leader.log + follower.log).not.toContain("lost NATS");
+}, 60_000);
+
 test("over HTTP a coordinator whose broker is gone says so soon, whoever leads", async () => {
   const { url, machine: broker } = await ownNats();
   const [leads, follows] = [machine(), machine()];
@@ -212,18 +253,7 @@ test("over HTTP a coordinator whose broker is gone says so soon, whoever leads",
   await leader.says("coordinator is up");
   const follower = await follows.start("follows the log", ["--role", "coordinator", "--nats", url]);
   await follower.says("coordinator is up");
-  const asks = [leads, follows].map((here) => {
-    const path = join(here.home, "data/endpoint.json");
-    const endpoint = JSON.parse(readFileSync(path, "utf8")) as { http_url: string; token_file: string };
-    const token = readFileSync(endpoint.token_file, "utf8").trim();
-    const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
-    return async (path: string, body?: object): Promise<[number, string | undefined]> => {
-      const sent = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
-      const response = await fetch(`${endpoint.http_url}${path}`, { headers, ...sent });
-      const answer = (await response.json()) as { error?: { message: string }; failing?: string[] };
-      return [response.status, answer.error?.message ?? answer.failing?.[0]];
-    };
-  });
+  const asks = [leads, follows].map(askOver);
   for (const ask of asks) expect((await ask("/api/v1/tasks", { noop: true }))[0]).toBe(201);
   process.kill(broker.taskPids("nats-server")[0]!, "SIGKILL");
   for (const ask of asks) {
