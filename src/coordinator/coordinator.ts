@@ -144,6 +144,7 @@ export class Coordinator implements Service {
       ready: () => terms.ready,
       silent: (why, leading) =>
         logger.warn(leading ? "the lease cannot be kept for now" : "who leads cannot be seen for now", { why }),
+      heard: () => logger.info("NATS answers for the lease again"),
       failed: this.#options.onFailed,
     });
     await this.#election.start();

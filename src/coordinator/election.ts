@@ -20,6 +20,8 @@ export interface ElectionOptions extends ElectorOptions {
   ready: () => boolean;
   /** The broker does not answer: told once until it does again. `leading`: there is a lease to be kept. */
   silent: (why: string, leading: boolean) => void;
+  /** It does again. */
+  heard: () => void;
   /** A bug. */
   failed: (error: unknown) => void;
 }
@@ -81,6 +83,7 @@ export class Election {
   #ask<T>(answer: Promise<T>, then: (value: T, now_ms: number) => void): void {
     answer.then(
       (value) => {
+        if (this.#silent && !this.#stopped) this.#options.heard();
         this.#silent = false;
         this.#turn(() => then(value, this.#now()));
       },

@@ -243,6 +243,7 @@ test("over HTTP a coordinator whose broker hangs, with its connection there, is 
   process.kill(pid!, "SIGCONT");
   for (const ask of asks)
     await until("it is ready again", async () => ((await unready(ask)) === undefined ? true : undefined));
+  for (const { log } of [leader, follower]) expect(log.split("NATS answers for the lease again").length).toBe(2);
   expect(leader.log + follower.log).not.toContain("lost NATS");
 }, 60_000);
 

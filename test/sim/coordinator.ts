@@ -129,6 +129,7 @@ export class SimCoordinator {
       },
       ready: () => this.#terms?.ready === true,
       silent: () => undefined,
+      heard: () => undefined,
       failed: (error) => this.#failed(error),
     });
     void this.#election.start();
