@@ -1,5 +1,5 @@
 // The leader of a term: commands and reports in, decisions into the log, replies and orders out, each only after the
-// log has what it rests on. Synchronous, and it touches the world through four methods, so the simulator runs it as it is.
+// log has what it rests on. Synchronous, and it touches the world through `LeaderWorld` only: the simulator runs it as it is.
 
 import { ClawError, isFault } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";

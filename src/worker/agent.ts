@@ -1,56 +1,21 @@
 // What a worker decides: whom it belongs to, what it starts when, what it reports. Synchronous; it touches the world
-// through four methods, so the simulator runs it as it is. It trusts nothing that it was told twice.
+// through `AgentWorld` only, so the simulator runs it as it is. It trusts nothing that it was told twice.
 
 import { LIMITS } from "../common/limits.ts";
-import type { Capacity, Needs, NodeInfo, Outcome } from "../common/models.ts";
-import type { DownMessage, Run, UpMessage } from "../communication/messages.ts";
+import type { Capacity, Needs, Outcome } from "../common/models.ts";
+import type { DownMessage, Run } from "../communication/messages.ts";
 import { planted } from "../core/canary.ts";
 import { fits, freeOf } from "../core/fit.ts";
 import { uncovered } from "../core/runs.ts";
 import type { NodeSkills } from "../core/skills.ts";
 import { addUse, emptyUsed } from "../core/state.ts";
+import type { AgentNow, AgentOptions, AgentWorld } from "./agent-world.ts";
 import { Holding } from "./holding.ts";
 import type { Load } from "./metrics.ts";
 import { byTask, firstJob, type Job, type QueuedRun, queuedRun, runOf, runsOnce, taskKey } from "./queue.ts";
 import { Registration } from "./registration.ts";
 import { Reporter, type ReportStore } from "./reporter.ts";
 import { SkillTeller } from "./skills/teller.ts";
-
-export interface AgentWorld {
-  send(message: UpMessage): void;
-  /** Begins a job; its start and end come back by `started` and `ended`. */
-  start(job: Job): void;
-  stop(job: Job, reason: "cancelled" | "superseded"): void;
-  /** These ran here until now, and the cluster does not have them here. */
-  superseded(jobs: readonly Job[]): void;
-  /** The cluster will not have this node: code and sentence. */
-  refused(code: string, message: string): void;
-  /** Somebody wants this worker to end. */
-  shutdown(message: string): void;
-  /** Nothing has come for long, for the so manieth time: another subscription, or connection, may bring more. */
-  deaf(times: number): void;
-  /** A registration stays unanswered: told once until something comes, or the connection is there anew. */
-  unanswered(): void;
-  /** Another process is this node, and it is not known yet whether it is dead. */
-  waiting(message: string): void;
-  /** Looks whether tasks could be started in these folders; what it finds comes back by `looked`, in one part or several. */
-  look(folders: readonly string[]): void;
-}
-
-export interface AgentOptions {
-  info: NodeInfo;
-  /** 64 random bits as hex: a new one each start. */
-  incarnation: string;
-  /** Lives of this node that are certain to be over, the latest first. */
-  earlier: readonly string[];
-  /** The cluster that welcomed an earlier life, if any did. */
-  cluster_id: string | undefined;
-}
-
-export interface AgentNow {
-  wall_ms: number;
-  monotonic_ms: number;
-}
 
 interface Running {
   job: Job;

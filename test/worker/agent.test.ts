@@ -5,7 +5,8 @@ import { ClawError } from "../../src/common/errors.ts";
 import { LIMITS } from "../../src/common/limits.ts";
 import type { NodeInfo, Specification } from "../../src/common/models.ts";
 import type { DownMessage, UpMessage } from "../../src/communication/messages.ts";
-import { Agent, type AgentWorld } from "../../src/worker/agent.ts";
+import { Agent } from "../../src/worker/agent.ts";
+import type { AgentWorld } from "../../src/worker/agent-world.ts";
 import type { Job } from "../../src/worker/queue.ts";
 import type { ReportStore } from "../../src/worker/reporter.ts";
 
