@@ -44,8 +44,12 @@ function kept(outcome: Outcome): number {
 }
 
 /** Its node was lost and told nothing: what reached the stream is all that there is. */
-function isUntold({ reason, stdout, stderr }: Outcome): boolean {
-  return (reason === "lost" || reason === "poison") && stdout === undefined && stderr === undefined;
+function isUntold({ reason, stdout, stderr, exit_code, signal, started_at, ended_at }: Outcome): boolean {
+  if (stdout !== undefined || stderr !== undefined) return false;
+  if (reason === "lost" || reason === "poison") return true;
+  // What was to be stopped on it anyway has the end that it was told to have; a node says how what it stopped ended.
+  const told = exit_code !== undefined || signal !== undefined;
+  return (reason === "cancelled" || reason === "deadline") && !told && started_at < ended_at;
 }
 
 function sayMissing(io: Sink, id: string, outcome: Outcome, got: number): void {
