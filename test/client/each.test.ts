@@ -128,6 +128,17 @@ describe("--joblog", () => {
     const [, row] = lines(readFileSync(file("killed"), "utf8"));
     expect(row?.split("\t").slice(6, 8)).toEqual(["0", "9"]);
   });
+
+  test.each([
+    ["its timeout", "--timeout", "-1", "15", "exec sleep 60"],
+    ["its deadline", "--deadline", "-1", "15", "exec sleep 60"],
+    ["its timeout, and that says how itself,", "--timeout", "3", "0", "trap 'exit 3' TERM; sleep 60 & wait"],
+    ["its timeout, and that calls this a success,", "--timeout", "-1", "0", "trap 'exit 0' TERM; sleep 60 & wait"],
+  ])("of what %s ended says what GNU parallel does", async (_, option, exit, signal, command) => {
+    await each(`${command} # {}`, [option, "1s", "--joblog", "late", "--quiet"], { stdin: "x\n" });
+    const [, row] = lines(readFileSync(file("late"), "utf8"));
+    expect(row?.split("\t").slice(6, 8)).toEqual([exit, signal]);
+  });
 });
 
 describe("what is wrong is said before anything is submitted", () => {

@@ -1,6 +1,7 @@
 // `--joblog FILE`: one line a task in GNU parallel's columns, so that what reads its logs reads these.
 
 import { closeSync, openSync, writeSync } from "node:fs";
+import { constants } from "node:os";
 import { ClawError, messageOf } from "../../common/errors.ts";
 import type { Outcome } from "../../common/models.ts";
 import { exitCodeOf } from "../commands/run.ts";
@@ -20,8 +21,7 @@ export class JobLog {
 
   add(index: number, node: string, outcome: Outcome, command: string): void {
     if (this.#closed) return;
-    const { started_at, ended_at, signal } = outcome;
-    const code = exitCodeOf(outcome);
+    const { started_at, ended_at } = outcome;
     const columns = [
       index + 1,
       node,
@@ -31,8 +31,7 @@ export class JobLog {
         .padStart(10),
       0,
       outcome.stdout?.bytes ?? Buffer.byteLength(outcome.stdout_tail ?? ""),
-      signal === undefined ? code : 0,
-      signal === undefined ? 0 : code - 128,
+      ...endColumns(outcome),
       command.replaceAll("\n", "\\n"),
     ];
     this.#write(`${columns.join("\t")}\n`);
@@ -54,4 +53,13 @@ export class JobLog {
       throw new ClawError("io", `cannot write the job log ${this.#path}: ${messageOf(error)}`, { field: "--joblog" });
     }
   }
+}
+
+/** Exitval and Signal: -1 is GNU parallel's word for a job that it ended itself and that gave no code of its own. */
+function endColumns(outcome: Outcome): [exitval: number, signal: number] {
+  const { status, exit_code, signal } = outcome;
+  const number = signal === undefined ? 0 : (constants.signals[signal as NodeJS.Signals] ?? 0);
+  // One that answers SIGTERM with 0 did not succeed for all that.
+  if (status === "timeout" || status === "cancelled") return [exit_code || -1, number];
+  return [signal === undefined ? exitCodeOf(outcome) : 0, number];
 }
