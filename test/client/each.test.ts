@@ -1,7 +1,7 @@
 // `run --each` and `submit --each`: a task a line, in the order and with the ends that were asked for.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { formatTaskId } from "../../src/core/ids.ts";
 import type { CliRun } from "../cli.ts";
@@ -127,6 +127,21 @@ describe("--joblog", () => {
     await each("kill -KILL $$ {}", ["--joblog", "killed", "--quiet"], { stdin: "x\n" });
     const [, row] = lines(readFileSync(file("killed"), "utf8"));
     expect(row?.split("\t").slice(6, 8)).toEqual(["0", "9"]);
+  });
+
+  test("has a line for each task that began, and for no other", async () => {
+    const stdin = Array.from({ length: 60 }, (_, index) => `${index}\n`).join("");
+    const template = "touch began-{}; [ {} != 1 ] || exit 1; exec sleep 60";
+    const { stderr } = await each(template, ["--halt", "now,fail=1", "--joblog", "halted"], { stdin });
+    expect(stderr).toMatch(/0 succeeded, 1 failed, 59 cancelled in /);
+    const rows = lines(readFileSync(file("halted"), "utf8"))
+      .slice(1)
+      .map((row) => row.split("\t"));
+    // One that was stopped as it began may not have come to its first word.
+    const began = readdirSync(cluster.cwd).filter((name) => name.startsWith("began-"));
+    expect(rows.map(([seq]) => `began-${Number(seq) - 1}`)).toEqual(expect.arrayContaining(began));
+    expect(rows.length).toBeLessThan(60);
+    expect(rows.filter(([, host]) => host === "")).toEqual([]);
   });
 
   test.each([

@@ -20,7 +20,7 @@ export class JobLog {
   }
 
   add(index: number, node: string, outcome: Outcome, command: string): void {
-    if (this.#closed) return;
+    if (this.#closed || !hasBegun(outcome)) return;
     const { started_at, ended_at } = outcome;
     const columns = [
       index + 1,
@@ -53,6 +53,12 @@ export class JobLog {
       throw new ClawError("io", `cannot write the job log ${this.#path}: ${messageOf(error)}`, { field: "--joblog" });
     }
   }
+}
+
+/** What was called off before it ran has no start to tell of: GNU parallel has no line for it either. */
+function hasBegun({ reason, started_at, ended_at, exit_code, signal }: Outcome): boolean {
+  const called_off = reason === "cancelled" || reason === "deadline";
+  return !called_off || started_at < ended_at || exit_code !== undefined || signal !== undefined;
 }
 
 /** Exitval and Signal: -1 is GNU parallel's word for a job that it ended itself and that gave no code of its own. */
