@@ -266,7 +266,7 @@ function runCommands(program: Command, on: On): void {
     .passThroughOptions()
     .option("-d, --detach", "print the id and leave")
     .option("-k, --keep-order", "with --each: output in the order of the lines")
-    .option("--halt <when>", "with --each: soon,fail=1 starts no more, now,fail=1 stops all (never)")
+    .option("--halt <when>", "with --each: soon,fail=1 sends no more, now,fail=1 stops all (never)")
     .option("--joblog <file>", "with --each: a line a task, in GNU parallel's columns")
     .option("--progress", "with --each: progress even when standard error is no terminal")
     .addHelpText("before", EXAMPLES["run"] ?? "")

@@ -294,9 +294,17 @@ class Each {
   async #haltIfTime(counts: TaskCounts): Promise<void> {
     const { halt } = this.#parts;
     if (halt === undefined || this.#cancelled || !isHalt(halt, counts, this.#sender.over)) return;
-    this.#io.err(`claw: --halt ${this.#options.halt}: ${halt.when === "now" ? "stopping" : "starting no more"}\n`);
+    const say = (what: string): void => this.#io.err(`claw: --halt ${this.#options.halt}: ${what}\n`);
     this.#parts.stop.abort();
-    await this.#cancel(halt.when === "soon");
+    if (halt.when === "now") {
+      say("stopping");
+      await this.#cancel(false);
+      return;
+    }
+    // Nodes may have begun what they were sent: a cancel of it could stop what runs, which is to end by itself.
+    await this.#cancel(true);
+    const { task } = await this.#client.query("task.show", { number: this.#array.number });
+    say(`no more are sent${sentAhead(task.counts?.scheduled ?? 0)}`);
   }
 
   async #cancel(waiting_only: boolean): Promise<void> {
@@ -323,4 +331,9 @@ class Each {
     }
     return this.#names.get(node) ?? node;
   }
+}
+
+function sentAhead(count: number): string {
+  if (count === 0) return "";
+  return count === 1 ? "; one that was sent ahead still runs" : `; ${count} that were sent ahead still run`;
 }

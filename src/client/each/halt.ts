@@ -1,4 +1,4 @@
-// `--halt`, as GNU parallel has it: when enough tasks failed (or succeeded, or ended), start no more, or stop all.
+// `--halt`, as GNU parallel has it: when enough tasks failed (or succeeded, or ended), send no more, or stop all.
 
 import { ClawError } from "../../common/errors.ts";
 import type { TaskCounts } from "../../common/models.ts";
