@@ -87,6 +87,7 @@ export async function followTask(
     else gone = io.runtime.after(GONE_MS, () => done.abort());
   };
   const onIdle = (): void => {
+    shown.idle();
     if (end !== undefined && !shown.writing && ++idle === IDLE_TIMES) done.abort();
   };
   for (const one of attempts) shown.over(one);
@@ -116,7 +117,9 @@ export async function printFinished(
   attempts: readonly AttemptView[] = [],
 ): Promise<void> {
   const all = [ended.outcome, ...attempts.map(({ outcome }) => outcome)];
-  const untold = isUntold(ended.outcome);
+  // One that was cut off is before all that the last one wrote: with that it has come as well.
+  const cut_off = kept(ended.outcome) === 0 && all.includes(undefined);
+  const untold = isUntold(ended.outcome) || cut_off;
   if (!untold && all.some((one) => one !== undefined && kept(one) > 0)) {
     await followTask(io, client, task, () => Promise.resolve(ended), attempts);
     return;
@@ -206,6 +209,12 @@ class Shown {
     this.earlier(0).catch(() => undefined);
   }
 
+  /** All that was written by now has come, of those too whose node told nothing. */
+  idle(): void {
+    const cut_off = this.#ended.length > 0 && this.#ended.every(({ outcome }) => outcome === undefined);
+    if (cut_off) this.earlier(Number.POSITIVE_INFINITY).catch(() => undefined);
+  }
+
   chunk({ attempt, stream, bytes }: OutputChunk): Promise<void> {
     return this.#inTurn(async () => {
       await this.#tell(attempt);
@@ -236,7 +245,9 @@ class Shown {
       const [one] = this.#ended;
       if (one === undefined) return;
       const { attempt, outcome, reason } = one;
-      if (attempt >= before && outcome !== undefined && !this.#has(attempt, outcome)) return;
+      // How much one wrote whose node told nothing is known when something later comes.
+      const here = outcome === undefined ? attempt <= this.#told : this.#has(attempt, outcome);
+      if (attempt >= before && !here) return;
       this.#ended.shift();
       if (attempt <= this.#told) continue;
       if (outcome !== undefined) await this.#report(outcome);

@@ -2,15 +2,15 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
-import type { Outcome } from "../../src/common/models.ts";
+import type { AttemptView, Outcome } from "../../src/common/models.ts";
 import { systemRuntime } from "../../src/common/runtime.ts";
 import { openConnection } from "../../src/communication/connection.ts";
 import { readCredentials } from "../../src/communication/credentials.ts";
-import { printFinished, type Sink } from "../../src/communication/follow.ts";
+import { type Ended, followTask, printFinished, printSoFar, type Sink } from "../../src/communication/follow.ts";
 import { OutputPublisher } from "../../src/communication/output.ts";
 import type { RequestClient } from "../../src/communication/request.ts";
 import { openStores } from "../../src/communication/stores.ts";
-import { type Bench, CLUSTER, openBench } from "./server-bench.ts";
+import { type Bench, CLUSTER, openBench, until } from "./server-bench.ts";
 
 const NODE = "node_00000001";
 let bench: Bench;
@@ -69,5 +69,50 @@ describe("what came of a task before its node was lost is shown", () => {
     const io = terminal();
     await printFinished(io, client, task(number), { outcome, attempt: 1, node: NODE });
     expect(io.text).toBe("so far\n");
+  });
+});
+
+describe("that an attempt was lost is said behind what it wrote", () => {
+  const lost: AttemptView = { attempt: 1, node: NODE, reason: "lost", at: 3_000 };
+  const note = (number: number): string => `claw: t${number}: attempt 1 was lost with its node\n`;
+  const end = (text: string): Ended => {
+    const tail = { stdout_tail: text, inline: true };
+    return { outcome: { status: "completed", reason: "exit", exit_code: 0, ...times, ...tail }, attempt: 2, node: NODE };
+  };
+
+  test("where the next one's came with its end", async () => {
+    await writes(11, 1, "one\n");
+    const io = terminal();
+    await printFinished(io, client, task(11), end("two\n"), [lost]);
+    expect(io.text).toBe(`one\n${note(11)}two\n`);
+  });
+
+  test("where the next one is in the stream, over or not", async () => {
+    await writes(12, 1, "one\n");
+    await writes(12, 2, "two\n");
+    const so_far = terminal();
+    await printSoFar(so_far, client, task(12), [lost]);
+    const { outcome } = end("");
+    const stdout = { bytes: 4, hash: "0".repeat(16) };
+    const io = terminal();
+    const whole = { outcome: { ...outcome, inline: false, stdout }, attempt: 2, node: NODE };
+    await printFinished(io, client, task(12), whole, [lost]);
+    expect([so_far.text, io.text]).toEqual(Array(2).fill(`one\n${note(12)}two\n`));
+  });
+
+  test("to whoever follows it, before the next one writes anything", async () => {
+    await writes(13, 1, "one\n");
+    const io = terminal();
+    const over = Promise.withResolvers<Ended>();
+    const following = followTask(io, client, task(13), (tell) => {
+      tell(lost);
+      return over.promise;
+    });
+    await until(() => io.text.includes(note(13)) || undefined, "the note");
+    await writes(13, 2, "two\n");
+    await until(() => io.text.includes("two") || undefined, "attempt 2");
+    over.resolve(end(""));
+    await following;
+    expect(io.text).toBe(`one\n${note(13)}two\n`);
   });
 });
