@@ -19,17 +19,25 @@ export class JsonLogs {
 
   /** Takes one task's output; `end` gives what is left of it. */
   of(id: string): Sink & { end(): Promise<void> } {
-    const out = new Pieces((piece) => this.#add({ id, stream: "stdout", ...piece }));
-    const error = new Pieces((piece) => this.#add({ id, stream: "stderr", ...piece }));
+    let ran: { attempt?: number; node?: string } = {};
+    const out = new Pieces((piece) => this.#add({ id, ...ran, stream: "stdout", ...piece }));
+    const error = new Pieces((piece) => this.#add({ id, ...ran, stream: "stderr", ...piece }));
+    const end = async (): Promise<void> => {
+      await out.end();
+      await error.end();
+    };
     return {
       runtime: this.#io.runtime,
       out: (bytes) => out.write(bytes),
       passError: (bytes) => error.write(bytes),
       err: (text) => this.#io.err(text),
-      end: async () => {
-        await out.end();
-        await error.end();
+      of: async (attempt, node) => {
+        if (attempt === ran.attempt && node === ran.node) return;
+        // What an attempt left half is its own.
+        await end();
+        ran = { attempt, ...(node === undefined ? {} : { node }) };
       },
+      end,
     };
   }
 

@@ -21,6 +21,8 @@ export interface Sink {
   out(data: string | Uint8Array): Promise<void>;
   passError(data: string | Uint8Array): Promise<void>;
   err(text: string): void;
+  /** What is passed from now on is of this attempt, which ran there. */
+  of?(attempt: number, node: string | undefined): Promise<void>;
 }
 
 export interface TaskRef {
@@ -126,6 +128,7 @@ export async function printFinished(
   }
   const shown = new Shown(io, task, () => undefined);
   for (const one of attempts) shown.over(one);
+  shown.ranOn(ended);
   if (untold) await passSoFar(io, client, task, shown);
   await shown.last(ended);
 }
@@ -220,6 +223,7 @@ class Shown {
       await this.#tell(attempt);
       if (attempt > this.#current && this.#current > this.#told) this.#say(this.#current, "is over");
       this.#current = Math.max(this.#current, attempt);
+      await this.#io.of?.(attempt, this.nodeOf(attempt));
       if (stream === "stdout") await this.#io.out(bytes);
       else await this.#io.passError(bytes);
       this.#got.set(attempt, this.#bytes(attempt) + bytes.length);
@@ -235,7 +239,7 @@ class Shown {
   last({ outcome, attempt }: Ended): Promise<void> {
     return this.#inTurn(async () => {
       await this.#tell(attempt);
-      await this.#report(outcome);
+      await this.#report(attempt, outcome);
       sayMissing(this.#io, this.#id, outcome, this.#bytes(attempt));
     });
   }
@@ -250,7 +254,7 @@ class Shown {
       if (attempt >= before && !here) return;
       this.#ended.shift();
       if (attempt <= this.#told) continue;
-      if (outcome !== undefined) await this.#report(outcome);
+      if (outcome !== undefined) await this.#report(attempt, outcome);
       const cut = outcome === undefined ? CUT_OFF[reason] : undefined;
       const how = outcome === undefined ? reason : endOf(outcome);
       this.#say(attempt, cut === undefined ? `ended: ${how}` : `was ${cut}`);
@@ -262,8 +266,9 @@ class Shown {
     this.#io.err(`claw: ${this.#id}: attempt ${attempt} ${what}\n`);
   }
 
-  async #report({ inline, stdout_tail, stderr_tail }: Outcome): Promise<void> {
+  async #report(attempt: number, { inline, stdout_tail, stderr_tail }: Outcome): Promise<void> {
     if (inline !== true) return;
+    await this.#io.of?.(attempt, this.nodeOf(attempt));
     if (stdout_tail !== undefined) await this.#io.out(stdout_tail);
     if (stderr_tail !== undefined) await this.#io.passError(stderr_tail);
   }

@@ -23,6 +23,12 @@ function counting(size: number): string[] {
 
 const told = (id: string): string =>
   `err 1\nclaw: ${id}: attempt 1 ended: exit code 1\nerr 2\nclaw: ${id}: attempt 2 ended: exit code 1\nerr 3\n`;
+interface JsonPiece {
+  attempt: number;
+  node: string;
+  stream: string;
+  text: string;
+}
 const outOf = (size: number): string => [1, 2, 3].map((n) => `${"x".repeat(size)}out ${n}\n`).join("");
 
 describe("every attempt's output is shown, and how it ended", () => {
@@ -32,6 +38,13 @@ describe("every attempt's output is shown, and how it ended", () => {
     expect([run.code, run.stdout === outOf(size), run.stderr]).toEqual([0, true, told(id)]);
     const logs = await cluster.runCli(["logs", id]);
     expect([logs.code, logs.stdout === outOf(size), logs.stderr]).toEqual([0, true, told(id)]);
+    const pieces = JSON.parse((await cluster.runCli(["logs", "--json", id])).stdout) as JsonPiece[];
+    const text = (attempt: number, stream: string): string =>
+      pieces.map((one) => (one.attempt === attempt && one.stream === stream ? one.text : "")).join("");
+    expect([1, 2, 3].map((n) => text(n, "stdout")).join("") === outOf(size)).toBe(true);
+    expect([1, 2, 3].map((n) => text(n, "stderr"))).toEqual(["err 1\n", "err 2\n", "err 3\n"]);
+    const [{ id: node }] = JSON.parse((await cluster.runCli(["nodes", "--json"])).stdout) as [{ id: string }];
+    expect(pieces.filter((one) => one.node !== node)).toEqual([]);
   });
 
   test("of one that runs again just now", async () => {

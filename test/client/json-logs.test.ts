@@ -108,4 +108,21 @@ describe("the document", () => {
     ]);
     expect(io.stderr).toBe("claw: cut\n");
   });
+
+  test("says of which attempt a piece is, and never joins what two of them left half", async () => {
+    const io = sink();
+    const logs = new JsonLogs(io, false);
+    const task = logs.of("one");
+    const [first = 0, second = 0] = Buffer.from("é");
+    await task.of?.(1, "node_a");
+    await task.out(Uint8Array.of(first));
+    await task.of?.(2, undefined);
+    await task.out(Uint8Array.of(second));
+    await task.end();
+    await logs.end();
+    expect(JSON.parse(io.stdout)).toEqual([
+      { id: "one", attempt: 1, node: "node_a", stream: "stdout", base64: "ww==" },
+      { id: "one", attempt: 2, stream: "stdout", base64: "qQ==" },
+    ]);
+  });
 });

@@ -77,7 +77,11 @@ describe("that an attempt was lost is said behind what it wrote", () => {
   const note = (number: number): string => `claw: t${number}: attempt 1 was lost with its node\n`;
   const end = (text: string): Ended => {
     const tail = { stdout_tail: text, inline: true };
-    return { outcome: { status: "completed", reason: "exit", exit_code: 0, ...times, ...tail }, attempt: 2, node: NODE };
+    return {
+      outcome: { status: "completed", reason: "exit", exit_code: 0, ...times, ...tail },
+      attempt: 2,
+      node: NODE,
+    };
   };
 
   test("where the next one's came with its end", async () => {
