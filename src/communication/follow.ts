@@ -238,7 +238,8 @@ class Shown {
   /** What the last attempt's report brings. */
   last({ outcome, attempt }: Ended): Promise<void> {
     return this.#inTurn(async () => {
-      await this.#tell(attempt);
+      // All that are known are before it, though one that never began has no number to tell it by.
+      await this.#tell(Number.POSITIVE_INFINITY);
       await this.#report(attempt, outcome);
       sayMissing(this.#io, this.#id, outcome, this.#bytes(attempt));
     });

@@ -17,6 +17,7 @@ import { named } from "../common/records.ts";
 import type { SkillView } from "../common/skills.ts";
 import type { Manifest } from "../common/snapshot.ts";
 import { PRIORITIES, TASK_STATUSES } from "../common/vocabulary.ts";
+import type { Range } from "../core/members.ts";
 
 const integer = z.int().min(0);
 const seen = integer.optional();
@@ -126,6 +127,8 @@ export interface ResultRow {
   attempt: number;
   node: string;
   outcome: Outcome;
+  /** Of members that were called off while they waited, those that had an attempt before. */
+  tried?: Range[];
 }
 
 export interface QueryAnswers {

@@ -141,7 +141,8 @@ export class Answers {
     const results: ResultRow[] = [];
     let bytes = 0;
     for (const { from, to, attempt, node, outcome } of found) {
-      const row: ResultRow = { from, to, attempt, node, outcome };
+      const tried = attempt === 0 ? this.#queries.tried(request.number, from, to) : [];
+      const row: ResultRow = { from, to, attempt, node, outcome, ...(tried.length === 0 ? {} : { tried }) };
       bytes += sizeOf(row);
       if (results.length > 0 && bytes > LIMITS.answer_bytes) break;
       results.push(row);

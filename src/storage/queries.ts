@@ -362,6 +362,22 @@ export class Queries {
     }
   }
 
+  /** Which of the members [from, to) had an attempt that another one was to follow; too many are one range. */
+  tried(number: number, from: number, to: number): Range[] {
+    const query = this.#database.query<{ first: number; past: number }, [number, number, number]>(
+      "SELECT DISTINCT first, past FROM attempts WHERE number = ? AND first < ? AND past > ? ORDER BY first",
+    );
+    const found: Range[] = [];
+    for (const { first, past } of this.#guarded(() => query.all(number, to, from))) {
+      const last = found.at(-1);
+      const end = Math.min(past, to);
+      const many = found.length === LIMITS.tried_ranges;
+      if (last !== undefined && (many || first <= last.to)) last.to = Math.max(last.to, end);
+      else found.push({ from: Math.max(first, from), to: end });
+    }
+    return found;
+  }
+
   attempts(number: number, index: number): AttemptView[] {
     const query = this.#database.query<
       {

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Cluster, openCluster } from "../cluster.ts";
+import { until } from "../until.ts";
 
 let cluster: Cluster;
 beforeAll(async () => {
@@ -60,6 +61,62 @@ describe("every attempt's output is shown, and how it ended", () => {
     await cluster.runCli(["cancel", id]);
     const { stdout, stderr } = await following.done;
     expect([stdout, stderr]).toEqual(["up\nup\nstays\n", `claw: ${id}: attempt 1 ended: exit code 9\n`]);
+  });
+});
+
+describe("members that were tried before", () => {
+  /** Attempts that are over, of one that there may not be yet. */
+  const triesOf = async (id: string): Promise<number> => {
+    const { code, stdout } = await cluster.runCli(["show", "--json", id]);
+    return code === 0 ? ((JSON.parse(stdout) as { attempts?: object[] }).attempts ?? []).length : 0;
+  };
+  const ended = (id: string, index: number): string => `claw: ${id}.${index}: attempt 1 ended: exit code ${index}\n`;
+
+  test("show it in the array's logs, while they wait and when they were called off then", async () => {
+    const retries = ["--retries", "1", "--backoff", "30s"];
+    const line = "echo m$CLAW_TASK_INDEX; exit $CLAW_TASK_INDEX";
+    const submitted = await cluster.runCli(["submit", "--array", "4", ...retries, "--", "sh", "-c", line]);
+    const id = submitted.stdout.trim();
+    for (const index of [1, 2, 3]) {
+      await until(async () => ((await triesOf(`${id}.${index}`)) === 1 ? true : undefined), `attempt 1 of ${index}`);
+    }
+    const all = "0: m0\n1: m1\n2: m2\n3: m3\n";
+    const waiting = await cluster.runCli(["logs", id]);
+    expect(waiting.stdout).toBe(all);
+    for (const index of [1, 2, 3]) expect(waiting.stderr).toContain(ended(id, index));
+    await cluster.runCli(["cancel", `${id}.2`]);
+    await cluster.runCli(["cancel", id]);
+    const over = await cluster.runCli(["logs", id]);
+    expect([over.stdout, over.stderr]).toEqual([all, ended(id, 1) + ended(id, 2) + ended(id, 3)]);
+  });
+
+  test.each([
+    ["as they end", []],
+    ["in their order", ["--keep-order"]],
+  ])("show it in run --each, %s", async (_, order) => {
+    const failed = join(cluster.cwd, `failed${order.length}`);
+    const line = `echo try {}; [ {} = b ] || [ -e ${failed} ] || { touch ${failed}; exit 3; }`;
+    const retries = ["--retries", "1", "--backoff", "10ms"];
+    const { code, stdout, stderr } = await cluster.runCli(["run", "--each", line, ...retries, ...order], {
+      stdin: "a\nb\n",
+    });
+    expect([code, stdout.split("\n").sort()]).toEqual([0, ["", "try a", "try a", "try b"]]);
+    expect(stderr).toMatch(/^claw: task_\w+\.0: attempt 1 ended: exit code 3\n/);
+  });
+
+  test("show it in run --each that is called off before they are tried again", async () => {
+    const line = "echo try {}; [ {} = b ] || exit 3; until [ -e go ]; do sleep 0.02; done";
+    const retries = ["--retries", "1", "--backoff", "30s", "--halt", "now,done=1", "--name", "halts"];
+    const run = cluster.startCli(["run", "--each", line, ...retries], { stdin: "a\nb\n" });
+    const id = await until(async () => {
+      const { stdout } = await cluster.runCli(["ls", "--quiet", "--name", "halts"]);
+      return stdout === "" ? undefined : stdout.trim();
+    }, "the array");
+    await until(async () => ((await triesOf(`${id}.0`)) === 1 ? true : undefined), "attempt 1");
+    writeFileSync(join(cluster.cwd, "go"), "");
+    const { stdout, stderr } = await run.done;
+    expect(stdout.split("\n").sort()).toEqual(["", "try a", "try b"]);
+    expect(stderr).toContain(`claw: ${id}.0: attempt 1 ended: exit code 3\n`);
   });
 });
 

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { LIMITS } from "../../src/common/limits.ts";
 import type { Outcome } from "../../src/common/models.ts";
 import type { TaskStatus } from "../../src/common/vocabulary.ts";
-import type { Event } from "../../src/core/event.ts";
+import type { Event, EventRun } from "../../src/core/event.ts";
 import { memberOf, overallStatus, Queries, type Wanted } from "../../src/storage/queries.ts";
 import { View } from "../../src/storage/view.ts";
 import { AT, outcomeOf, specificationOf } from "../core/cluster.ts";
@@ -262,5 +262,41 @@ describe("results", () => {
     ]);
     expect(queries.attempts(1, 1)).toHaveLength(1);
     expect(queries.attempts(1, 2)).toEqual([]);
+  });
+
+  test("that had attempts are told as ranges, and beyond so many as one", () => {
+    const count = 3 * LIMITS.tried_ranges;
+    commit(fold.array({ ids: [1], count }));
+    commit(assigned(1, 0, count));
+    commit({
+      t: "requeued",
+      node: "n1",
+      runs: [
+        [1, 0, 2, 1],
+        [1, 2, 3, 1],
+        [1, 9, 12, 1],
+      ],
+      reason: "lost",
+      at: AT,
+    });
+    commit(assigned(1, 0, 1, 2, "n2"));
+    commit({ t: "requeued", node: "n2", runs: [[1, 0, 1, 2]], reason: "lost", at: AT });
+    expect(queries.tried(1, 0, count)).toEqual([
+      { from: 0, to: 3 },
+      { from: 9, to: 12 },
+    ]);
+    expect(queries.tried(1, 1, 10)).toEqual([
+      { from: 1, to: 3 },
+      { from: 9, to: 10 },
+    ]);
+    expect(queries.tried(1, 3, 9)).toEqual([]);
+    const scattered = Array.from({ length: 1_400 }, (_, at): EventRun => [1, 20 + 2 * at, 21 + 2 * at, 1]);
+    commit({ t: "requeued", node: "n1", runs: scattered, reason: "lost", at: AT });
+    const found = queries.tried(1, 0, count);
+    expect([found.length, found.at(-2), found.at(-1)]).toEqual([
+      LIMITS.tried_ranges,
+      { from: 2_012, to: 2_013 },
+      { from: 2_014, to: 2_819 },
+    ]);
   });
 });

@@ -14,6 +14,7 @@ import type { Io } from "../io.ts";
 import { JsonLogs } from "../json-logs.ts";
 import { labelled } from "../labelled.ts";
 import { type Column, modeOf, printRows, statusColor } from "../output.ts";
+import { Recorded } from "../recorded.ts";
 import { refs } from "../refs.ts";
 import { confirmed, refuseBoth, type SelectOptions, select, selects, statusesOf } from "../select.ts";
 import { ageOf, commandOf, countsText, nodeText, taskText } from "../show.ts";
@@ -131,7 +132,7 @@ async function failuresOf(client: RequestClient, view: TaskView): Promise<string
   return `did not succeed:\n${lines.join("\n")}\n`;
 }
 
-function targetOf(ref: ResolvedRef): { number: number; index?: number } {
+function targetOf(ref: Pick<ResolvedRef, "number" | "index">): { number: number; index?: number } {
   return { number: ref.number, ...(ref.index === undefined ? {} : { index: ref.index }) };
 }
 
@@ -183,13 +184,18 @@ async function logsOfArray(
   follow: boolean,
   sinkOf: SinkOf,
 ): Promise<void> {
+  const recorded = new Recorded(client, submission);
   let next = 0;
   for (;;) {
+    await recorded.read();
     const cursor = `${submission}.${next}`;
     const page = await client.query("task.list", { number: submission, limit: LIMITS.list_rows, cursor });
     for (const view of page.tasks) {
       const member = { id: view.id, number: submission, index: view.index ?? 0 };
-      await logsOf(io, client, member, view, { follow, sinkOf });
+      // A list has no attempts.
+      const earlier = hasEarlier(view) || (view.attempt === undefined && recorded.tried(member.index));
+      const whole = earlier ? (await client.query("task.show", targetOf(member))).task : view;
+      await logsOf(io, client, member, whole, { follow, sinkOf });
       next = member.index + 1;
     }
     if (page.cursor !== undefined) continue;
@@ -198,6 +204,11 @@ async function logsOfArray(
     const { task } = await client.query("task.wait", whole);
     if (task.open !== true && next >= (task.counts?.total ?? 0)) return;
   }
+}
+
+/** Whether it had attempts before the one that it has, or waits for. */
+function hasEarlier({ status, attempt = 0 }: TaskView): boolean {
+  return attempt > (status === "pending" ? 0 : 1);
 }
 
 async function logsOf(
