@@ -54,6 +54,13 @@ function isUntold({ reason, stdout, stderr, exit_code, signal, started_at, ended
   return (reason === "cancelled" || reason === "deadline") && !told && started_at < ended_at;
 }
 
+/** There is nothing to show, or to say, of what an attempt that ended so wrote. */
+export function isSilent(outcome: Outcome): boolean {
+  const { stdout, stderr, stdout_tail = "", stderr_tail = "" } = outcome;
+  const bytes = (stdout?.bytes ?? 0) + (stderr?.bytes ?? 0);
+  return bytes === 0 && stdout_tail === "" && stderr_tail === "" && !isUntold(outcome);
+}
+
 function sayMissing(io: Sink, id: string, outcome: Outcome, got: number): void {
   const cut = (outcome.stdout?.cut_bytes ?? 0) + (outcome.stderr?.cut_bytes ?? 0);
   const missing = Math.max(0, kept(outcome) - got);

@@ -188,8 +188,10 @@ async function logsOfArray(
   let next = 0;
   for (;;) {
     await recorded.read();
-    const cursor = `${submission}.${next}`;
-    const page = await client.query("task.list", { number: submission, limit: LIMITS.list_rows, cursor });
+    const { from, to } = recorded.next(next);
+    next = from;
+    const limit = Math.min(LIMITS.list_rows, to - from);
+    const page = await client.query("task.list", { number: submission, limit, cursor: `${submission}.${from}` });
     for (const view of page.tasks) {
       const member = { id: view.id, number: submission, index: view.index ?? 0 };
       // A list has no attempts.
