@@ -6,6 +6,7 @@ import type { Retry, Specification } from "../common/models.ts";
 import { nearest } from "../common/nearest.ts";
 import { parseIsoTime } from "../common/runtime.ts";
 import { type OnLost, RETRY_BACKOFF, RETRY_REASONS, type TaskType } from "../common/vocabulary.ts";
+import type { Io } from "./io.ts";
 import { duration, number, oneOf } from "./values.ts";
 
 export interface LifeOptions {
@@ -53,14 +54,21 @@ function positive(option: string, text: string): number {
 /** A duration, or an instant in ISO-8601. */
 function startOf(text: string): Pick<Life, "start_after_ms" | "start_at"> {
   if (/^[\d.]+(ms|s|m|h|d)/.test(text)) return { start_after_ms: duration("--start-after", text) };
-  const at = /^\d{4}-\d\d-\d\d/.test(text) ? parseIsoTime(text) : Number.NaN;
+  const at = parseIsoTime(text);
   if (!Number.isFinite(at)) {
-    throw new ClawError("usage", `--start-after: '${text}' is neither a duration nor an instant`, {
+    const none = /^\d{4}-\d\d-\d\d(T|$)/.test(text) ? "no instant that there is" : "neither a duration nor an instant";
+    throw new ClawError("usage", `--start-after: '${text}' is ${none}`, {
       hint: "write 2h, or 2026-12-24T18:00:00Z",
       field: "--start-after",
     });
   }
   return { start_at: Math.max(0, at) };
+}
+
+/** An instant that is past is taken, as whoever computed it may have been slow; a wrong year is noticed all the same. */
+export function sayPast(io: Io, { start_at }: Life, options: { quiet?: boolean; startAfter?: string }): void {
+  if (start_at === undefined || start_at >= io.runtime.wall_ms() || options.quiet === true) return;
+  io.err(`claw: --start-after ${options.startAfter} is past: it starts at once\n`);
 }
 
 function retryOf({ retries, backoff, retryOn }: LifeOptions, type: TaskType): Retry | undefined {

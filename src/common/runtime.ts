@@ -81,7 +81,9 @@ export function isoTime(wall_ms: number): string {
   return new Date(wall_ms).toISOString();
 }
 
-/** Wall milliseconds of an ISO-8601 instant; NaN for what is none. */
+/** Wall milliseconds of an ISO-8601 instant; NaN for what is none. `Date` itself takes February 31st for March 3rd. */
 export function parseIsoTime(text: string): number {
-  return Date.parse(text);
+  const day = /^\d{4}-\d\d-\d\d/.exec(text)?.[0];
+  const at = day === undefined ? Number.NaN : Date.parse(`${day}T00:00:00Z`);
+  return Number.isFinite(at) && isoTime(at).startsWith(`${day}T`) ? Date.parse(text) : Number.NaN;
 }

@@ -113,6 +113,17 @@ describe("a start that is put off", () => {
   });
 });
 
+test("a start that is past is said to be, unless nothing is to be said", async () => {
+  const past = ["--start-after", "2025-12-24T18:00:00Z"];
+  const said = "claw: --start-after 2025-12-24T18:00:00Z is past: it starts at once\n";
+  const ran = await cluster.runCli(["run", ...past, "--", "echo", "begun"]);
+  expect([ran.code, ran.stdout, ran.stderr]).toEqual([0, "begun\n", said]);
+  const each = await cluster.runCli(["run", ...past, "--each", "echo {}"], { stdin: "x\n" });
+  expect([each.code, each.stdout]).toEqual([0, "x\n"]);
+  expect(each.stderr).toStartWith(said);
+  expect(await wait(await submit(...past, "--quiet", "--", "true"))).toBe(0);
+});
+
 describe("a deadline", () => {
   test("ends what runs", async () => {
     const { code, stderr } = await cluster.runCli(["run", "--deadline", "300ms", "--", "sleep", "60"]);
@@ -157,6 +168,7 @@ describe("what can be typed", () => {
     [{ retries: "0" }, {}],
     [{ startAfter: "2h" }, { start_after_ms: 7_200_000 }],
     [{ startAfter: "2026-12-24T18:00:00Z" }, { start_at: Date.UTC(2026, 11, 24, 18) }],
+    [{ startAfter: "2028-02-29T23:00:00-02:00" }, { start_at: Date.UTC(2028, 2, 1, 1) }],
     [
       { deadline: "1h", onLost: "fail" },
       { deadline_ms: 3_600_000, on_lost: "fail" },
@@ -177,7 +189,11 @@ describe("what can be typed", () => {
       "--retry-on is an exit code from 1 to 255, or exit, timeout, not_found, spawn, memory, not 'sunday'",
     ],
     [{ deadline: "0s" }, "over before it begins"],
-    [{ startAfter: "2026-13-45" }, "is neither a duration nor an instant"],
+    [{ startAfter: "2026-13-45" }, "is no instant that there is"],
+    [{ startAfter: "2026-02-31T00:00:00Z" }, "is no instant that there is"],
+    [{ startAfter: "2026-11-31" }, "is no instant that there is"],
+    [{ startAfter: "2027-02-29T12:00:00+01:00" }, "is no instant that there is"],
+    [{ startAfter: "2026-12-24 soon" }, "is neither a duration nor an instant"],
     [{ startAfter: "yesterday" }, "is neither a duration nor an instant"],
     [{ startAfter: "1x" }, "is neither a duration nor an instant"],
     [{ onLost: "cry" }, "--on-lost is one of retry, fail"],

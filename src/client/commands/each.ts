@@ -22,6 +22,7 @@ import { Printer } from "../each/printer.ts";
 import { Progress, summaryOf } from "../each/progress.ts";
 import { type OpenArray, Sender } from "../each/sender.ts";
 import { type Io, OutputClosed } from "../io.ts";
+import { sayPast } from "../life.ts";
 import { readLines } from "../lines.ts";
 import { specificationOf } from "../specification.ts";
 import { SOON_MS, Waits } from "../waits.ts";
@@ -81,6 +82,7 @@ export async function eachCommand(
   const log = options.joblog === undefined || detach ? undefined : new JobLog(resolve(io.cwd, options.joblog));
   try {
     const array = await submitTasks(io.runtime, client, [specification], { open: true });
+    sayPast(io, specification, options);
     const commands = new Map<number, string>();
     const onLine = (index: number, line: string): void =>
       void commands.set(index, renderTemplate(template, line, index));

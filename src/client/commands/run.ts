@@ -15,6 +15,7 @@ import { formatTaskId } from "../../core/ids.ts";
 import { quoteForShell } from "../../core/template.ts";
 import { attach, leftAlone, OUTPUT_CLOSED_EXIT } from "../attached.ts";
 import { type Io, OutputClosed } from "../io.ts";
+import { sayPast } from "../life.ts";
 import { isScriptName, specificationOf, type TaskOptions } from "../specification.ts";
 import { count as countOf } from "../values.ts";
 import { LOOK_MS, SOON_MS, Waits } from "../waits.ts";
@@ -56,7 +57,8 @@ async function submitWords(
   const specification = await specificationOf(options, { words, each: false, cwd: io.cwd }, files);
   const submitted = await submitTasks(io.runtime, client, [specification], count === undefined ? undefined : { count });
   const id = formatTaskId(submitted.id);
-  if (submitted.existing && options.quiet !== true) {
+  if (!submitted.existing) sayPast(io, specification, options);
+  else if (options.quiet !== true) {
     io.err(`claw: ${id} has the key '${options.key}' already: nothing new was submitted\n`);
   }
   return { id, number: submitted.number, count };
