@@ -1,6 +1,7 @@
 // What the end of an attempt means for its task: it is over, it tries again later, or the attempt does not count. Pure;
 // the choice of the moment within the backoff's range is the caller's (`chance`), because the log has to keep it.
 
+import { exitCodeOf } from "../common/exit-code.ts";
 import { LIMITS } from "../common/limits.ts";
 import type { Outcome, Retry } from "../common/models.ts";
 import { type Backoff, backoffOf } from "./backoff.ts";
@@ -58,8 +59,10 @@ export function overdue(outcome: Outcome): Outcome {
 /** Ends that say something of the task, or of its luck with a node. */
 const WORTH_IT: ReadonlySet<Outcome["reason"]> = new Set(["exit", "timeout", "not_found", "spawn", "memory"]);
 
-function worthIt({ on }: Retry, { status, reason, exit_code }: Outcome): boolean {
+/** Codes are those that `claw run` would end with: a killed program has one, and one that was not found. */
+function worthIt({ on }: Retry, outcome: Outcome): boolean {
+  const { status, reason } = outcome;
   if (status === "completed") return false;
   if (on === undefined) return WORTH_IT.has(reason);
-  return on.some((one) => one === reason || (reason === "exit" && one === exit_code));
+  return on.some((one) => one === reason || (WORTH_IT.has(reason) && one === exitCodeOf(outcome)));
 }

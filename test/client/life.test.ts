@@ -86,6 +86,18 @@ describe("retries", () => {
     expect(await show(id)).toMatchObject({ status: "cancelled" });
   });
 
+  test.each([
+    ["137", "failed", ["sh", "-c", "kill -9 $$"]],
+    ["126", "failed", ["/etc/passwd"]],
+    ["127", "failed", ["no-such-program"]],
+    ["124", "timeout", ["sleep", "60"]],
+  ])("on %s are for what claw itself says so of", async (code, status, command) => {
+    const options = ["--timeout", "300ms", "--retries", "1", "--backoff", "1ms", "--retry-on", code];
+    const id = await submit(...options, "--", ...command);
+    expect(await wait(id)).toBe(1);
+    expect(await show(id)).toMatchObject({ status, attempt: 2 });
+  });
+
   test("of an array are its members' own", async () => {
     const line = "test $CLAW_TASK_INDEX != 1 || { echo x >> of1; test $(wc -l < of1) = 2; }";
     const id = await submit("--array", "3", "--retries", "3", "--backoff", "1ms", "--", "sh", "-c", line);

@@ -63,7 +63,14 @@ describe("with retries", () => {
     [[75], FAILED, "over"],
     [[75, 3], FAILED, "again"],
     [["exit"], FAILED, "again"],
-    [[3], end("failed", { reason: "spawn", exit_code: 3 }), "over"],
+    [[126], end("failed", { reason: "spawn", exit_code: 126 }), "again"],
+    [[127], end("failed", { reason: "not_found", exit_code: 127 }), "again"],
+    [[137], end("failed", { signal: "SIGKILL" }), "again"],
+    [[137], end("failed", { reason: "memory", signal: "SIGKILL" }), "again"],
+    [[137], end("failed", { signal: "SIGTERM" }), "over"],
+    [[124], end("timeout", { reason: "timeout", signal: "SIGTERM" }), "again"],
+    [[143, 3], end("timeout", { reason: "timeout", exit_code: 3 }), "over"],
+    [[125], end("failed", { reason: "input" }), "over"],
   ] as const)("on %p: %o is %s", (on, outcome, kind) => {
     expect(verdict({ ...TWICE, retry: { ...RETRY, on: [...on] } }, outcome).kind).toBe(kind);
   });

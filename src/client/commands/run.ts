@@ -1,8 +1,8 @@
 // `run`, `submit`: one task, or an array of them. `run` follows the output and ends with the task's own exit code.
 
-import { constants } from "node:os";
 import { resolve } from "node:path";
 import { taskDocument } from "../../common/documents.ts";
+import { exitCodeOf } from "../../common/exit-code.ts";
 import { LIMITS } from "../../common/limits.ts";
 import type { Outcome, Specification, TaskView } from "../../common/models.ts";
 import { endOf, isTerminal } from "../../common/vocabulary.ts";
@@ -135,12 +135,4 @@ async function begin(io: Io, client: RequestClient, { number: submission, index 
   };
   const waits = new Waits(io, client);
   for (let begun = await within(SOON_MS); begun === undefined; begun = await within(LOOK_MS)) await waits.tell(target);
-}
-
-/** The task's own; 128 + n for a signal, 124 when its timeout ended it, 125 when it could not be run. */
-export function exitCodeOf(outcome: Outcome): number {
-  if (outcome.status === "timeout") return 124;
-  if (outcome.exit_code !== undefined) return outcome.exit_code;
-  if (outcome.signal !== undefined) return 128 + (constants.signals[outcome.signal as NodeJS.Signals] ?? 0);
-  return outcome.status === "cancelled" ? 130 : 125;
 }

@@ -3,8 +3,8 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import { constants } from "node:os";
 import { ClawError, messageOf } from "../../common/errors.ts";
+import { exitCodeOf } from "../../common/exit-code.ts";
 import type { Outcome } from "../../common/models.ts";
-import { exitCodeOf } from "../commands/run.ts";
 
 const HEAD = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
 
