@@ -4,6 +4,7 @@
 import type { NatsConnection } from "nats";
 import type { z } from "zod";
 import { ClawError, type WireError } from "../common/errors.ts";
+import { LIMITS } from "../common/limits.ts";
 import { type Runtime, sleep, type Timer } from "../common/runtime.ts";
 import type { COMMANDS, CommandAnswers, CommandType } from "./messages.ts";
 import { forbidden, isForbidden } from "./permissions.ts";
@@ -151,13 +152,14 @@ export class RequestClient {
 
   /** One try: the answer, or what kept it away. */
   async #once(subject: string, payload: object, timeout_ms: number): Promise<object | ClawError> {
+    const text = fitting(payload);
     if (this.#link === "away") return this.#unanswered(new Error(AWAY));
     let body: { ok: true } | { ok: false; error: WireError };
     const { promise: lost, reject: giveUp } = Promise.withResolvers<never>();
     this.#on_way.add(giveUp);
     const probe = this.#probeAfter(Math.max(0, timeout_ms - PROBE_MS));
     try {
-      const asked = this.connection.request(subject, JSON.stringify(payload), { timeout: timeout_ms });
+      const asked = this.connection.request(subject, text, { timeout: timeout_ms });
       body = (await Promise.race([asked, lost])).json();
     } catch (error) {
       return this.#unanswered(error, probe.silent && isLate(error));
@@ -194,6 +196,14 @@ export class RequestClient {
   async close(): Promise<void> {
     if (!this.connection.isClosed()) await this.connection.close();
   }
+}
+
+/** No broker takes more, however often it is sent. */
+function fitting(payload: object): string {
+  const text = JSON.stringify(payload);
+  const size = Buffer.byteLength(text);
+  if (size <= LIMITS.message_bytes) return text;
+  throw new ClawError("too_large", `what is asked has ${size} bytes, at most ${LIMITS.message_bytes}`);
 }
 
 /** Who hears and does not answer may be a leader that hangs: another one takes over. */

@@ -23,6 +23,14 @@ const sha256 = (bytes: Uint8Array | string): string => createHash("sha256").upda
 /** What of a command's own file is there by now. */
 const written = (name: string): string => join(cluster.cwd, name);
 
+test("a command too large for a message is refused, whoever of the two would refuse it", async () => {
+  for (const words of [5, 11]) {
+    const { code, stderr } = await cluster.runCli(["submit", "--", "echo", ...Array(words).fill("a".repeat(100_000))]);
+    expect([words, code]).toEqual([words, 65]);
+    expect(stderr).toMatch(/^claw: .* has \d+ bytes, at most \d+\n$/);
+  }
+});
+
 describe("the exit code", () => {
   test("is the task's own", async () => {
     for (const wanted of [0, 1, 42, 255]) {

@@ -141,6 +141,19 @@ describe("a request", () => {
     expect(asked).toEqual(Array.from({ length: 4 }, () => ["credentials.export", EXPORT]));
   });
 
+  test("larger than a message may be is refused before it is sent", async () => {
+    const asked = await coordinator({ cancelled: 0, stopping: 0, finished: 0 });
+    const { client, waiting } = await clientOf(systemRuntime);
+    const labels = { text: "é".repeat(LIMITS.message_bytes / 2) };
+    const error = await failureOf(client.query("task.list", { labels, limit: 1 }));
+    expect([error.code, asked, waiting]).toEqual(["too_large", [], []]);
+    expect(error.message).toMatch(/^what is asked has 983\d+ bytes, at most 983040$/);
+    // The broker takes whatever is smaller.
+    const fits = { text: "e".repeat(LIMITS.message_bytes - 100) };
+    await client.query("task.list", { labels: fits, limit: 1 });
+    expect(asked).toHaveLength(1);
+  });
+
   test("that is refused is not sent again, and the refusal is whole", async () => {
     const asked = await coordinator(new ClawError("id_taken", "taken", { field: "task_1", hint: "draw another" }));
     const { client } = await clientOf(systemRuntime);
