@@ -7,6 +7,18 @@ import type { RequestClient } from "../communication/request.ts";
 import type { Io } from "./io.ts";
 import { readLines } from "./lines.ts";
 
+/** Each task once: named twice, or with the array that it is in, it is meant once. */
+export function distinctRefs<T extends Pick<ResolvedRef, "number" | "index">>(found: readonly T[]): T[] {
+  const whole = new Set(found.filter(({ index }) => index === undefined).map(({ number }) => number));
+  const seen = new Set<string>();
+  return found.filter(({ number, index }) => {
+    const key = `${number}.${index}`;
+    if (seen.has(key) || (index !== undefined && whole.has(number))) return false;
+    seen.add(key);
+    return true;
+  });
+}
+
 export async function refs(io: Io, client: RequestClient, ids: readonly string[]): Promise<ResolvedRef[]> {
   const all: string[] = [];
   for (const id of ids) {

@@ -99,6 +99,19 @@ describe("claw retry", () => {
     expect(JSON.parse(again.stdout)).toMatchObject([{ count: 1 }]);
   });
 
+  test("of what is named twice, or beside its array, makes one task of it", async () => {
+    const lone = await submit("--", "false");
+    const array = await submit("--array", "3", "--", "false");
+    await cli("wait", lone, array);
+    const named = ["-", lone, `${array}.1`, array, `${array}.0`];
+    const { code, stdout } = await cluster.runCli(["retry", ...named, "--json"], { stdin: `${lone}\n${array}\n` });
+    expect(code).toBe(0);
+    const made = JSON.parse(stdout) as { count: number }[];
+    expect(made.map(({ count }) => count)).toEqual([1, 3]);
+    const members = await cli("retry", `${array}.1`, `${array}.2`, `${array}.1`, "--json");
+    expect(JSON.parse(members.stdout)).toMatchObject([{ count: 1 }, { count: 1 }]);
+  });
+
   test("by status, label and age; it wants --yes where nobody can be asked", async () => {
     const ids = await Promise.all([
       submit("--label", "job=a", "--", "false"),
@@ -169,6 +182,15 @@ describe("claw cancel", () => {
     expect(counts["scheduled"]! + counts["running"]!).toBeGreaterThan(0);
     await cli("cancel", id);
     await cli("wait", id);
+  });
+
+  test("counts what is named twice, or beside its array, once", async () => {
+    const array = await submit("--array", "3", "--tag", "nowhere", "--", "true");
+    const words = ["cancel", array, `${array}.1`, array, "--json"];
+    const [first, second] = [await cli(...words), await cli(...words)];
+    expect(JSON.parse(first.stdout)).toEqual({ cancelled: 3, stopping: 0, finished: 0 });
+    // An array that is over counts as one.
+    expect(JSON.parse(second.stdout)).toEqual({ cancelled: 0, stopping: 0, finished: 1 });
   });
 
   test("asks on a terminal, and takes no for an answer", async () => {

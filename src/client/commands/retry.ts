@@ -8,7 +8,7 @@ import type { RequestClient } from "../../communication/request.ts";
 import { retryTasks } from "../../communication/submitting.ts";
 import { formatTaskId } from "../../core/ids.ts";
 import type { Io } from "../io.ts";
-import { refs } from "../refs.ts";
+import { distinctRefs, refs } from "../refs.ts";
 import { confirmed, refuseBoth, type Selected, type SelectOptions, select, selects, statusesOf } from "../select.ts";
 
 interface RetryOptions extends SelectOptions {
@@ -30,7 +30,7 @@ export async function retryCommand(
   refuseBoth(ids, options);
   const statuses = options.status === undefined ? UNSUCCESSFUL : statusesOf(options.status, TERMINAL_STATUSES);
   if (ids.length === 0) return await retrySelected(io, client, statuses, options);
-  const targets = (await refs(io, client, ids)).map(({ number, index }) => only(number, index));
+  const targets = distinctRefs(await refs(io, client, ids)).map(({ number, index }) => only(number, index));
   const { retried, skipped } = await retryAll(io, client, targets, statuses, {});
   await report(io, retried, options);
   if (skipped > 0 && options.quiet !== true) {

@@ -15,7 +15,7 @@ import { JsonLogs } from "../json-logs.ts";
 import { labelled } from "../labelled.ts";
 import { type Column, modeOf, printRows, statusColor } from "../output.ts";
 import { Recorded } from "../recorded.ts";
-import { refs } from "../refs.ts";
+import { distinctRefs, refs } from "../refs.ts";
 import { confirmed, refuseBoth, type SelectOptions, select, selects, statusesOf } from "../select.ts";
 import { ageOf, commandOf, countsText, nodeText, taskText } from "../show.ts";
 import { count, distinct, duration, oneOf } from "../values.ts";
@@ -315,7 +315,7 @@ async function cancelTargets(
     ...(index === undefined ? {} : { to: index + 1 }),
   });
   if (ids.length > 0 || !selects(options)) {
-    return (await refs(io, client, ids)).map((ref) => target(ref.number, ref.index));
+    return distinctRefs(await refs(io, client, ids)).map((ref) => target(ref.number, ref.index));
   }
   const selected = await select(io, client, statuses, options);
   if (selected.length === 0) {
