@@ -127,6 +127,19 @@ describe("claw retry", () => {
     expect((await cli("retry", "--label", "job=z", "--yes")).stderr).toBe("claw: no such tasks\n");
     expect((await cli("retry")).stderr).toContain("which tasks?");
   });
+
+  test("and cancel print what a script reads where nothing matches, or somebody thought better of it", async () => {
+    const none = { cancelled: 0, stopping: 0, finished: 0 };
+    for (const [command, wanted] of [["cancel", none] as const, ["retry", []] as const]) {
+      const { code, stdout, stderr } = await cli(command, "--label", "job=z", "--yes", "--json");
+      expect([code, JSON.parse(stdout), stderr]).toEqual([1, wanted, "claw: no such tasks\n"]);
+    }
+    const id = await submit("--label", "job=kept", "--tag", "nowhere", "--", "true");
+    const words = ["cancel", "--label", "job=kept", "--json"];
+    const no = await cluster.runCli(words, { terminal: { in: true, err: true }, stdin: "n\n" });
+    expect([no.code, JSON.parse(no.stdout)]).toEqual([1, none]);
+    expect((await cli("cancel", id)).code).toBe(0);
+  });
 });
 
 describe("claw retry by what tasks are", () => {

@@ -57,11 +57,11 @@ async function retrySelected(
   if (would.left_out > 0 && options.quiet !== true) {
     io.err(`claw: left out: ${plural(would.left_out, "task")} retried already (--again takes them too)\n`);
   }
-  if (count === 0) {
-    if (would.left_out === 0) io.err("claw: no such tasks\n");
+  if (count === 0 && would.left_out === 0) io.err("claw: no such tasks\n");
+  if (count === 0 || !(await confirmed(io, count, "retry", options.yes === true))) {
+    await report(io, [], options);
     return 1;
   }
-  if (!(await confirmed(io, count, "retry", options.yes === true))) return 1;
   await report(io, (await retryAll(io, client, targets, statuses, how)).retried, options);
   return 0;
 }

@@ -279,8 +279,11 @@ export async function cancelCommand(
   refuseBoth(ids, options);
   const only = options.status === undefined ? undefined : statusesOf(options.status, LIVE);
   const targets = await cancelTargets(io, client, ids, only ?? LIVE, options);
-  if (targets === undefined) return 1;
   const total = { cancelled: 0, stopping: 0, finished: 0 };
+  if (targets === undefined) {
+    if (options.json === true) await io.out(`${JSON.stringify(total)}\n`);
+    return 1;
+  }
   for (let at = 0; at < targets.length; at += LIMITS.list_rows) {
     const part = targets.slice(at, at + LIMITS.list_rows);
     const answer = await client.command("task.cancel", {
