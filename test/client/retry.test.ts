@@ -99,6 +99,24 @@ describe("claw retry", () => {
     expect(JSON.parse(again.stdout)).toMatchObject([{ count: 1 }]);
   });
 
+  test("of what is not over is nothing, and says that, and what helps", async () => {
+    const waits = await submit("--tag", "nowhere", "--", "true");
+    const over = await submit("--", "true");
+    await cli("wait", over);
+    const { code, stdout, stderr } = await cli("retry", waits);
+    expect([code, stdout]).toEqual([1, ""]);
+    expect(stderr).toBe(
+      `claw: ${waits} is pending: only what is over can be retried\n` +
+        `  claw cancel ${waits} ends it, claw wait ${waits} waits for its end\n`,
+    );
+    const both = await cli("retry", waits, over);
+    expect(both.stderr).toContain(`${waits} is pending`);
+    expect(both.stderr).toContain("1 task had nothing that is failed");
+    expect((await cli("cancel", waits)).code).toBe(0);
+    expect((await cli("retry", waits, "--json")).code).toBe(0);
+    await cli("cancel", "--status", "pending", "--since", "1h", "--yes");
+  });
+
   test("of what is named twice, or beside its array, makes one task of it", async () => {
     const lone = await submit("--", "false");
     const array = await submit("--array", "3", "--", "false");

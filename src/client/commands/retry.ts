@@ -2,8 +2,9 @@
 
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
+import type { TaskView } from "../../common/models.ts";
 import { plural } from "../../common/units.ts";
-import { TERMINAL_STATUSES, type TerminalStatus } from "../../common/vocabulary.ts";
+import { isTerminal, TERMINAL_STATUSES, type TerminalStatus } from "../../common/vocabulary.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import { retryTasks } from "../../communication/submitting.ts";
 import { formatTaskId } from "../../core/ids.ts";
@@ -33,11 +34,33 @@ export async function retryCommand(
   const targets = distinctRefs(await refs(io, client, ids)).map(({ number, index }) => only(number, index));
   const { retried, skipped } = await retryAll(io, client, targets, statuses, {});
   await report(io, retried, options);
-  if (skipped > 0 && options.quiet !== true) {
-    io.err(`claw: ${plural(skipped, "task")} had nothing that is ${statuses.join(", ")}\n`);
-    if (options.status === undefined) io.err("  --status completed runs again what succeeded\n");
-  }
-  return skipped > 0 && retried.length === 0 ? 1 : 0;
+  if (skipped.length > 0 && options.quiet !== true) await sayWhy(io, client, skipped, statuses, options);
+  return skipped.length > 0 && retried.length === 0 ? 1 : 0;
+}
+
+/** Unfinished tasks that are named each. */
+const UNFINISHED_NAMED = 10;
+
+/** What had nothing to retry: because it is not over, or because it ended otherwise. */
+async function sayWhy(
+  io: Io,
+  client: RequestClient,
+  skipped: readonly Target[],
+  statuses: readonly TerminalStatus[],
+  { status }: RetryOptions,
+): Promise<void> {
+  const tasks: TaskView[] = [];
+  for (const target of skipped) tasks.push((await client.query("task.show", target)).task);
+  const unfinished = tasks.filter((task) => !isTerminal(task.status));
+  const named = unfinished.slice(0, UNFINISHED_NAMED);
+  for (const task of named) io.err(`claw: ${task.id} is ${task.status}: only what is over can be retried\n`);
+  if (unfinished.length > named.length) io.err(`claw: and so are ${unfinished.length - named.length} more\n`);
+  const ids = named.map(({ id }) => id).join(" ");
+  if (ids !== "") io.err(`  claw cancel ${ids} ends it, claw wait ${ids} waits for its end\n`);
+  const over = tasks.length - unfinished.length;
+  if (over === 0) return;
+  io.err(`claw: ${plural(over, "task")} had nothing that is ${statuses.join(", ")}\n`);
+  if (status === undefined) io.err("  --status completed runs again what succeeded\n");
 }
 
 /** Chosen by what they are: what was retried already is left out, so that the same line can be typed again. */
@@ -77,11 +100,13 @@ async function retryAll(
   targets: readonly Target[],
   statuses: readonly TerminalStatus[],
   how: { fresh?: boolean; dry?: boolean },
-): Promise<{ retried: { id: string; count: number }[]; skipped: number; left_out: number }> {
-  const all = { retried: [] as { id: string; count: number }[], skipped: 0, left_out: 0 };
+): Promise<{ retried: { id: string; count: number }[]; skipped: Target[]; left_out: number }> {
+  const all = { retried: [] as { id: string; count: number }[], skipped: [] as Target[], left_out: 0 };
   for (let at = 0; at < targets.length; at += LIMITS.list_rows) {
-    const answer = await retryTasks(io.runtime, client, targets.slice(at, at + LIMITS.list_rows), statuses, how);
-    all.skipped += answer.skipped.length;
+    const part = targets.slice(at, at + LIMITS.list_rows);
+    const answer = await retryTasks(io.runtime, client, part, statuses, how);
+    const skipped = new Set(answer.skipped);
+    all.skipped.push(...part.filter((_target, position) => skipped.has(position)));
     all.left_out += answer.left_out;
     for (const { id, count } of answer.retried) all.retried.push({ id: formatTaskId(id), count });
   }
