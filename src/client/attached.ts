@@ -1,7 +1,7 @@
 // While a command watches work that it submitted: what Ctrl-C, SIGTERM and a closed terminal mean to it. The work is the
 // cluster's: only Ctrl-C (and `claw cancel`) end it, everything else just stops watching.
 
-import { messageOf } from "../common/errors.ts";
+import { ClawError, messageOf } from "../common/errors.ts";
 import type { Io, StopSignal } from "./io.ts";
 
 /** As a shell reports a process that the signal ended. */
@@ -35,6 +35,21 @@ export function attach(io: Io, id: string, cancel: () => Promise<unknown>): Atta
     resolve(EXIT_CODES[signal]);
   });
   return { left, interrupted: interrupted.signal, end };
+}
+
+/** What was to be written is lost, as on a full disk: the work that it came from is not. */
+export function isLost(error: unknown): boolean {
+  return error instanceof ClawError && error.code === "io";
+}
+
+/** Whoever submitted something gets its id: where that cannot be written it is said. */
+export async function printId(io: Io, id: string, json: object | undefined): Promise<void> {
+  try {
+    await io.out(json === undefined ? `${id}\n` : `${JSON.stringify(json)}\n`);
+  } catch (error) {
+    io.err(`claw: ${leftAlone(id)}\n`);
+    throw error;
+  }
 }
 
 export function leftAlone(id: string): string {

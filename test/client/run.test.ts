@@ -268,4 +268,33 @@ describe("signals and readers that leave", () => {
     await until(() => existsSync(written("done")), "the task to go on");
     expect((await cluster.runCli(["wait", idIn(stderr)])).code).toBe(0);
   });
+
+  test("whoever submitted something is told its id where the output cannot be written", async () => {
+    const submit = cluster.startCli(["submit", "--", "true"]);
+    submit.closeOutput();
+    const { code, stderr } = await submit.done;
+    expect(code).toBe(0);
+    expect((await cluster.runCli(["wait", idIn(stderr)])).code).toBe(0);
+  });
+
+  test.skipIf(process.platform !== "linux").each([
+    ["submit -- true", 74],
+    ["submit --each 'echo {}'", 74],
+    ["run -d --json -- true", 125],
+    ["run -- echo x", 125],
+    ["run --each 'echo {}'", 125],
+  ])("a full disk takes no output: %s says the id", async (line, wanted) => {
+    const main = join(import.meta.dir, "../../src/main.ts");
+    const shell = Bun.spawn(["sh", "-c", `echo x | "$0" "$1" ${line} > /dev/full`, process.execPath, main], {
+      env: { ...process.env, ...cluster.env },
+      stdout: "ignore",
+      stderr: "pipe",
+    });
+    const stderr = await new Response(shell.stderr).text();
+    expect(await shell.exited).toBe(wanted);
+    expect(stderr).toMatch(
+      /^claw: (task_\w{8}) goes on without this command; claw wait \1, .*\n.*cannot write the output/,
+    );
+    expect((await cluster.runCli(["wait", idIn(stderr)])).code).toBe(0);
+  });
 });

@@ -15,7 +15,15 @@ import type { RequestClient } from "../../communication/request.ts";
 import { submitTasks } from "../../communication/submitting.ts";
 import { formatTaskId } from "../../core/ids.ts";
 import { renderTemplate } from "../../core/template.ts";
-import { type Attached, attach, INTERRUPTED_EXIT, leftAlone, OUTPUT_CLOSED_EXIT } from "../attached.ts";
+import {
+  type Attached,
+  attach,
+  INTERRUPTED_EXIT,
+  isLost,
+  leftAlone,
+  OUTPUT_CLOSED_EXIT,
+  printId,
+} from "../attached.ts";
 import { type Halt, isHalt, parseHalt } from "../each/halt.ts";
 import { JobLog } from "../each/joblog.ts";
 import { Printer } from "../each/printer.ts";
@@ -91,7 +99,7 @@ export async function eachCommand(
     if (!detach) return await new Each({ io, client, array, sender, commands, options, halt, log, stop }).run(lines);
     const code = await sendOnly(io, client, array, sender, lines, stop);
     const id = formatTaskId(array.id);
-    if (code === 0) await io.out(options.json === true ? `${JSON.stringify({ id, count: sender.sent })}\n` : `${id}\n`);
+    if (code === 0) await printId(io, id, options.json === true ? { id, count: sender.sent } : undefined);
     return code;
   } finally {
     log?.close();
@@ -207,10 +215,14 @@ class Each {
       const code = await Promise.race([leave(this.#io, attached, sent), worked]);
       return attached.interrupted.aborted && code <= 1 ? INTERRUPTED_EXIT : code;
     } catch (error) {
-      if (!(error instanceof OutputClosed)) throw error;
+      const closed = error instanceof OutputClosed;
+      if (!closed && !isLost(error)) throw error;
       this.#parts.stop.abort();
-      this.#io.err(`claw: nobody reads the output any more; ${leftAlone(id)}\n`);
+      // Lines that could not be read are told when all that was sent is over.
+      if (!closed && (await sent) === error) throw error;
+      this.#io.err(`claw: ${closed ? "nobody reads the output any more; " : ""}${leftAlone(id)}\n`);
       await sent;
+      if (!closed) throw error;
       return OUTPUT_CLOSED_EXIT;
     } finally {
       this.#parts.stop.abort();

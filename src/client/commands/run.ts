@@ -13,7 +13,7 @@ import { submitTasks } from "../../communication/submitting.ts";
 import { endedOf, waitFor, waitUntil } from "../../communication/waiting.ts";
 import { formatTaskId } from "../../core/ids.ts";
 import { quoteForShell } from "../../core/template.ts";
-import { attach, leftAlone, OUTPUT_CLOSED_EXIT } from "../attached.ts";
+import { attach, isLost, leftAlone, OUTPUT_CLOSED_EXIT, printId } from "../attached.ts";
 import { type Io, OutputClosed } from "../io.ts";
 import { sayPast } from "../life.ts";
 import { isScriptName, specificationOf, type TaskOptions } from "../specification.ts";
@@ -41,7 +41,7 @@ export async function submitCommand(
 ): Promise<number> {
   const { id, count } = await submitWords(io, client, words, options);
   const json = { id, ...(count === undefined ? {} : { count }) };
-  await io.out(options.json === true ? `${JSON.stringify(json)}\n` : `${id}\n`);
+  await printId(io, id, options.json === true ? json : undefined);
   return 0;
 }
 
@@ -80,6 +80,7 @@ export async function runCommand(
   try {
     return await Promise.race([attached.left, followed]);
   } catch (error) {
+    if (isLost(error)) io.err(`claw: ${leftAlone(id)}\n`);
     if (!(error instanceof OutputClosed)) throw error;
     io.err(`claw: nobody reads the output any more: ${leftAlone(id)}\n`);
     return OUTPUT_CLOSED_EXIT;
