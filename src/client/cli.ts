@@ -48,6 +48,8 @@ interface Globals {
   cluster?: string;
   profile?: string;
   color?: string;
+  /** Of `config` alone, and of roles. */
+  config?: string;
 }
 
 interface State {
@@ -457,9 +459,14 @@ function configCommands(program: Command, io: Io, state: State): void {
       .option("--json", "JSON")
       .addHelpText("before", EXAMPLES["config"] ?? "");
     command.action(async (role: string | undefined, given: Record<string, never>) => {
-      const { profile } = program.opts<Globals>();
+      // Either may also stand before the command.
+      const { config: file, profile } = program.opts<Globals>();
       const commands = await import("./commands/config.ts");
-      const options = profile === undefined ? given : { profile, ...given };
+      const globals = {
+        ...(file === undefined ? {} : { config: file }),
+        ...(profile === undefined ? {} : { profile }),
+      };
+      const options = { ...globals, ...given };
       state.code = await commands.configCommand(io, name, role, options);
     });
   }

@@ -103,6 +103,22 @@ test("a word that is no UTF-8 is refused, for the task would be given another on
   expect(shell.stdout.toString().split("\n")[0]).toBe("125");
 });
 
+test("config reads the file that is named before it as the one that is named behind it", async () => {
+  const [bad, good] = ["bad.yaml", "good.yaml"].map((name) => join(cluster.cwd, name)) as [string, string];
+  writeFileSync(bad, "no_such_setting: 1\n");
+  writeFileSync(good, "");
+  const check = (...words: string[]) => cluster.runCli(words);
+  expect(await check("--config", bad, "config", "check", "coordinator")).toMatchObject({
+    code: 78,
+    stderr: expect.stringContaining("no_such_setting"),
+  });
+  const show = await check("--config", bad, "config", "show", "coordinator");
+  expect([show.code, show.stderr]).toEqual([78, expect.stringContaining("no_such_setting")]);
+  const both = await check("--config", bad, "config", "check", "coordinator", "--config", good);
+  expect([both.code, both.stdout]).toEqual([0, `${good}\nall good\n`]);
+  expect((await check("--config", good, "config", "check")).stderr).toContain("whose settings is this file?");
+});
+
 describe("claw's options stand before the command, and the command's are its own", () => {
   test("what follows a script is the script's, whatever it is called", async () => {
     expect(await argv("run", "words.ts", "--name", "x", "--json", "-d", "-k")).toEqual([
