@@ -16,7 +16,7 @@ export const EXAMPLES: Record<string, string> = {
   claw run 'du -sh * | sort -h'                       one word with shell characters is a shell line
   claw run hello.ts --name x                          bundled here, run there
   claw run --memory 2G --timeout 5m -- make test
-  seq 100 | claw run --each 'echo {} $HOSTNAME' -k    GNU parallel's {} {.} {/} {//} {/.} {#}
+  seq 100 | claw run --each 'echo {} $CLAW_NODE' -k   GNU parallel's {} {.} {/} {//} {/.} {#}
 `),
   submit: text(`  id=$(claw submit -- sleep 5); claw wait $id
   claw submit --retries 3 --backoff 10s..5m -- ./upload.sh

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { EXAMPLES } from "../../src/client/examples.ts";
 import { type Cluster, openCluster } from "../cluster.ts";
 import { until } from "../until.ts";
 
@@ -22,6 +23,23 @@ const sha256 = (bytes: Uint8Array | string): string => createHash("sha256").upda
 
 /** What of a command's own file is there by now. */
 const written = (name: string): string => join(cluster.cwd, name);
+
+test("variables that the examples of --help name are there", async () => {
+  // Within single quotes they are a task's, everywhere else the reader's own shell's.
+  const quoted = [
+    ...Object.values(EXAMPLES)
+      .join("")
+      .matchAll(/'[^'\n]*'/g),
+  ]
+    .map(([text]) => text)
+    .join(" ");
+  const names = new Set([...quoted.matchAll(/\$(\w+)/g)].map(([, name = ""]) => name));
+  expect([...names]).toContain("CLAW_NODE");
+  for (const name of names) {
+    const { code, stderr } = await sh(`: "\${${name}:?}"`);
+    expect([name, code, stderr]).toEqual([name, 0, ""]);
+  }
+});
 
 test("a command too large for a message is refused, whoever of the two would refuse it", async () => {
   for (const words of [5, 11]) {
