@@ -82,10 +82,11 @@ export function requireFolder({ folder = "/" }: Needs): void {
 }
 
 /** What is compared with what others wrote: two names that look the same have to be the same. */
-function checkNames({ labels = {}, key, needs }: Specification): void {
+function checkNames({ name, labels = {}, key, needs }: Specification): void {
   const { tags = [], where = [], prefer = [], resources = {}, spread } = needs;
   const words = (some: typeof where): string[] => some.flatMap(({ attribute, values }) => [attribute, ...values]);
   const names: [field: string, names: readonly (string | undefined)[]][] = [
+    ["name", [name]],
     ["labels", Object.entries(labels).flat()],
     ["key", [key]],
     ["needs.tags", tags],
@@ -95,7 +96,7 @@ function checkNames({ labels = {}, key, needs }: Specification): void {
     ["needs.spread", [spread?.by, spread?.among]],
   ];
   for (const [field, some] of names) {
-    const strange = some.find((name) => name !== undefined && name !== name.normalize("NFC"));
+    const strange = some.find((text) => text !== undefined && text !== text.normalize("NFC"));
     if (strange === undefined) continue;
     throw new ClawError("bad_request", `${field}: '${strange}' is not in Unicode's normal form C`, {
       hint: "write it with composed characters (é as one): what looks the same would not match otherwise",

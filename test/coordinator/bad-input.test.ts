@@ -406,6 +406,7 @@ describe("what is the same to a reader is another to the cluster", () => {
 
   const where = (attribute: string, value: string) => [{ attribute, op: "=" as const, values: [value] }];
   test.each([
+    ["name", { name: apart }],
     ["labels", { labels: { [apart]: "x" } }],
     ["labels", { labels: { x: "\u212b" } }],
     ["key", { key: apart }],
@@ -422,7 +423,7 @@ describe("what is the same to a reader is another to the cluster", () => {
     expect(refused).toMatchObject({ code: "bad_request", field, message: expect.stringContaining("normal form C") });
     expect(await state()).toBe(before);
     // What a program is given is its own matter.
-    const own = submission({ ...NOWHERE, name: apart, argv: [apart], env: { A: apart } }).request;
+    const own = submission({ ...NOWHERE, argv: [apart], env: { A: apart } }).request;
     expect((await cluster.client.command("task.submit", own)).number).toBeGreaterThan(0);
   });
 });
