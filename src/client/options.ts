@@ -16,6 +16,15 @@ type Given = Record<string, string | undefined>;
 
 export const collect = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
 
+/** For what must not be chosen by accident: of two values the last would be taken without a word. */
+const once =
+  (option: string) =>
+  (value: string, before: string | undefined): string => {
+    if (before === undefined || before === value) return value;
+    const hint = `leave one of them away: a task has one ${option.slice(2)}`;
+    throw new ClawError("usage", `${option} has two values: '${before}' and '${value}'`, { hint, field: option });
+  };
+
 export function roleOptions(command: Command): Command {
   return command
     .option("--config <file>", "settings; the examples are copied into place on first start")
@@ -85,7 +94,7 @@ export function taskOptions(command: Command): Command {
     .option("--cwd <folder>", "in this folder, and only on nodes that have it")
     .option("--env <name=value>", "a variable for the task", collect)
     .option("--label <name=value>", "a label, to list by", collect)
-    .option("--key <key>", "idempotency key: sent again with the same one, it is the same task")
+    .option("--key <key>", "idempotency key: sent again with the same one, it is the same task", once("--key"))
     .option("--timeout <duration>", "end it when it has run this long: 90s, 5m, 2h")
     .option("--retries <count>", "try again at most so many times when it fails")
     .option(

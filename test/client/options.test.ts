@@ -352,6 +352,13 @@ describe("a bad value names its option", () => {
     expect([reason.code, reason.stderr.split("\n")[0]]).toEqual([64, "claw: --reason must not be empty"]);
   });
 
+  test("a key that is given twice is refused, unless it is the same", async () => {
+    const two = await cluster.runCli(["submit", "--key", "a", "--key=b", "--", "true"]);
+    expect([two.code, two.stdout]).toEqual([64, ""]);
+    expect(two.stderr).toBe("claw: --key has two values: 'a' and 'b'\n  leave one of them away: a task has one key\n");
+    expect((await cluster.runCli(["submit", "--key", "a", "--key", "a", "--", "true"])).code).toBe(0);
+  });
+
   test("-- is no option's value, of whichever command", async () => {
     const cases = [
       ["--spread", "run", "--spread", "--", "true"],
