@@ -75,7 +75,11 @@ export async function specificationOf(
     gpus: options.gpu === undefined ? 0 : number("--gpu", options.gpu, 1024, true),
     ...optional("resources", amounts(options.resource)),
     ...whereOf(options),
-    ...optional("folder", options.cwd === undefined ? undefined : resolve(typed.cwd, options.cwd)),
+    // An empty one, as of a variable that is not set, is not this folder.
+    ...optional(
+      "folder",
+      options.cwd === undefined || options.cwd === "" ? options.cwd : resolve(typed.cwd, options.cwd),
+    ),
   };
   const base = {
     type,

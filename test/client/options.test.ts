@@ -352,6 +352,13 @@ describe("a bad value names its option", () => {
     expect([reason.code, reason.stderr.split("\n")[0]]).toEqual([64, "claw: --reason must not be empty"]);
   });
 
+  test("neither may what says where a task runs, or what it is called", async () => {
+    for (const option of ["--cwd", "--name", "--node"]) {
+      const { code, stderr } = await cluster.runCli(["submit", option, "", "--", "true"]);
+      expect([code, stderr.split("\n")[0]]).toEqual([64, `claw: ${option} must not be empty`]);
+    }
+  });
+
   test("a key that is given twice is refused, unless it is the same", async () => {
     const two = await cluster.runCli(["submit", "--key", "a", "--key=b", "--", "true"]);
     expect([two.code, two.stdout]).toEqual([64, ""]);
