@@ -156,7 +156,9 @@ function folderOf(needs: Needs, folder: string): Requirement {
         .map((node) => ({ node: node.info.name, reason: node.open ? "has not said yet" : stateOf(node) }));
       return rows.length === 0 ? undefined : `which no node is known to have: ${several(rows)}`;
     },
-    remedy: () => `that folder on a node that suits otherwise: mkdir -p ${quoteForShell(folder)}`,
+    // Nodes say whether they can use it, and not what is in its place where they cannot.
+    remedy: () =>
+      `that folder on a node that suits otherwise: mkdir -p ${quoteForShell(folder)}, unless something else has that name there`,
   };
 }
 

@@ -144,7 +144,9 @@ describe("a leader", () => {
         { node: "first", reason: `has no folder ${FOLDER}` },
         { node: "second", reason: `has not said yet whether it has the folder ${FOLDER}` },
       ],
-      change: [`that folder on a node that suits otherwise: mkdir -p ${FOLDER}`],
+      change: [
+        `that folder on a node that suits otherwise: mkdir -p ${FOLDER}, unless something else has that name there`,
+      ],
     });
     says(second, true);
     const run = await second.run();

@@ -138,7 +138,9 @@ describe("a folder", () => {
     expect(explain(needs, [says(eu, false), says(big, false)])).toEqual({
       summary: "needs the folder /data/x y, which no node has",
       nodes: ["name-a", "name-b"].map((node) => ({ node, reason: "has no folder /data/x y" })),
-      change: ["that folder on a node that suits otherwise: mkdir -p '/data/x y'"],
+      change: [
+        "that folder on a node that suits otherwise: mkdir -p '/data/x y', unless something else has that name there",
+      ],
     });
     const why = explain(needs, [says(eu, false), big, gone(nodeOf("c"))]);
     expect(why.summary).toBe(
