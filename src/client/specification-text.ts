@@ -1,6 +1,6 @@
 // A specification for people: what was asked for and is not as it is anyway, a line each.
 
-import type { Needs, Specification } from "../common/models.ts";
+import type { Needs, Retry, Specification } from "../common/models.ts";
 import { formatDuration, SAY } from "../common/units.ts";
 import { TYPE_PRESETS } from "../common/vocabulary.ts";
 import { conditionText } from "../core/conditions.ts";
@@ -27,7 +27,9 @@ export function specificationLines(specification: Specification): [string, strin
   say("env", Object.keys(env ?? {}).join(", "));
   say("key", key);
   if (timeout_ms !== undefined && timeout_ms > 0) say("timeout", formatDuration(timeout_ms));
-  if (retry !== undefined && type !== "daemon") say("retries", retriesText(retry));
+  // A daemon's retries have no end.
+  if (retry !== undefined && type === "daemon") say("backoff", waitText(retry));
+  else if (retry !== undefined) say("retries", retriesText(retry));
   if (on_lost === "fail") say("on lost", "fail: never a second time");
   return lines;
 }
@@ -65,8 +67,12 @@ function needsText(needs: Needs, type: Specification["type"]): string {
   return parts.join(", ");
 }
 
-function retriesText({ limit, backoff_ms, backoff_max_ms, on }: NonNullable<Specification["retry"]>): string {
+function retriesText(retry: Retry): string {
+  const { limit, on } = retry;
+  return `${limit}, after ${waitText(retry)}${on === undefined ? "" : `, only on ${on.join(", ")}`}`;
+}
+
+function waitText({ backoff_ms, backoff_max_ms }: Retry): string {
   const [first, most] = [formatDuration(backoff_ms), formatDuration(backoff_max_ms)];
-  const wait = backoff_ms === backoff_max_ms ? first : `${first}..${most}`;
-  return `${limit}, after ${wait}${on === undefined ? "" : `, only on ${on.join(", ")}`}`;
+  return backoff_ms === backoff_max_ms ? first : `${first}..${most}`;
 }

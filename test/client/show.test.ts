@@ -57,6 +57,14 @@ describe("claw show", () => {
     expect(lines.get("on lost")).toBe("fail: never a second time");
   });
 
+  test("of a daemon has how long it waits before it runs again", async () => {
+    const daemon = ["--type", "daemon", "--tag", "nowhere"];
+    const doubling = await shown(...daemon, "--backoff", "10s..1m", "--", "true");
+    expect([doubling.get("backoff"), doubling.has("retries")]).toEqual(["10s..1m", false]);
+    expect((await shown(...daemon, "--backoff", "30s", "--", "true")).get("backoff")).toBe("30s");
+    expect((await shown(...daemon, "--", "true")).has("backoff")).toBe(false);
+  });
+
   test("is silent about what is as it is anyway", async () => {
     const lines = await shown("--tag", "nowhere", "--", "true");
     for (const name of ["name", "type", "priority", "labels", "env", "key", "timeout", "retries", "on lost"])
