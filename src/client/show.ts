@@ -3,8 +3,8 @@
 import { LIMITS } from "../common/limits.ts";
 import type { AttemptView, Outcome, TaskView } from "../common/models.ts";
 import { isoTime } from "../common/runtime.ts";
-import { formatDuration } from "../common/units.ts";
-import { CUT_OFF, endOf } from "../common/vocabulary.ts";
+import { formatDuration, plural } from "../common/units.ts";
+import { CUT_OFF, type CutShort, endOf } from "../common/vocabulary.ts";
 import { printableText, sheet } from "./output.ts";
 import { specificationLines, wordsOf } from "./specification-text.ts";
 
@@ -74,9 +74,34 @@ function timesOf(outcome: Outcome, since: number, again: boolean): [string, stri
 }
 
 /** What became of an array's members. */
-export function countsText({ counts, status }: TaskView): string {
+function countsText({ counts, status }: TaskView): string {
   const parts = Object.entries(counts ?? {}).filter(([name, count]) => name !== "total" && count > 0);
   return parts.map(([name, count]) => `${count} ${name}`).join(", ") || status;
+}
+
+const CUT_SHORT_BY: Record<CutShort, string> = {
+  abandoned: "its client was gone",
+  cancelled: "it was cancelled before its client had closed it",
+  deadline: "its deadline passed before its client had closed it",
+};
+
+/** Why an array's inputs may not be all of them; undefined where they are, or more may come. */
+export function cutShortText({ cut_short, counts }: Pick<TaskView, "cut_short" | "counts">): string | undefined {
+  if (cut_short === undefined) return undefined;
+  return `closed after ${plural(counts?.total ?? 0, "input")}: ${CUT_SHORT_BY[cut_short]}`;
+}
+
+/** What became of an array. */
+export function arrayText(task: TaskView): string {
+  const cut = cutShortText(task);
+  return `${countsText(task)}${cut === undefined ? "" : `; ${cut}`}`;
+}
+
+/** What is known of inputs that may come, or of some that never came. */
+function inputsText({ open, extended_at, abandoned_at, ...task }: TaskView, now: number): string | undefined {
+  if (open !== true || extended_at === undefined) return cutShortText(task);
+  const last = `more may come; last sign of its client ${isoTime(extended_at)} (${ageOf(extended_at, now)} ago)`;
+  return abandoned_at === undefined ? last : `${last}; without another one it is closed at ${isoTime(abandoned_at)}`;
 }
 
 function statusText({ status, open, started_at, stopping, ...task }: TaskView, now: number): string {
@@ -130,6 +155,8 @@ export function taskText(task: TaskView, now: number): string {
   if (trouble !== undefined) lines.push(["which is", trouble]);
   if (task.attempt !== undefined) lines.push(["attempt", String(task.attempt)]);
   if (counts !== undefined) lines.push(["members", `${counts.total}: ${countsText(task)}`]);
+  const inputs = inputsText(task, now);
+  if (inputs !== undefined) lines.push(["inputs", inputs]);
   if (task.progress !== undefined) {
     const { stdout_bytes, stderr_bytes } = task.progress;
     lines.push(["so far", `${stdout_bytes} bytes on stdout, ${stderr_bytes} on stderr`]);

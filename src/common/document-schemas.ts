@@ -7,6 +7,7 @@ import { LIMITS } from "./limits.ts";
 import { Capacity, NodeInfo, Specification, StreamSummary } from "./models.ts";
 import { NodeSettings, PlacementChange } from "./settings.ts";
 import {
+  CUT_SHORT,
   END_REASONS,
   EXECUTORS,
   NODE_STATUSES,
@@ -75,6 +76,12 @@ export const TaskDocument = z.strictObject({
   index: count.optional().describe("absent for an array as a whole"),
   array: z.boolean(),
   open: z.boolean().optional().describe("an array to which more inputs may come"),
+  extended_at: time.optional().describe("of an open array: when its client extended it last"),
+  abandoned_at: time.optional().describe("of an open array: when it is closed, if nobody extends it until then"),
+  cut_short: z
+    .enum(CUT_SHORT)
+    .optional()
+    .describe("of an array: it was closed, and not by its client, so that inputs may be missing"),
   retry_of: z.string().optional(),
   retried_as: z.string().optional().describe("of one task: the newest retry of it"),
   status: z.enum(TASK_STATUSES),

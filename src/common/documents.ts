@@ -41,8 +41,9 @@ function isoTimes<K extends string>(times: { [name in K]: number | undefined }):
 export function taskDocument(task: TaskView): TaskDocument {
   const { outcome, submitted_at, attempts, number: _number, ...rest } = task;
   const { started_at, finished_at, not_before, deadline_at, ...more } = rest;
-  const { node_offline_since, lost_at, stopping_since, ...plain } = more;
-  const times = { not_before, deadline_at, started_at, finished_at, node_offline_since, lost_at, stopping_since };
+  const { node_offline_since, lost_at, stopping_since, extended_at, abandoned_at, ...plain } = more;
+  const life = { extended_at, abandoned_at, not_before, deadline_at, started_at, finished_at };
+  const times = { ...life, node_offline_since, lost_at, stopping_since };
   return {
     ...plain,
     submitted_at: isoTime(submitted_at),

@@ -7,6 +7,7 @@ import { few, named } from "./records.ts";
 import type { NodeSettings, PlacementChange } from "./settings.ts";
 import { skillName } from "./skills.ts";
 import {
+  type CutShort,
   END_REASONS,
   type EndReason,
   EXECUTORS,
@@ -314,6 +315,11 @@ export interface TaskView extends HeldView {
   index?: number;
   array: boolean;
   open?: boolean;
+  /** While it is open: when its client extended it last, and when it is closed, if nobody extends it until then. */
+  extended_at?: number;
+  abandoned_at?: number;
+  /** It was closed, and not by its client: inputs may be missing. */
+  cut_short?: CutShort;
   /** The task, or the array, that this one does again. */
   retry_of?: string;
   /** Where one task is asked for: the newest that does this one again. */

@@ -81,6 +81,10 @@ export const CUT_OFF: Partial<Record<EndReason, string>> = {
   stopped: "stopped with its worker",
 };
 
+/** How an array was closed when its client had not said that there are no more inputs: nobody extended it, a cancel, its deadline. */
+export const CUT_SHORT = ["abandoned", "cancelled", "deadline"] as const;
+export type CutShort = (typeof CUT_SHORT)[number];
+
 /** How it ended, in a few words. */
 export function endOf(outcome: Outcome): string {
   if (outcome.message !== undefined) return outcome.message;

@@ -16,7 +16,7 @@ import {
 import { named } from "../common/records.ts";
 import type { SkillView } from "../common/skills.ts";
 import type { Manifest } from "../common/snapshot.ts";
-import { PRIORITIES, TASK_STATUSES } from "../common/vocabulary.ts";
+import { type CutShort, PRIORITIES, TASK_STATUSES } from "../common/vocabulary.ts";
 import type { Range } from "../core/members.ts";
 
 const integer = z.int().min(0);
@@ -144,6 +144,8 @@ export interface QueryAnswers {
     counts: TaskCounts;
     open: boolean;
     finished: boolean;
+    /** It was closed, and not by its client. */
+    cut_short?: CutShort;
   };
   "task.plan": { plan: PlanView };
   /** `more`: there are others behind the last one. */

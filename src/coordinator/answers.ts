@@ -136,7 +136,7 @@ export class Answers {
   }
 
   results(request: QueryRequest<"task.results">): QueryAnswers["task.results"] {
-    const { counts, open, live } = this.#standing(request.number);
+    const { counts, open, live, cut_short } = this.#standing(request.number);
     const { found, cursor } = this.#queries.results(request.number, request.cursor, request.limit);
     const results: ResultRow[] = [];
     let bytes = 0;
@@ -155,6 +155,7 @@ export class Answers {
       counts,
       open,
       finished: !live,
+      ...(cut_short === undefined ? {} : { cut_short }),
     };
   }
 
@@ -276,6 +277,7 @@ export class Answers {
         open,
         status: overallStatus(record),
         counts,
+        ...this.#inputs(record),
         ...stoppingOf(record),
         ...(waiting === undefined ? {} : { waiting }),
       };
@@ -305,6 +307,14 @@ export class Answers {
       ...(segment.not_before === undefined ? {} : { not_before: segment.not_before }),
       ...(whole && segment.status === "pending" ? { waiting: this.#waiting(record, segment) } : {}),
     };
+  }
+
+  /** What is known of an array's further inputs: when the last sign of its client came, or that it gave none. */
+  #inputs(record: SubmissionRecord): Pick<TaskView, "cut_short" | "extended_at" | "abandoned_at"> {
+    const { open, extended_at, cut_short } = record;
+    if (!open) return cut_short === undefined ? {} : { cut_short };
+    const abandoned_at = this.#leader()?.abandonedAt(record);
+    return { extended_at, ...(abandoned_at === undefined ? {} : { abandoned_at }) };
   }
 
   /** What a retry stands for, by the id that people know. */

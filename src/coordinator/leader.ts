@@ -20,6 +20,7 @@ import {
   decidePlacement,
 } from "../core/configure.ts";
 import {
+  abandonedAt,
   currentPieces,
   decideAbandoned,
   decideCancel,
@@ -151,6 +152,11 @@ export class Leader {
   /** Log time at which what it holds counts as lost, while a node is offline. */
   lostAt(node: Node, piece: Segment): number | undefined {
     return lostAt(node, piece, this.#started_at, this.#options.lost_after_ms);
+  }
+
+  /** Log time at which an open array counts as abandoned, if nobody extends it. */
+  abandonedAt(array: Parameters<typeof abandonedAt>[0]): number {
+    return abandonedAt(array, this.#started_at, this.#options.abandoned_after_ms);
   }
 
   /** Log time at which the first of its members was told to stop, if this leader told it. */

@@ -32,8 +32,7 @@ export function apply(state: State, event: Event, touched: Touched): void {
       applyExtended(state, event, touched);
       return;
     case "closed":
-      openSubmission(state, event.number).open = false;
-      touched.submissions.add(event.number);
+      applyClosed(state, event, touched);
       return;
     case "registered":
     case "node":
@@ -174,6 +173,7 @@ function applySubmitted(state: State, event: EventOf<"submitted">, touched: Touc
     ...termsOf(state, event.spec, event.ids, event.at),
     count: 0,
     open: event.open ?? false,
+    cut_short: undefined,
     extended_at: event.at,
     segments: [],
     counts: emptyCounts(),
@@ -208,6 +208,15 @@ function applyExtended(state: State, event: EventOf<"extended">, touched: Touche
   submission.extended_at = event.at;
   grow(state, submission, event.inputs.length, event.at);
   touched.submissions.add(event.number);
+}
+
+function applyClosed(state: State, { number, at, abandoned }: EventOf<"closed">, touched: Touched): void {
+  const submission = openSubmission(state, number);
+  submission.open = false;
+  const overdue = at >= (submission.deadline_at ?? Number.POSITIVE_INFINITY);
+  if (abandoned === true) submission.cut_short = "abandoned";
+  else if (abandoned === false) submission.cut_short = overdue ? "deadline" : "cancelled";
+  touched.submissions.add(number);
 }
 
 /** `count` more waiting members at the end. */

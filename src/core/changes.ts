@@ -3,7 +3,7 @@
 
 import type { NodeInfo, Outcome, Specification, TaskCounts } from "../common/models.ts";
 import type { NodeSettings, PlacementChange } from "../common/settings.ts";
-import type { EndReason, NodeStatus } from "../common/vocabulary.ts";
+import type { CutShort, EndReason, NodeStatus } from "../common/vocabulary.ts";
 import type { Segment } from "./segments.ts";
 import type { NodeSkills } from "./skills.ts";
 import type { Cordon, Node, State, Submission } from "./state.ts";
@@ -12,6 +12,7 @@ export interface SubmissionRow {
   number: number;
   count: number;
   open: boolean;
+  cut_short?: CutShort;
   extended_at: number;
   live: boolean;
   /** Log time at which it was seen to be over. */
@@ -137,12 +138,13 @@ export class Touched {
 }
 
 function submissionRow(submission: Submission, now: number): SubmissionRow {
-  const { counts } = submission;
+  const { counts, cut_short } = submission;
   const live = submission.open || counts.pending + counts.scheduled + counts.running > 0;
   return {
     number: submission.number,
     count: submission.count,
     open: submission.open,
+    ...(cut_short === undefined ? {} : { cut_short }),
     extended_at: submission.extended_at,
     live,
     ...(live ? {} : { over_at: now }),

@@ -287,7 +287,9 @@ export function decideCancel(
     answer.finished = (to ?? from + 1) - from;
     return { events, answer, stop };
   }
-  if (to === undefined && submission.open && closes(only)) events.push({ t: "closed", number, at: now });
+  if (to === undefined && submission.open && closes(only)) {
+    events.push({ t: "closed", number, at: now, abandoned: false });
+  }
   const outcome: Outcome = { status: "cancelled", reason: "cancelled", started_at: now, ended_at: now };
   const dropped: Segment[] = [];
   const stopping = new Map<string, EventRun[]>();
@@ -400,11 +402,20 @@ export function stoppedOutcome(piece: Segment, now: number): Outcome | undefined
   return stopping === "deadline" ? overdue(outcome) : outcome;
 }
 
+/** Log time until which an open array waits for its client; `started_at`: since when its leader could be told anything. */
+export function abandonedAt(
+  { extended_at }: Pick<Submission, "extended_at">,
+  started_at: number,
+  after_ms: number,
+): number {
+  return Math.max(extended_at, started_at) + after_ms;
+}
+
 /** Open arrays that nobody extended for ten minutes are closed: their client is gone. */
 export function decideAbandoned(state: State, now: number, after_ms: number): Event[] {
   const events: Event[] = [];
   for (const submission of state.submissions.values()) {
-    if (submission.open && now - submission.extended_at > after_ms) {
+    if (submission.open && now > abandonedAt(submission, 0, after_ms)) {
       events.push({ t: "closed", number: submission.number, at: now, abandoned: true });
     }
   }

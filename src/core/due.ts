@@ -31,7 +31,7 @@ export function decideDue(state: State, number: number, now: number): DueDecisio
 function decideOverdue(submission: Submission, now: number, stop: Map<string, EventRun[]>): Event[] {
   const { number } = submission;
   const events: Event[] = [];
-  if (submission.open) events.push({ t: "closed", number, at: now });
+  if (submission.open) events.push({ t: "closed", number, at: now, abandoned: false });
   const outcome: Outcome = overdue({ status: "timeout", reason: "deadline", started_at: now, ended_at: now });
   const pieces = piecesOf(submission.segments, 0, submission.count, (piece) => piece.status !== "over");
   const waiting = pieces.filter(({ status }) => status === "pending");

@@ -54,6 +54,10 @@ export const Event = z.discriminatedUnion("t", [
     inputs: z.array(z.string()),
     at: integer,
   }),
+  /**
+   * No more inputs come. True: nobody extended it; false: a cancel or its deadline closed it; absent: its client did (in logs
+   * up to format 7 that may have been any but the first). A follower of an earlier version refuses a batch with a new field.
+   */
   z.strictObject({ t: z.literal("closed"), number: integer, at: integer, abandoned: z.boolean().optional() }),
   z.strictObject({
     t: z.literal("registered"),

@@ -3,7 +3,7 @@
 
 import type { Needs, NodeInfo, Retry, Specification, TaskCounts } from "../common/models.ts";
 import type { NodeSettings, PlacementChange } from "../common/settings.ts";
-import { finishedCount, type NodeStatus, type OnLost, type Priority } from "../common/vocabulary.ts";
+import { type CutShort, finishedCount, type NodeStatus, type OnLost, type Priority } from "../common/vocabulary.ts";
 import { Rows } from "./fold.ts";
 import type { Held } from "./held.ts";
 import { formatTaskId } from "./ids.ts";
@@ -38,6 +38,8 @@ export interface Submission {
   readonly start_at: number | undefined;
   count: number;
   open: boolean;
+  /** It was closed, and not by its client. */
+  cut_short: CutShort | undefined;
   /** Log time of the last extension: an open array that nobody extends is abandoned. */
   extended_at: number;
   segments: Segment[];

@@ -3,7 +3,7 @@
 import type { Database } from "bun:sqlite";
 import { LIMITS } from "../common/limits.ts";
 import type { AttemptView, Outcome, Specification, TaskCounts } from "../common/models.ts";
-import { type EndReason, isTerminal, type Priority, type TaskStatus } from "../common/vocabulary.ts";
+import { type CutShort, type EndReason, isTerminal, type Priority, type TaskStatus } from "../common/vocabulary.ts";
 import { contentOf, type KnownId, type KnownKey } from "../core/decide.ts";
 import type { Range } from "../core/members.ts";
 import type { Prunable } from "../core/prune.ts";
@@ -20,6 +20,10 @@ export interface SubmissionRecord {
   ids: number[];
   specification: Specification;
   open: boolean;
+  /** Log time of the last extension of an open one. */
+  extended_at: number;
+  /** It was closed, and not by its client. */
+  cut_short?: CutShort;
   live: boolean;
   segments: Segment[];
   counts: TaskCounts;
@@ -28,7 +32,7 @@ export interface SubmissionRecord {
 }
 
 /** How far a submission is, without what is known of each member: that may be long. */
-export type Standing = Pick<SubmissionRecord, "array" | "open" | "live" | "counts">;
+export type Standing = Pick<SubmissionRecord, "array" | "open" | "cut_short" | "live" | "counts">;
 
 /** What of submissions is asked for, as far as their rows tell it at once. */
 export interface Wanted {
@@ -54,6 +58,7 @@ interface RawStanding extends Omit<TaskCounts, "total"> {
   is_array: number;
   count: number;
   open: number;
+  cut_short: CutShort | null;
   live: number;
 }
 
@@ -63,6 +68,7 @@ interface Raw extends RawStanding {
   by: string;
   at: number;
   ids: string;
+  extended_at: number;
   specification: string;
   segments: string;
   source: string | null;
@@ -238,7 +244,7 @@ export class Queries {
 
   standing(number: number): Standing | undefined {
     const query = this.#database.query<RawStanding, [number]>(
-      `SELECT is_array, count, open, live, pending, scheduled, running, completed, failed, cancelled, timeout
+      `SELECT is_array, count, open, cut_short, live, pending, scheduled, running, completed, failed, cancelled, timeout
        FROM submissions WHERE number = ?`,
     );
     const row = this.#guarded(() => query.get(number));
@@ -260,10 +266,12 @@ export class Queries {
       ...(priority === undefined ? [] : ["priority = ?4"]),
       ...(labelled === true ? [`instr(specification, '"labels":') > 0`] : []),
       ...(live ? ["live = 1"] : []),
-      // An array without members is what its life says.
+      // An array without members, or that waits for more, is what its life says; one that was cut short what that is worth.
       ...(statuses === undefined
         ? []
-        : [`(count = 0 OR ${statuses.map((status) => `${status} > 0`).join(" OR ") || "0"})`]),
+        : [
+            `(count = 0 OR open = 1 OR cut_short IS NOT NULL OR ${statuses.map((status) => `${status} > 0`).join(" OR ") || "0"})`,
+          ]),
     ];
     const query = this.#database.query<Raw, [number, number, string, string, number]>(
       `SELECT * FROM submissions${name === undefined && live ? " INDEXED BY submissions_live" : ""} WHERE ${conditions.join(" AND ")} ORDER BY number DESC LIMIT ?5`,
@@ -407,6 +415,7 @@ function standingOf(row: RawStanding): Standing {
   return {
     array: row.is_array === 1,
     open: row.open === 1,
+    ...(row.cut_short === null ? {} : { cut_short: row.cut_short }),
     live: row.live === 1,
     counts: { total, pending, scheduled, running, completed, failed, cancelled, timeout },
   };
@@ -419,6 +428,7 @@ function recordOf(row: Raw): SubmissionRecord {
     nonce: row.nonce,
     by: row.by,
     at: row.at,
+    extended_at: row.extended_at,
     ids: JSON.parse(row.ids) as number[],
     specification: JSON.parse(row.specification) as Specification,
     segments: JSON.parse(row.segments) as Segment[],
@@ -436,13 +446,22 @@ export function memberOf(record: SubmissionRecord, index: number): Segment | und
   return record.segments[segmentAt(record.segments, index)];
 }
 
-/** One word for a submission: what it does while it lives, the worst end of its members afterwards. */
-export function overallStatus(record: Pick<SubmissionRecord, "live" | "counts">): TaskStatus {
-  const { counts, live } = record;
+/** What an array is worth at best whose inputs may be missing. */
+const CUT_SHORT_STATUS = { abandoned: "failed", cancelled: "cancelled", deadline: "timeout" } as const satisfies Record<
+  CutShort,
+  TaskStatus
+>;
+
+/** One word for a submission: what it does while it lives, the worst end of its members, or of its inputs, afterwards. */
+export function overallStatus(record: Pick<SubmissionRecord, "live" | "counts" | "cut_short">): TaskStatus {
+  const { counts, live, cut_short } = record;
   if (live) {
     if (counts.running > 0) return "running";
     return counts.scheduled > 0 ? "scheduled" : "pending";
   }
-  for (const status of ["failed", "timeout", "cancelled"] as const) if (counts[status] > 0) return status;
+  const cut = cut_short === undefined ? undefined : CUT_SHORT_STATUS[cut_short];
+  for (const status of ["failed", "timeout", "cancelled"] as const) {
+    if (counts[status] > 0 || cut === status) return status;
+  }
   return "completed";
 }

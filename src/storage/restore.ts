@@ -2,6 +2,7 @@
 
 import type { Database } from "bun:sqlite";
 import type { Specification, TaskCounts } from "../common/models.ts";
+import type { CutShort } from "../common/vocabulary.ts";
 import type { MetaRow, NodeRow } from "../core/changes.ts";
 import { withSettings } from "../core/configure.ts";
 import { FOLD_VERSION } from "../core/fold.ts";
@@ -21,6 +22,7 @@ interface Row extends Omit<TaskCounts, "total"> {
   specification: string;
   count: number;
   open: number;
+  cut_short: CutShort | null;
   extended_at: number;
   segments: string;
 }
@@ -81,6 +83,7 @@ function restoreSubmission(state: State, row: Row): void {
     ...termsOf(state, specification, ids, row.at),
     count: row.count,
     open: row.open === 1,
+    cut_short: row.cut_short ?? undefined,
     extended_at: row.extended_at,
     segments: JSON.parse(row.segments) as Segment[],
     counts: { total, pending, scheduled, running, completed, failed, cancelled, timeout },

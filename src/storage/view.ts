@@ -33,7 +33,7 @@ CREATE TABLE submissions (
   segments TEXT NOT NULL,
   pending INTEGER NOT NULL, scheduled INTEGER NOT NULL, running INTEGER NOT NULL, completed INTEGER NOT NULL,
   failed INTEGER NOT NULL, cancelled INTEGER NOT NULL, timeout INTEGER NOT NULL, source TEXT,
-  over_at INTEGER
+  over_at INTEGER, cut_short TEXT
 );
 CREATE INDEX submissions_live ON submissions (number) WHERE live = 1;
 CREATE INDEX submissions_name ON submissions (name) WHERE name IS NOT NULL;
@@ -240,7 +240,7 @@ export class View {
       this.#writeAdded(changes);
     }
     for (const row of submissions.values()) {
-      this.#put.submission.run(...columnsOf(row), row.over_at ?? null, row.number);
+      this.#put.submission.run(...columnsOf(row), row.over_at ?? null, row.cut_short ?? null, row.number);
     }
     for (const [id, row] of nodes) {
       if (row === undefined) this.#put.removed.run(id);
@@ -284,6 +284,7 @@ export class View {
       ...columnsOf(row),
       made.source === undefined ? null : JSON.stringify(made.source),
       row.over_at ?? null,
+      row.cut_short ?? null,
     );
     for (const [member, id] of ids.entries()) this.#put.id.run(id, number, member);
   }
@@ -426,10 +427,11 @@ function columnsOf({ count, open, extended_at, live, segments, counts }: Submiss
 function prepare(database: Database): Statements {
   return {
     meta: database.prepare("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"),
-    submitted: database.prepare(`INSERT INTO submissions VALUES (${Array(23).fill("?").join(", ")})`),
+    submitted: database.prepare(`INSERT INTO submissions VALUES (${Array(24).fill("?").join(", ")})`),
     submission: database.prepare(
       `UPDATE submissions SET count = ?, open = ?, extended_at = ?, live = ?, segments = ?, pending = ?, scheduled = ?,
-       running = ?, completed = ?, failed = ?, cancelled = ?, timeout = ?, over_at = ? WHERE number = ?`,
+       running = ?, completed = ?, failed = ?, cancelled = ?, timeout = ?, over_at = ?, cut_short = ?
+       WHERE number = ?`,
     ),
     id: database.prepare("INSERT INTO ids VALUES (?, ?, ?)"),
     inputs: database.prepare("INSERT INTO inputs VALUES (?, ?, ?, ?)"),

@@ -45,7 +45,22 @@ describe("Ctrl-C", () => {
     expect(code).toBe(130);
     expect(stderr).toContain("2 succeeded");
     const { status, open } = await show(idIn(stderr));
-    expect([status, open]).toEqual(["completed", false]);
+    // There may have been more lines: what was cancelled is no success.
+    expect([status, open]).toEqual(["cancelled", false]);
+  });
+
+  test("and another's cancel while the input is idle: what is over has completed, and it is said that lines may be missing", async () => {
+    const input = idle("a");
+    const run = cluster.startCli(["run", "--each", "echo {}"], { stdin: input.stdin });
+    await run.says("a\n");
+    const { stdout: id } = await cluster.runCli(["ls", "--quiet", "--status", "pending"]);
+    await cluster.runCli(["cancel", id.trim()]);
+    input.end();
+    const { code, stderr } = await within(run.done, "the end of a cancelled --each", 10_000);
+    expect(stderr).toContain(
+      `claw: ${id.trim()}: closed after 1 input: it was cancelled before its client had closed it\n`,
+    );
+    expect(code).toBe(1);
   });
 
   test("cancels what runs and what waits, and counts it", async () => {

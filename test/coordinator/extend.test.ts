@@ -2,8 +2,11 @@
 // client went away is closed.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { TaskDocument } from "../../src/common/document-schemas.ts";
 import { LIMITS } from "../../src/common/limits.ts";
-import { type Cluster, openCluster, type Submitted } from "../cluster.ts";
+import { isoTime } from "../../src/common/runtime.ts";
+import { formatTaskId } from "../../src/core/ids.ts";
+import { type Cluster, openCluster, type Submitted, type Wanted } from "../cluster.ts";
 import { until } from "../until.ts";
 import { rejection } from "./rejection.ts";
 
@@ -15,8 +18,8 @@ beforeAll(async () => {
 
 afterAll(() => cluster.close());
 
-function open(inputs: string[] = []): Promise<Submitted> {
-  const wanted = { argv: ["echo got {}"], each: true, needs: { executor: "shell" as const } };
+function open(inputs: string[] = [], more: Wanted = {}): Promise<Submitted> {
+  const wanted = { ...more, argv: ["echo got {}"], each: true, needs: { executor: "shell" as const } };
   return cluster.submit(wanted, { inputs, open: true });
 }
 
@@ -104,10 +107,59 @@ describe("an open array", () => {
     expect((await cluster.show(left.number)).open).toBe(true);
     cluster.runtime.skip(2 * 60_000);
     await until(async () => !((await cluster.show(left.number)).open ?? false), "the end of the abandoned one");
-    expect(await cluster.show(left.number)).toMatchObject({ open: false, status: "completed" });
+    // Its inputs may have been more: it is no success.
+    expect(await cluster.show(left.number)).toMatchObject({
+      ...{ open: false, status: "failed", cut_short: "abandoned" },
+      counts: { total: 1, completed: 1 },
+    });
     expect((await cluster.show(kept.number)).open).toBe(true);
     expect((await rejection(extend(left, 1, ["b"]))).code).toBe("conflict");
     expect((await extend(kept, 1, ["b"], 2)).total).toBe(2);
     expect(await tails(kept.number)).toEqual(["got a\n", "got b\n"]);
+    const closed = await cluster.show(kept.number);
+    expect([closed.status, closed.cut_short, closed.extended_at]).toEqual(["completed", undefined, undefined]);
   });
+
+  test("tells while it waits when its client was heard last, and when it is closed without it", async () => {
+    const { id, number } = await open(["a"]);
+    const before = await cluster.show(number);
+    expect((before.abandoned_at ?? 0) - (before.extended_at ?? 0)).toBeGreaterThanOrEqual(600_000);
+    cluster.runtime.skip(120_000);
+    const text = await cluster.runCli(["show", formatTaskId(id)]);
+    const [last, end] = [before.extended_at, before.abandoned_at].map((at) => isoTime(at ?? 0));
+    expect(text.stdout).toContain(`more may come; last sign of its client ${last} (`);
+    expect(text.stdout).toContain(`; without another one it is closed at ${end}\n`);
+    const { stdout } = await cluster.runCli(["show", formatTaskId(id), "--json"]);
+    const document = TaskDocument.parse(JSON.parse(stdout));
+    expect(document).toMatchObject({ open: true, extended_at: last, abandoned_at: end });
+    await cluster.client.command("task.cancel", { v: 1, targets: [{ number, from: 0 }] });
+  });
+
+  test.each(["abandoned", "cancelled", "deadline"] as const)(
+    "that another than its client closes (%s) is no success",
+    async (how) => {
+      const { id, number } = await open(["a", "b"], how === "deadline" ? { deadline_ms: 300_000 } : {});
+      for (const index of [0, 1]) await cluster.finished(number, index);
+      if (how === "abandoned") cluster.runtime.skip(11 * 60_000);
+      else if (how === "deadline") cluster.runtime.skip(6 * 60_000);
+      else await cluster.client.command("task.cancel", { v: 1, targets: [{ number, from: 0 }] });
+      await until(async () => (await cluster.show(number)).cut_short !== undefined, "its end");
+      const name = formatTaskId(id);
+      const { status, why } = {
+        abandoned: { status: "failed", why: "its client was gone" },
+        cancelled: { status: "cancelled", why: "it was cancelled before its client had closed it" },
+        deadline: { status: "timeout", why: "its deadline passed before its client had closed it" },
+      }[how];
+      const waited = await cluster.runCli(["wait", name]);
+      expect([waited.code, waited.stderr]).toEqual([1, `claw: ${name}: 2 completed; closed after 2 inputs: ${why}\n`]);
+      const { stdout } = await cluster.runCli(["show", name]);
+      expect(stdout).toContain(status);
+      expect(stdout).toContain(`closed after 2 inputs: ${why}\n`);
+      const json = await cluster.runCli(["show", name, "--json"]);
+      expect(TaskDocument.parse(JSON.parse(json.stdout))).toMatchObject({ status, cut_short: how, open: false });
+      const listed = async (wanted: string) => (await cluster.runCli(["ls", "--quiet", "--status", wanted])).stdout;
+      expect(await listed(status)).toContain(name);
+      expect(await listed("completed")).not.toContain(name);
+    },
+  );
 });

@@ -315,7 +315,7 @@ describe("a cancel", () => {
     cluster.add(...events);
     cluster.check();
     expect(cluster.members(1)).toBe("crsssscccc");
-    expect(cluster.state.submissions.get(1)!.open).toBe(false);
+    expect(cluster.state.submissions.get(1)).toMatchObject({ open: false, cut_short: "cancelled" });
     // Again: the nodes are told again, since the message may have been lost, but nothing happens.
     const again = decideCancel(cluster.state, 1, 0, undefined, AT);
     expect(again.events).toEqual([]);

@@ -105,7 +105,7 @@ describe("a deadline", () => {
       open: true,
     });
     cluster.add(...decideDue(cluster.state, 1, AT + 10).events);
-    expect(cluster.state.submissions.get(1)!.open).toBe(false);
+    expect(cluster.state.submissions.get(1)).toMatchObject({ open: false, cut_short: "deadline" });
   });
 });
 

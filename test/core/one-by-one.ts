@@ -24,6 +24,7 @@ export interface Task {
 export interface Book {
   event: Extract<Event, { t: "submitted" }>;
   open: boolean;
+  cut_short: Submission["cut_short"];
   extended_at: number;
   tasks: Task[];
   /** The state has put it out of its memory; its tasks count all the same. */
@@ -55,6 +56,7 @@ export class OneByOne {
       case "submitted":
         this.books.set(event.number, {
           ...{ event, open: event.open === true, extended_at: event.at, retired: false, over_at: undefined },
+          cut_short: undefined,
           tasks: [],
         });
         this.#grow(this.#book(event.number), event.count, event.at);
@@ -66,7 +68,7 @@ export class OneByOne {
         break;
       }
       case "closed":
-        this.#book(event.number).open = false;
+        this.#close(this.#book(event.number), event);
         break;
       case "registered":
         if (!this.#holders.has(event.node)) this.#holders.set(event.node, { completed: 0, failed: 0 });
@@ -81,6 +83,13 @@ export class OneByOne {
         this.#takeOfTasks(event);
     }
     for (const book of this.books.values()) if (isBookOver(book)) book.over_at ??= now;
+  }
+
+  #close(book: Book, { abandoned, at }: Extract<Event, { t: "closed" }>): void {
+    const { at: from, spec } = book.event;
+    const late = spec.deadline_ms !== undefined && at >= from + spec.deadline_ms;
+    book.open = false;
+    book.cut_short = abandoned === undefined ? undefined : abandoned ? "abandoned" : late ? "deadline" : "cancelled";
   }
 
   #takeOfTasks(event: Event): void {
@@ -218,7 +227,7 @@ export class OneByOne {
     );
   }
 
-  #compareSubmission(state: State, submission: Submission, { tasks, open, extended_at }: Book): void {
+  #compareSubmission(state: State, submission: Submission, { tasks, open, cut_short, extended_at }: Book): void {
     const { segments, counts, count, number } = submission;
     expect(segments.flatMap(({ from, to, ...task }) => Array.from({ length: to - from }, () => told(task)))).toEqual(
       tasks.map((task) => (isTaskOver(task) ? told({ status: "over", attempt: 0 }) : told(task))),
@@ -232,10 +241,11 @@ export class OneByOne {
       before = JSON.stringify(told(task));
       end = to;
     }
-    expect([counts, count, submission.open, submission.extended_at]).toEqual([
+    expect([counts, count, submission.open, submission.cut_short, submission.extended_at]).toEqual([
       this.counts(tasks) as never,
       tasks.length,
       open,
+      cut_short,
       extended_at,
     ]);
     expect(submission.ready).toBe(tasks.filter(isWaiting).length);

@@ -217,7 +217,10 @@ function newcomer(chance: Chance, fold: Fold): Event {
 
 function extension(chance: Chance, { number, count, open }: Submission): Event {
   if (!open) throw new Error(`submission ${number} has nothing to do`);
-  if (chance.once(3)) return { t: "closed", number, at: AT };
+  if (chance.once(3)) {
+    const how = chance.once(2) ? {} : { abandoned: chance.once(2) };
+    return { t: "closed", number, at: AT, ...how };
+  }
   const inputs = Array.from({ length: chance.below(4) }, () => chance.hex(3));
   return { t: "extended", number, offset: count, inputs, at: AT + count };
 }

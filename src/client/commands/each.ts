@@ -10,7 +10,7 @@ import type { TaskCounts } from "../../common/models.ts";
 import { sleep } from "../../common/runtime.ts";
 import { allNodes } from "../../communication/all-nodes.ts";
 import { FileStore } from "../../communication/files.ts";
-import type { ResultRow } from "../../communication/queries.ts";
+import type { QueryAnswers, ResultRow } from "../../communication/queries.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import { submitTasks } from "../../communication/submitting.ts";
 import { formatTaskId } from "../../core/ids.ts";
@@ -32,6 +32,7 @@ import { type OpenArray, Sender } from "../each/sender.ts";
 import { type Io, OutputClosed } from "../io.ts";
 import { sayPast } from "../life.ts";
 import { readLines } from "../lines.ts";
+import { cutShortText } from "../show.ts";
 import { specificationOf } from "../specification.ts";
 import { SOON_MS, Waits } from "../waits.ts";
 import type { RunOptions } from "./run.ts";
@@ -244,16 +245,19 @@ class Each {
   }
 
   async #work(sent: Promise<Error | undefined>, id: string): Promise<number> {
-    const counts = await this.#receive();
+    const end = await this.#receive();
+    const { counts } = end;
     const failure = await sent;
+    const cut = this.#cancelled ? undefined : cutShortText(end);
     if (this.#options.quiet !== true) {
       this.#io.err(`claw: ${summaryOf(id, counts, this.#progress.took_ms, await this.#nodeNames())}\n`);
     }
     if (failure !== undefined) throw failure;
-    return counts.completed === counts.total ? 0 : 1;
+    if (cut !== undefined) this.#io.err(`claw: ${id}: ${cut}\n`);
+    return counts.completed === counts.total && cut === undefined ? 0 : 1;
   }
 
-  async #receive(): Promise<TaskCounts> {
+  async #receive(): Promise<Pick<QueryAnswers["task.results"], "counts" | "cut_short">> {
     const { json, keepOrder } = this.#options;
     const printer = new Printer(this.#io, this.#client, this.#array, {
       keep_order: keepOrder === true,
@@ -278,7 +282,7 @@ class Each {
       this.#progress.show(answer.counts, !this.#sender.over);
       if (answer.finished && !answer.more) {
         this.#progress.clear();
-        return answer.counts;
+        return answer;
       }
       await this.#haltIfTime(answer.counts);
       if (this.#stuck(answer.counts)) {

@@ -17,7 +17,7 @@ import { type Column, modeOf, printRows, statusColor } from "../output.ts";
 import { Recorded } from "../recorded.ts";
 import { distinctRefs, refs } from "../refs.ts";
 import { confirmed, refuseBoth, type SelectOptions, select, selects, statusesOf } from "../select.ts";
-import { ageOf, commandOf, countsText, nodeText, taskText } from "../show.ts";
+import { ageOf, arrayText, commandOf, nodeText, taskText } from "../show.ts";
 import { count, distinct, duration, oneOf } from "../values.ts";
 
 interface Mode {
@@ -264,7 +264,7 @@ export async function waitCommand(
   }
   const bad = over.filter((task) => task.status !== "completed");
   for (const task of options.quiet === true || options.json === true ? [] : bad)
-    io.err(`claw: ${task.id}: ${task.outcome === undefined ? countsText(task) : endOf(task.outcome)}\n`);
+    io.err(`claw: ${task.id}: ${task.outcome === undefined ? arrayText(task) : endOf(task.outcome)}\n`);
   return bad.length === 0 ? 0 : 1;
 }
 
