@@ -1,10 +1,11 @@
 // Tasks as people see them; what scripts see is in common/documents.ts.
 
+import { waitedSince } from "../common/documents.ts";
 import { LIMITS } from "../common/limits.ts";
 import type { AttemptView, Outcome, TaskView } from "../common/models.ts";
 import { isoTime } from "../common/runtime.ts";
 import { formatDuration, plural } from "../common/units.ts";
-import { CUT_OFF, type CutShort, endOf } from "../common/vocabulary.ts";
+import { CUT_OFF, type CutShort, endOf, hasBegun } from "../common/vocabulary.ts";
 import { printableText, sheet } from "./output.ts";
 import { specificationLines, wordsOf } from "./specification-text.ts";
 
@@ -61,12 +62,10 @@ function givenBack(from: number, to: number): [string, string][] {
   return [[name, "given back by its node"]];
 }
 
-const UNHEARD: ReadonlySet<string> = new Set(["cancelled", "deadline", "lost", "poison", "drained"]);
-
 /** How long it ran, and how long it had waited then. */
 function timesOf(outcome: Outcome, since: number, again: boolean): [string, string] {
-  const { started_at, ended_at, reason } = outcome;
-  if (started_at === ended_at && UNHEARD.has(reason)) {
+  const { started_at, ended_at } = outcome;
+  if (!hasBegun(outcome)) {
     const waited = lasted(since, ended_at);
     return ["waited", again ? `${waited} for its next attempt` : `${waited}, and is not known to have begun`];
   }
@@ -162,7 +161,7 @@ export function taskText(task: TaskView, now: number): string {
     lines.push(["so far", `${stdout_bytes} bytes on stdout, ${stderr_bytes} on stderr`]);
   }
   if (outcome !== undefined) {
-    const since = Math.max(task.submitted_at, ...(attempts ?? []).map(({ at }) => at));
+    const since = waitedSince(task);
     lines.push(
       ["ended", `${isoTime(outcome.ended_at)}: ${endOf(outcome)}`],
       timesOf(outcome, since, (attempts ?? []).length > 0),

@@ -38,6 +38,9 @@ const End = {
   exit_code: z.int().min(0).max(255).optional(),
   signal: z.string().optional(),
   duration_ms: count.optional(),
+  waited_ms: count
+    .optional()
+    .describe("of what is not known to have begun: since its submission, or the last of the attempts that are told"),
   cpu_ms: count.optional(),
   peak_memory_mib: count.optional(),
   stdout_tail: z.string().optional().describe(`the last part of it; both together at most ${LIMITS.tail_bytes} bytes`),

@@ -13,21 +13,26 @@ import type { AttemptView, ClusterState, NodeView, Outcome, TaskView } from "./m
 import { nearest } from "./nearest.ts";
 import { isoTime } from "./runtime.ts";
 import type { PlacementChange } from "./settings.ts";
+import { hasBegun } from "./vocabulary.ts";
 
 type OutcomeDocument = Omit<Outcome, "started_at" | "ended_at"> & {
-  started_at: string;
+  started_at?: string;
   finished_at: string;
-  duration_ms: number;
+  duration_ms?: number;
+  waited_ms?: number;
 };
 
-export function outcomeDocument(outcome: Outcome): OutcomeDocument {
+/** `since`: when it began to wait. */
+export function outcomeDocument(outcome: Outcome, since?: number): OutcomeDocument {
   const { started_at, ended_at, ...rest } = outcome;
-  return {
-    ...rest,
-    started_at: isoTime(started_at),
-    finished_at: isoTime(ended_at),
-    duration_ms: Math.max(0, ended_at - started_at),
-  };
+  const waited = since === undefined ? {} : { waited_ms: Math.max(0, ended_at - since) };
+  const ran = { started_at: isoTime(started_at), duration_ms: Math.max(0, ended_at - started_at) };
+  return { ...rest, ...(hasBegun(outcome) ? ran : waited), finished_at: isoTime(ended_at) };
+}
+
+/** When a task that is over began to wait for its last attempt, as far as its attempts are told. */
+export function waitedSince({ submitted_at, attempts = [] }: Pick<TaskView, "submitted_at" | "attempts">): number {
+  return Math.max(submitted_at, ...attempts.map(({ at }) => at));
 }
 
 /** Those that there are. */
@@ -39,7 +44,9 @@ function isoTimes<K extends string>(times: { [name in K]: number | undefined }):
 }
 
 export function taskDocument(task: TaskView): TaskDocument {
-  const { outcome, submitted_at, attempts, number: _number, ...rest } = task;
+  const { outcome, submitted_at, attempts, attempt, number: _number, ...rest } = task;
+  // What ended between two attempts has none of its own.
+  const last = attempt ?? attempts?.at(-1)?.attempt;
   const { started_at, finished_at, not_before, deadline_at, ...more } = rest;
   const { node_offline_since, lost_at, stopping_since, extended_at, abandoned_at, ...plain } = more;
   const life = { extended_at, abandoned_at, not_before, deadline_at, started_at, finished_at };
@@ -48,7 +55,8 @@ export function taskDocument(task: TaskView): TaskDocument {
     ...plain,
     submitted_at: isoTime(submitted_at),
     ...isoTimes(times),
-    ...(outcome === undefined ? {} : outcomeDocument(outcome)),
+    ...(last === undefined ? {} : { attempt: last }),
+    ...(outcome === undefined ? {} : outcomeDocument(outcome, waitedSince(task))),
     ...(attempts === undefined ? {} : { attempts: attempts.map(attemptDocument) }),
   };
 }

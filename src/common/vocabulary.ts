@@ -81,6 +81,14 @@ export const CUT_OFF: Partial<Record<EndReason, string>> = {
   stopped: "stopped with its worker",
 };
 
+/** Ends that are told of attempts of which nobody may have heard that they began. */
+const UNHEARD: ReadonlySet<EndReason> = new Set(["cancelled", "deadline", "lost", "poison", "drained"]);
+
+/** Whether it is known to have begun: for what is not, its end stands in the place of its start. */
+export function hasBegun({ started_at, ended_at, reason }: Outcome): boolean {
+  return started_at !== ended_at || !UNHEARD.has(reason);
+}
+
 /** How an array was closed when its client had not said that there are no more inputs: nobody extended it, a cancel, its deadline. */
 export const CUT_SHORT = ["abandoned", "cancelled", "deadline"] as const;
 export type CutShort = (typeof CUT_SHORT)[number];

@@ -3,9 +3,9 @@
 
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
-import type { AttemptView, HeldView, NodeView, RefusalView, TaskView, WaitingView } from "../common/models.ts";
+import type { AttemptView, HeldView, NodeView, Outcome, RefusalView, TaskView, WaitingView } from "../common/models.ts";
 import { isoTime } from "../common/runtime.ts";
-import { finishedCount, type TaskStatus } from "../common/vocabulary.ts";
+import { finishedCount, hasBegun, type TaskStatus } from "../common/vocabulary.ts";
 import type { QueryAnswers, QueryRequest, ResolvedRef, ResultRow } from "../communication/queries.ts";
 import { healthOf } from "../core/health.ts";
 import { formatTaskId, parseTaskRef } from "../core/ids.ts";
@@ -301,7 +301,7 @@ export class Answers {
       ...this.#held(record, segment),
       ...(result === undefined
         ? {}
-        : { started_at: result.outcome.started_at, finished_at: result.outcome.ended_at, outcome: result.outcome }),
+        : { ...begunAt(result.outcome), finished_at: result.outcome.ended_at, outcome: result.outcome }),
       ...(progress === undefined ? {} : { progress }),
       ...(attempts.length > 0 ? { attempts } : {}),
       ...(segment.not_before === undefined ? {} : { not_before: segment.not_before }),
@@ -406,6 +406,10 @@ function matches(record: SubmissionRecord, request: QueryRequest<"task.list">): 
 function wholeArray(record: SubmissionRecord, request: QueryRequest<"task.list">, skip: number): number[] {
   const { statuses } = request;
   return skip > 0 || (statuses !== undefined && !statuses.includes(overallStatus(record))) ? [] : [0];
+}
+
+function begunAt(outcome: Outcome): Pick<TaskView, "started_at"> {
+  return hasBegun(outcome) ? { started_at: outcome.started_at } : {};
 }
 
 /** Two kinds of ranges, each in its order and none in both, as one row of indexes. */

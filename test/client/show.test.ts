@@ -3,7 +3,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { TaskDocument } from "../../src/common/document-schemas.ts";
 import { type Cluster, openCluster } from "../cluster.ts";
+import { until } from "../until.ts";
 
 let cluster: Cluster;
 beforeAll(async () => {
@@ -158,5 +160,50 @@ describe("claw credentials export --out", () => {
     const json = await cli("credentials", "export", "--role", "client", "--out", "c.creds", "--json");
     expect(Object.keys(JSON.parse(json.stdout) as object).sort()).toEqual(["id", "nats_url"]);
     expect(existsSync(join(cluster.cwd, "c.creds"))).toBe(true);
+  });
+});
+
+describe("what never began has no start in a document, and says how long it waited", () => {
+  async function documentOf(id: string): Promise<TaskDocument> {
+    return TaskDocument.parse(JSON.parse((await cli("show", id, "--json")).stdout));
+  }
+
+  test("put off and cancelled", async () => {
+    const id = (await cli("submit", "--start-after", "1h", "--", "true")).stdout.trim();
+    cluster.runtime.skip(5_000);
+    await cli("cancel", id);
+    const [task] = JSON.parse((await cli("wait", id, "--json")).stdout) as [TaskDocument];
+    const shown = await documentOf(id);
+    expect(shown).toEqual(task);
+    expect(shown).toMatchObject({ status: "cancelled", finished_at: expect.any(String) });
+    expect(shown.waited_ms).toBeGreaterThanOrEqual(5_000);
+    for (const field of ["started_at", "duration_ms", "attempt"]) expect(shown).not.toHaveProperty(field);
+    const listed = JSON.parse((await cli("ls", "--json")).stdout) as TaskDocument[];
+    expect(listed.find((one) => one.id === id)).not.toHaveProperty("started_at");
+  });
+
+  test.each(["cancelled", "timeout"] as const)("between two attempts: %s", async (status) => {
+    const end = status === "timeout" ? ["--deadline", "1h"] : [];
+    const { stdout } = await cli("submit", "--retries", "1", "--backoff", "2h", ...end, "--", "false");
+    const id = stdout.trim();
+    const retried = async () => ((await documentOf(id)).attempts?.length ?? 0) > 0;
+    await until(retried, "the end of its first attempt");
+    if (status === "cancelled") await cli("cancel", id);
+    else cluster.runtime.skip(3_660_000);
+    await cli("wait", id);
+    const shown = await documentOf(id);
+    expect(shown).toMatchObject({ status, attempt: 1, attempts: [{ attempt: 1, exit_code: 1 }] });
+    const [first] = shown.attempts ?? [];
+    expect(first?.duration_ms).toBeNumber();
+    expect(shown.waited_ms).toBe(Date.parse(shown.finished_at ?? "") - Date.parse(first?.at ?? ""));
+    for (const field of ["started_at", "duration_ms"]) expect(shown).not.toHaveProperty(field);
+  });
+
+  test("one that ran has both", async () => {
+    const id = (await cli("submit", "--", "true")).stdout.trim();
+    await cli("wait", id);
+    const shown = await documentOf(id);
+    expect([shown.started_at, shown.duration_ms]).toEqual([expect.any(String), expect.any(Number)]);
+    expect(shown).not.toHaveProperty("waited_ms");
   });
 });
