@@ -352,7 +352,7 @@ export class Answers {
   #waiting(record: SubmissionRecord, segment?: Segment): WaitingView {
     const leader = this.#leader();
     if (leader === undefined) return { summary: "no coordinator is leading", nodes: [] };
-    const { not_before, failures = 0 } = segment ?? record.segments.find(isReady) ?? record.segments[0] ?? {};
+    const { not_before, failures = 0 } = segment ?? nextOf(record.segments) ?? {};
     if (not_before !== undefined) {
       const why = failures > 0 ? "for its next attempt" : "to be started";
       return { summary: `${why}, not before ${isoTime(not_before)}`, nodes: [] };
@@ -406,6 +406,17 @@ function matches(record: SubmissionRecord, request: QueryRequest<"task.list">): 
 function wholeArray(record: SubmissionRecord, request: QueryRequest<"task.list">, skip: number): number[] {
   const { statuses } = request;
   return skip > 0 || (statuses !== undefined && !statuses.includes(overallStatus(record))) ? [] : [0];
+}
+
+/** Of an array's waiting members those whose turn is next: that wait for nothing but a node, or for the nearest time. */
+function nextOf(segments: readonly Segment[]): Segment | undefined {
+  let next: Segment | undefined;
+  for (const segment of segments) {
+    if (isReady(segment)) return segment;
+    const { status, not_before = 0 } = segment;
+    if (status === "pending" && not_before < (next?.not_before ?? Number.POSITIVE_INFINITY)) next = segment;
+  }
+  return next;
 }
 
 function begunAt(outcome: Outcome): Pick<TaskView, "started_at"> {

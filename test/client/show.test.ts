@@ -163,6 +163,23 @@ describe("claw credentials export --out", () => {
   });
 });
 
+test("an array whose members wait for their next attempts says when the first of them is", async () => {
+  const line = "exit $CLAW_TASK_INDEX";
+  const words = ["--array", "4", "--retries", "1", "--backoff", "1h..2h", "--", "sh", "-c", line];
+  const id = (await cli("submit", ...words)).stdout.trim();
+  const members = async (): Promise<TaskDocument[]> =>
+    await Promise.all(
+      [1, 2, 3].map(async (index) => JSON.parse((await cli("show", `${id}.${index}`, "--json")).stdout)),
+    );
+  const times = async () => (await members()).flatMap(({ not_before }) => not_before ?? []).sort();
+  await until(async () => (await times()).length === 3, "the end of their first attempts");
+  const [first] = await times();
+  const summary = `for its next attempt, not before ${first}`;
+  expect((await cli("show", id)).stdout).toContain(`waits      ${summary}\n`);
+  expect(JSON.parse((await cli("show", id, "--json")).stdout)).toMatchObject({ waiting: { summary, nodes: [] } });
+  await cli("cancel", id);
+});
+
 describe("what never began has no start in a document, and says how long it waited", () => {
   async function documentOf(id: string): Promise<TaskDocument> {
     return TaskDocument.parse(JSON.parse((await cli("show", id, "--json")).stdout));
