@@ -91,6 +91,22 @@ export const TaskDocument = z.strictObject({
   specification: Specification,
   input: z.string().optional(),
   counts: Counts.optional(),
+  failures: z
+    .array(
+      z.strictObject({
+        id: z.string(),
+        status: z.enum(TASK_STATUSES),
+        reason: z.enum(END_REASONS),
+        exit_code: z.int().optional(),
+        signal: z.string().optional(),
+        message: z.string().optional(),
+      }),
+    )
+    .max(LIMITS.failures_shown)
+    .optional()
+    .describe(
+      "of one array: the first of its members that failed or ended by a timeout; counts has how many there are",
+    ),
   attempt: count.optional(),
   node: z.string().optional(),
   node_name: z.string().optional(),

@@ -55,6 +55,7 @@ export const LIMITS = {
   backoff_parts: 1024, // of a submission: in a larger array the members of a part wait as one for their next attempt
   retries_looked: 16, // of the newest retries that stand on one submission, for the one that a task was retried as
   retry_members_bytes: 512 * KiB, // of the text that says which members a retry stands for
+  failures_shown: 10, // members of an array that did not succeed, named where it is shown
   attempts_kept: 100, // of one task's history; a daemon's has no end
   deferred_messages: 65_536,
   deferred_bytes: 64 * MiB,

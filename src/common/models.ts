@@ -284,6 +284,9 @@ export interface AttemptView {
   outcome?: Outcome;
 }
 
+/** A member of an array that did not succeed, in short. */
+export type FailureView = Pick<Outcome, "status" | "reason" | "exit_code" | "signal" | "message"> & { id: string };
+
 /** What a running task has written so far; a few seconds old. */
 export interface TaskProgress {
   stdout_bytes: number;
@@ -328,6 +331,8 @@ export interface TaskView extends HeldView {
   specification: Specification;
   input?: string;
   counts?: TaskCounts;
+  /** Where an array is asked for: the first of its members that failed or took too long. */
+  failures?: FailureView[];
   attempt?: number;
   node?: string;
   node_name?: string;

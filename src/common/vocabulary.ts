@@ -94,7 +94,7 @@ export const CUT_SHORT = ["abandoned", "cancelled", "deadline"] as const;
 export type CutShort = (typeof CUT_SHORT)[number];
 
 /** How it ended, in a few words. */
-export function endOf(outcome: Outcome): string {
+export function endOf(outcome: Pick<Outcome, "status" | "reason" | "exit_code" | "signal" | "message">): string {
   if (outcome.message !== undefined) return outcome.message;
   if (outcome.status === "timeout") return "its timeout ended it";
   if (outcome.signal !== undefined) return `ended by ${outcome.signal}`;

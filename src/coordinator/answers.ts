@@ -3,7 +3,16 @@
 
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
-import type { AttemptView, HeldView, NodeView, Outcome, RefusalView, TaskView, WaitingView } from "../common/models.ts";
+import type {
+  AttemptView,
+  FailureView,
+  HeldView,
+  NodeView,
+  Outcome,
+  RefusalView,
+  TaskView,
+  WaitingView,
+} from "../common/models.ts";
 import { isoTime } from "../common/runtime.ts";
 import { finishedCount, hasBegun, type TaskStatus } from "../common/vocabulary.ts";
 import type { QueryAnswers, QueryRequest, ResolvedRef, ResultRow } from "../communication/queries.ts";
@@ -116,7 +125,30 @@ export class Answers {
   show(request: QueryRequest<"task.show">): QueryAnswers["task.show"] {
     const record = this.#record(request.number);
     const index = request.index ?? (record.array ? undefined : 0);
-    return { task: this.#view(record, index, true) };
+    const failures = index === undefined ? this.#failures(record) : [];
+    return { task: { ...this.#view(record, index, true), ...(failures.length > 0 ? { failures } : {}) } };
+  }
+
+  /** The answer to a wait that was not long enough: asked every few seconds, so that failures are not looked for. */
+  soFar({ number, index }: QueryRequest<"task.wait">): QueryAnswers["task.wait"] {
+    const record = this.#record(number);
+    return { task: this.#view(record, index ?? (record.array ? undefined : 0), true) };
+  }
+
+  /** The first members of an array that failed or took too long. */
+  #failures({ number, array, ids, counts }: SubmissionRecord): FailureView[] {
+    const failures: FailureView[] = [];
+    if (counts.failed + counts.timeout === 0) return failures;
+    for (const { from, to } of this.#queries.ended(number, 0, counts.total, ["failed", "timeout"])) {
+      const outcome = this.#queries.resultOf(number, from)?.outcome;
+      if (outcome === undefined) throw new Error(`members ${from} to ${to} of ${number} ended without a result`);
+      for (let index = from; index < to; index++) {
+        if (failures.length === LIMITS.failures_shown) return failures;
+        const member = memberId({ array, ids }, index);
+        failures.push({ id: formatTaskId(member.id, member.index), ...inShort(outcome) });
+      }
+    }
+    return failures;
   }
 
   /** The answer to a wait, or undefined while there is still something to wait for. */
@@ -417,6 +449,15 @@ function nextOf(segments: readonly Segment[]): Segment | undefined {
     if (status === "pending" && not_before < (next?.not_before ?? Number.POSITIVE_INFINITY)) next = segment;
   }
   return next;
+}
+
+function inShort({ status, reason, exit_code, signal, message }: Outcome): Omit<FailureView, "id"> {
+  return {
+    ...{ status, reason },
+    ...(exit_code === undefined ? {} : { exit_code }),
+    ...(signal === undefined ? {} : { signal }),
+    ...(message === undefined ? {} : { message }),
+  };
 }
 
 function begunAt(outcome: Outcome): Pick<TaskView, "started_at"> {

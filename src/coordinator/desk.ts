@@ -172,7 +172,7 @@ export class Desk {
 
   #wait(query: QueryRequest<"task.wait">, request: Request): void {
     this.#attempt(query.number, query.wait_ms, request, (late) => {
-      return this.#answers.wait(query) ?? (late ? this.#answers.show(query) : undefined);
+      return this.#answers.wait(query) ?? (late ? this.#answers.soFar(query) : undefined);
     });
   }
 

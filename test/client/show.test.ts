@@ -180,6 +180,24 @@ test("an array whose members wait for their next attempts says when the first of
   await cli("cancel", id);
 });
 
+test("claw show names the first of an array's members that did not succeed, in JSON as well", async () => {
+  const line = "exit $((CLAW_TASK_INDEX > 1 ? CLAW_TASK_INDEX : 0))";
+  const id = (await cli("submit", "--array", "14", "--", "sh", "-c", line)).stdout.trim();
+  const [waited] = JSON.parse((await cli("wait", id, "--json")).stdout) as [TaskDocument];
+  const shown = TaskDocument.parse(JSON.parse((await cli("show", id, "--json")).stdout));
+  const first = Array.from({ length: 10 }, (_, at) => at + 2);
+  expect(shown.failures).toEqual(
+    first.map((at) => ({ id: `${id}.${at}`, status: "failed", reason: "exit", exit_code: at })),
+  );
+  expect(waited).toEqual(shown);
+  const { stdout } = await cli("show", id);
+  const lines = first.map((at) => `  ${id}.${at}  exit code ${at}\n`).join("");
+  expect(stdout).toEndWith(`did not succeed:\n${lines}  and 2 more\n`);
+  const well = (await cli("submit", "--array", "2", "--", "true")).stdout.trim();
+  await cli("wait", well);
+  expect(JSON.parse((await cli("show", well, "--json")).stdout)).not.toHaveProperty("failures");
+});
+
 describe("what never began has no start in a document, and says how long it waited", () => {
   async function documentOf(id: string): Promise<TaskDocument> {
     return TaskDocument.parse(JSON.parse((await cli("show", id, "--json")).stdout));
