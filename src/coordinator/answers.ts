@@ -16,6 +16,7 @@ import type {
 import { isoTime } from "../common/runtime.ts";
 import { finishedCount, hasBegun, type TaskStatus } from "../common/vocabulary.ts";
 import type { QueryAnswers, QueryRequest, ResolvedRef, ResultRow } from "../communication/queries.ts";
+import { abandonedAt } from "../core/decide.ts";
 import { healthOf } from "../core/health.ts";
 import { formatTaskId, parseTaskRef } from "../core/ids.ts";
 import { Members, type Range } from "../core/members.ts";
@@ -345,8 +346,9 @@ export class Answers {
   #inputs(record: SubmissionRecord): Pick<TaskView, "cut_short" | "extended_at" | "abandoned_at"> {
     const { open, extended_at, cut_short } = record;
     if (!open) return cut_short === undefined ? {} : { cut_short };
-    const abandoned_at = this.#leader()?.abandonedAt(record);
-    return { extended_at, ...(abandoned_at === undefined ? {} : { abandoned_at }) };
+    const patience = this.#leader()?.patience;
+    if (patience === undefined) return { extended_at };
+    return { extended_at, abandoned_at: abandonedAt(record, patience.started_at, patience.abandoned_after_ms) };
   }
 
   /** What a retry stands for, by the id that people know. */

@@ -2,6 +2,7 @@
 // not well, when it counts as lost.
 
 import type { HeldView } from "../common/models.ts";
+import { lostAt } from "../core/lost.ts";
 import type { Segment } from "../core/segments.ts";
 import { type Node, statusShown } from "../core/state.ts";
 import type { SubmissionRecord } from "../storage/queries.ts";
@@ -22,7 +23,8 @@ export function heldView(
   if (node === undefined) return {};
   // Of an array only the first order is known, which may be another member's.
   const ordered = stopping === undefined || array ? undefined : leader.stoppingSince(number);
-  const lost_at = leader.lostAt(node, piece);
+  const { started_at, lost_after_ms } = leader.patience;
+  const lost_at = lostAt(node, piece, started_at, lost_after_ms);
   return {
     ...(status === "running" && since !== undefined ? { started_at: since } : {}),
     ...(stopping === undefined ? {} : { stopping }),

@@ -20,7 +20,6 @@ import {
   decidePlacement,
 } from "../core/configure.ts";
 import {
-  abandonedAt,
   currentPieces,
   decideAbandoned,
   decideCancel,
@@ -33,8 +32,8 @@ import { decideRetry, type PastView } from "../core/decide-retry.ts";
 import { decideDue } from "../core/due.ts";
 import type { Event, EventRun } from "../core/event.ts";
 import type { NodeLoad } from "../core/fit.ts";
-import { decideGone, lostAt } from "../core/lost.ts";
-import { piecesOf, type Segment } from "../core/segments.ts";
+import { decideGone } from "../core/lost.ts";
+import { piecesOf } from "../core/segments.ts";
 import { isOver, type Node, type State } from "../core/state.ts";
 import { Admission } from "./admission.ts";
 import { Alarms } from "./alarms.ts";
@@ -149,14 +148,9 @@ export class Leader {
     return this.#serving;
   }
 
-  /** Log time at which what it holds counts as lost, while a node is offline. */
-  lostAt(node: Node, piece: Segment): number | undefined {
-    return lostAt(node, piece, this.#started_at, this.#options.lost_after_ms);
-  }
-
-  /** Log time at which an open array counts as abandoned, if nobody extends it. */
-  abandonedAt(array: Parameters<typeof abandonedAt>[0]): number {
-    return abandonedAt(array, this.#started_at, this.#options.abandoned_after_ms);
+  /** Log time from which on it could be told anything, and how long it waits then for a node, and for an array's client. */
+  get patience(): { started_at: number } & Pick<LeaderOptions, "lost_after_ms" | "abandoned_after_ms"> {
+    return { ...this.#options, started_at: this.#started_at };
   }
 
   /** Log time at which the first of its members was told to stop, if this leader told it. */
