@@ -69,6 +69,7 @@ test("there are archives", () => {
   expect(ARCHIVES).toContain("format-1.tar.gz");
   // The first one whose log says what its batches were folded to: a fold that is changed, and kept its version, ends at it.
   expect(ARCHIVES).toContain("format-6.tar.gz");
+  expect(ARCHIVES).toContain("format-7.tar.gz");
 });
 
 describe.each(ARCHIVES)("%s", (archive) => {
