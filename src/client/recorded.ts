@@ -20,8 +20,8 @@ export function wasTried({ attempt, tried = [] }: Pick<ResultRow, "attempt" | "t
 export class Recorded {
   readonly #client: RequestClient;
   readonly #number: number;
-  readonly #tried: Range[] = [];
-  /** Members with nothing to show, in their order, with gaps between them; and the ranges of them that are long. */
+  /** In their order, with gaps between them; so are members with nothing to show, and the ranges of them that are long. */
+  #tried: Range[] = [];
   #silent: Range[] = [];
   #long: Range[] = [];
   #cursor = 0;
@@ -40,21 +40,18 @@ export class Recorded {
       this.#cursor = answer.cursor;
       more = answer.more;
       if (more) this.#pages += 1;
-      for (const row of answer.results) this.#tried.push(...(row.tried ?? []));
+      this.#tried = merged(
+        this.#tried,
+        answer.results.flatMap(({ tried = [] }) => tried),
+      );
       this.#pass(answer.results.flatMap(silentOf));
     }
   }
 
   #pass(more: readonly Range[]): void {
     if (more.length === 0) return;
-    const silent: Range[] = [];
-    for (const { from, to } of [...this.#silent, ...more].sort((a, b) => a.from - b.from)) {
-      const last = silent.at(-1);
-      if (last !== undefined && from <= last.to) last.to = Math.max(last.to, to);
-      else silent.push({ from, to });
-    }
-    this.#silent = silent;
-    this.#long = silent.filter(({ from, to }) => to - from >= WORTH_MEMBERS);
+    this.#silent = merged(this.#silent, more);
+    this.#long = this.#silent.filter(({ from, to }) => to - from >= WORTH_MEMBERS);
   }
 
   /** The next members from `index` on that have to be looked at. */
@@ -68,8 +65,20 @@ export class Recorded {
 
   /** Whether it was called off after an attempt, before the next one began. */
   tried(index: number): boolean {
-    return this.#tried.some(({ from, to }) => index >= from && index < to);
+    const range = this.#tried[firstWhere(this.#tried, ({ to }) => to > index)];
+    return range !== undefined && range.from <= index;
   }
+}
+
+function merged(some: Range[], more: readonly Range[]): Range[] {
+  if (more.length === 0) return some;
+  const all: Range[] = [];
+  for (const { from, to } of [...some, ...more].sort((a, b) => a.from - b.from)) {
+    const last = all.at(-1);
+    if (last !== undefined && from <= last.to) last.to = Math.max(last.to, to);
+    else all.push({ from, to });
+  }
+  return all;
 }
 
 /** The parts of a row that neither wrote anything nor had an attempt before. */

@@ -126,6 +126,7 @@ export const LIMITS = {
   recent_sources: 64, // which members retries stand for, kept in memory beside the view
   recent_specifications: 4096, // kept in memory beside the view
   list_rows: 1000,
+  tried_read: 50_000, // attempts that are read for one list of results
   tried_ranges: 1000, // of members of one result that were called off between attempts; more are told as one range
   waiting_groups: 20, // in the status: of what waits, by what it needs
   ahead_counted: 100_000, // of the tasks whose turn comes before another's

@@ -22,14 +22,32 @@ export function requireWellFormed(json: string, read: () => unknown): void {
   );
 }
 
-/** Where the first one is; a name that is none is said to be in what has it. */
-function illFormed(value: unknown): string[] | undefined {
-  if (typeof value === "string") return value.isWellFormed() ? undefined : [];
-  if (typeof value !== "object" || value === null) return undefined;
-  for (const [name, inner] of Object.entries(value)) {
-    if (!name.isWellFormed()) return [];
-    const path = illFormed(inner);
-    if (path !== undefined) return [name, ...path];
+interface Place {
+  value: unknown;
+  name: string;
+  within: Place | undefined;
+}
+
+/** Where one is; a name that is none is said to be in what has it. As deep as the text is: there is no call a level. */
+function illFormed(whole: unknown): string[] | undefined {
+  const left: Place[] = [{ value: whole, name: "", within: undefined }];
+  for (let place = left.pop(); place !== undefined; place = left.pop()) {
+    const { value } = place;
+    if (typeof value === "string" && !value.isWellFormed()) return pathTo(place);
+    if (typeof value !== "object" || value === null) continue;
+    for (const [name, inner] of Object.entries(value)) {
+      if (!name.isWellFormed()) return pathTo(place);
+      left.push({ value: inner, name, within: place });
+    }
   }
   return undefined;
+}
+
+const NAMES_TOLD = 8;
+
+/** Its outermost names. */
+function pathTo(place: Place): string[] {
+  const names: string[] = [];
+  for (let at = place; at.within !== undefined; at = at.within) names.push(at.name);
+  return names.reverse().slice(0, NAMES_TOLD);
 }

@@ -108,6 +108,13 @@ class Dropped {
   }
 }
 
+/** A bug. Thrown through the connection it would end the reading of it, and not the process: nothing would be heard again. */
+function endWith(thrown: unknown): void {
+  queueMicrotask(() => {
+    throw thrown;
+  });
+}
+
 export class CoordinatorBus {
   readonly #connection: NatsConnection;
   readonly #cluster: string;
@@ -165,7 +172,10 @@ export class CoordinatorBus {
           requireSaid(message, subject);
           handle(message);
         } catch (thrown) {
-          if (!(thrown instanceof ClawError)) throw thrown;
+          if (!(thrown instanceof ClawError)) {
+            endWith(thrown);
+            return;
+          }
           const { who } = senderOf(message.subject);
           const request = requestOf(message, who);
           // Who is told what is wrong needs nobody else to know of it.
@@ -246,8 +256,8 @@ export class WorkerBus {
           requireSaid(message, subject);
           handle(parseMessage(DownMessage, message.data));
         } catch (thrown) {
-          if (!(thrown instanceof ClawError)) throw thrown;
-          this.#dropped.drop("the leader", thrown);
+          if (thrown instanceof ClawError) this.#dropped.drop("the leader", thrown);
+          else endWith(thrown);
         }
       },
     });

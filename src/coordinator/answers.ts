@@ -30,6 +30,7 @@ import {
   type Standing,
   type SubmissionRecord,
   type Wanted,
+  within,
 } from "../storage/queries.ts";
 import { heldView, stoppingOf } from "./holder.ts";
 import type { Leader } from "./leader.ts";
@@ -171,10 +172,11 @@ export class Answers {
   results(request: QueryRequest<"task.results">): QueryAnswers["task.results"] {
     const { counts, open, live, cut_short } = this.#standing(request.number);
     const { found, cursor } = this.#queries.results(request.number, request.cursor, request.limit);
+    const called_off = this.#calledOff(request.number, found);
     const results: ResultRow[] = [];
     let bytes = 0;
     for (const { from, to, attempt, node, outcome } of found) {
-      const tried = attempt === 0 ? this.#queries.tried(request.number, from, to) : [];
+      const tried = attempt === 0 ? within(called_off, from, to) : [];
       const row: ResultRow = { from, to, attempt, node, outcome, ...(tried.length === 0 ? {} : { tried }) };
       bytes += sizeOf(row);
       if (results.length > 0 && bytes > LIMITS.answer_bytes) break;
@@ -190,6 +192,15 @@ export class Answers {
       finished: !live,
       ...(cut_short === undefined ? {} : { cut_short }),
     };
+  }
+
+  /** Where those of the results are that were called off behind an attempt: read once, for all of them. */
+  #calledOff(number: number, found: readonly ResultRow[]): Range[] {
+    const rows = found.filter(({ attempt }) => attempt === 0);
+    if (rows.length === 0) return [];
+    const from = rows.reduce((least, row) => Math.min(least, row.from), Number.POSITIVE_INFINITY);
+    const to = rows.reduce((most, row) => Math.max(most, row.to), 0);
+    return this.#queries.tried(number, from, to);
   }
 
   #leading(): Leader {

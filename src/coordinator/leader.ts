@@ -2,7 +2,6 @@
 // log has what it rests on. Synchronous, and it touches the world through `LeaderWorld` only: the simulator runs it as it is.
 
 import { ClawError, isFault } from "../common/errors.ts";
-import { LIMITS } from "../common/limits.ts";
 import type { Needs } from "../common/models.ts";
 import type {
   CommandType,
@@ -37,7 +36,6 @@ import { piecesOf } from "../core/segments.ts";
 import { isOver, type Node, type State } from "../core/state.ts";
 import { Admission } from "./admission.ts";
 import { Alarms } from "./alarms.ts";
-import { assignMessages, type Material } from "./assign.ts";
 import { type Committed, Committer, type Tail } from "./committer.ts";
 import { Ends } from "./ends.ts";
 import { Known } from "./known.ts";
@@ -45,6 +43,7 @@ import type { Anchor, LeaderOptions, LeaderView, LeaderWorld, Now } from "./lead
 import { Liveness } from "./liveness.ts";
 import { LogClock } from "./log-clock.ts";
 import { Contacts } from "./nodes.ts";
+import { Orders } from "./orders.ts";
 import { ProgressBook } from "./progress.ts";
 import { Pruner } from "./pruner.ts";
 import { reportEvents } from "./reports.ts";
@@ -60,6 +59,7 @@ export class Leader {
   readonly #view: LeaderView;
   readonly #options: LeaderOptions;
   readonly #committer: Committer;
+  readonly #orders: Orders;
   readonly #alarms: Alarms;
   readonly #known: Known;
   readonly #pruner: Pruner;
@@ -106,6 +106,7 @@ export class Leader {
         options.decided?.(event, state);
       },
     );
+    this.#orders = new Orders(state, this.#committer, world, view);
     this.#admission = new Admission((bytes) => this.#committer.fits(bytes));
     this.#liveness = this.#watchNodes(now);
     for (const number of state.active) this.#stopping.set(number, undefined);
@@ -130,8 +131,8 @@ export class Leader {
         afterwards: (action) => this.#committer.afterwards(action),
         confirmed: (action) => this.#committer.confirmed(action),
         send: (node, message) => this.#world.send(node, message),
-        assign: (node, runs) => this.#assign(node, runs),
-        stop: (node, runs, reason) => this.#stop(node, runs, reason),
+        assign: (node, runs) => this.#orders.assign(node, runs),
+        stop: (node, runs, reason) => this.#orders.stop(node, runs, reason),
         stopAgain: (node) => this.#stopAgain(node),
       },
       now.monotonic_ms,
@@ -256,7 +257,7 @@ export class Leader {
   #stopOrders(stop: ReadonlyMap<string, EventRun[]>, at: number): void {
     for (const [node, runs] of stop) {
       for (const [number] of runs) this.#stopping.set(number, this.#stopping.get(number) ?? at);
-      this.#stop(node, runs, "cancelled");
+      this.#orders.stop(node, runs, "cancelled");
     }
   }
 
@@ -374,17 +375,6 @@ export class Leader {
     return () => total;
   }
 
-  #stop(id: string, runs: readonly EventRun[], reason: "cancelled" | "superseded"): void {
-    const incarnation = this.state.nodes.get(id)?.incarnation;
-    if (incarnation === undefined) return;
-    this.#order(() => {
-      for (let at = 0; at < runs.length; at += LIMITS.assign_runs_per_message) {
-        const part = runs.slice(at, at + LIMITS.assign_runs_per_message);
-        this.#world.send(id, { type: "task.cancel", incarnation, runs: part, reason });
-      }
-    });
-  }
-
   #schedule(now: Now): void {
     const at = this.#time(now);
     this.#ring(at);
@@ -392,7 +382,7 @@ export class Leader {
     const events = this.scheduler.assignments(reachable, at, (wanted, nodes) => this.#look(wanted, nodes, now));
     for (const event of events) {
       this.#committer.add(event);
-      if (event.t === "assigned") this.#assign(event.node, event.runs);
+      if (event.t === "assigned") this.#orders.assign(event.node, event.runs);
     }
   }
 
@@ -413,31 +403,6 @@ export class Leader {
     return this.scheduler.folders.awaits(needs, nodes, now.monotonic_ms);
   }
 
-  #assign(id: string, runs: readonly EventRun[]): void {
-    const incarnation = this.state.nodes.get(id)?.incarnation;
-    if (incarnation === undefined) throw new Error(`assigned to an unknown node ${id}`);
-    this.#order(() => {
-      const material: Material = {
-        submission: (number) => this.state.submissions.get(number),
-        specification: (number) => this.#view.specification(number),
-        inputs: (number, from, to) => this.#view.inputs(number, from, to),
-        source: (number) => this.#view.source(number),
-      };
-      for (const message of assignMessages(incarnation, runs, material)) this.#world.send(id, message);
-    });
-  }
-
-  /**
-   * Tells a node what is in the log. A leader that slept may have been deposed, and what the next one has had run, or has
-   * sent elsewhere, must not be ordered again: so it proves first that it still leads.
-   */
-  #order(send: () => void): void {
-    this.#committer.afterwards(() => {
-      if (this.#world.trusted()) send();
-      else this.#committer.confirmed(send);
-    });
-  }
-
   /** The order to stop may have been lost on its way, and no difference would show it. */
   #stopAgain(id: string): void {
     const runs: EventRun[] = [];
@@ -447,7 +412,7 @@ export class Leader {
       if (pieces.length === 0) this.#stopping.delete(number);
       for (const { from, to, attempt, node } of pieces) if (node === id) runs.push([number, from, to, attempt]);
     }
-    if (runs.length > 0) this.#stop(id, runs, "cancelled");
+    if (runs.length > 0) this.#orders.stop(id, runs, "cancelled");
   }
 
   #report(id: string, message: Exclude<UpMessage, { type: "node.heartbeat" }>, now: Now): void {

@@ -5,6 +5,7 @@ import { LIMITS } from "../common/limits.ts";
 import type { AttemptView, Outcome, Specification, TaskCounts } from "../common/models.ts";
 import { type CutShort, type EndReason, isTerminal, type Priority, type TaskStatus } from "../common/vocabulary.ts";
 import { contentOf, type KnownId, type KnownKey } from "../core/decide.ts";
+import { firstWhere } from "../core/first-where.ts";
 import type { Range } from "../core/members.ts";
 import type { Prunable } from "../core/prune.ts";
 import { type Segment, segmentAt } from "../core/segments.ts";
@@ -370,19 +371,20 @@ export class Queries {
     }
   }
 
-  /** Which of the members [from, to) had an attempt that another one was to follow; too many are one range. */
+  /** Which of the members [from, to) had an attempt that another one was to follow, in order; beyond so many, all. */
   tried(number: number, from: number, to: number): Range[] {
-    const query = this.#database.query<{ first: number; past: number }, [number, number, number]>(
-      "SELECT DISTINCT first, past FROM attempts WHERE number = ? AND first < ? AND past > ? ORDER BY first",
+    const query = this.#database.query<{ first: number; past: number }, [number, number, number, number]>(
+      "SELECT DISTINCT first, past FROM attempts WHERE number = ? AND first < ? AND past > ? ORDER BY first LIMIT ?",
     );
+    const rows = this.#guarded(() => query.all(number, to, from, LIMITS.tried_read));
     const found: Range[] = [];
-    for (const { first, past } of this.#guarded(() => query.all(number, to, from))) {
+    for (const { first, past } of rows) {
       const last = found.at(-1);
-      const end = Math.min(past, to);
-      const many = found.length === LIMITS.tried_ranges;
-      if (last !== undefined && (many || first <= last.to)) last.to = Math.max(last.to, end);
-      else found.push({ from: Math.max(first, from), to: end });
+      if (last !== undefined && first <= last.to) last.to = Math.max(last.to, Math.min(past, to));
+      else found.push({ from: Math.max(first, from), to: Math.min(past, to) });
     }
+    const last = found.at(-1);
+    if (last !== undefined && rows.length === LIMITS.tried_read) last.to = to;
     return found;
   }
 
@@ -407,6 +409,18 @@ export class Queries {
       ...(started_at === null ? {} : { started_at }),
       ...(outcome === null ? {} : { outcome: JSON.parse(outcome) as Outcome }),
     }));
+  }
+}
+
+/** Those parts of ranges in order that are in [from, to); too many are one. */
+export function within(ranges: readonly Range[], from: number, to: number): Range[] {
+  const parts: Range[] = [];
+  for (let at = firstWhere(ranges, (range) => range.to > from); ; at++) {
+    const range = ranges[at];
+    if (range === undefined || range.from >= to) return parts;
+    const last = parts.at(-1);
+    if (last !== undefined && parts.length === LIMITS.tried_ranges) last.to = Math.min(range.to, to);
+    else parts.push({ from: Math.max(range.from, from), to: Math.min(range.to, to) });
   }
 }
 

@@ -107,6 +107,29 @@ describe("a leader that was deposed without noticing", () => {
     },
   );
 
+  test("for a moment, stops nothing before it has ordered it to be started", async () => {
+    const log = new ScriptedLog();
+    const one = await serving(log, "one");
+    one.up("node_1", { type: "node.register", v: 1, incarnation: "b".repeat(16), info: INFO, held: [] });
+    await until(() => one.sent.length > 0, "the welcome");
+    log.hold();
+    const asked = one.ask("task.submit", noop());
+    const acknowledge = await log.stored();
+    const cancelled = one.ask("task.cancel", { v: 1, targets: [{ number: 1, from: 0, to: 1 }] });
+    log.hold();
+    one.trusted = false;
+    acknowledge();
+    await asked.answered();
+    await log.arrived();
+    // Renewed, as if nothing had been.
+    one.trusted = true;
+    log.release();
+    await cancelled.answered();
+    const orders = (): string[] => one.sent.map(([, { type }]) => type).filter((type) => type.startsWith("task."));
+    await until(() => orders().length === 2, "both orders");
+    expect(orders()).toEqual(["task.assign", "task.cancel"]);
+  });
+
   test("makes no worker forget a report that it takes for superseded", async () => {
     const log = new ScriptedLog();
     const one = await serving(log);

@@ -5,7 +5,7 @@ import { LIMITS } from "../../src/common/limits.ts";
 import type { Outcome } from "../../src/common/models.ts";
 import type { TaskStatus } from "../../src/common/vocabulary.ts";
 import type { Event, EventRun } from "../../src/core/event.ts";
-import { memberOf, overallStatus, Queries, type Wanted } from "../../src/storage/queries.ts";
+import { memberOf, overallStatus, Queries, type Wanted, within } from "../../src/storage/queries.ts";
 import { View } from "../../src/storage/view.ts";
 import { AT, outcomeOf, specificationOf } from "../core/cluster.ts";
 import { Fold } from "./fold.ts";
@@ -292,11 +292,15 @@ describe("results", () => {
     expect(queries.tried(1, 3, 9)).toEqual([]);
     const scattered = Array.from({ length: 1_400 }, (_, at): EventRun => [1, 20 + 2 * at, 21 + 2 * at, 1]);
     commit({ t: "requeued", node: "n1", runs: scattered, reason: "lost", at: AT });
-    const found = queries.tried(1, 0, count);
-    expect([found.length, found.at(-2), found.at(-1)]).toEqual([
+    const all = queries.tried(1, 0, count);
+    expect(all).toHaveLength(1_402);
+    const found = within(all, 1, 2_800);
+    expect([found.length, found[0], found.at(-2), found.at(-1)]).toEqual([
       LIMITS.tried_ranges,
+      { from: 1, to: 3 },
       { from: 2_012, to: 2_013 },
-      { from: 2_014, to: 2_819 },
+      { from: 2_014, to: 2_799 },
     ]);
+    expect([within(all, 12, 20), within(all, 10, 20)]).toEqual([[], [{ from: 10, to: 12 }]]);
   });
 });
