@@ -47,9 +47,14 @@ export async function printId(io: Io, id: string, json: object | undefined): Pro
   try {
     await io.out(json === undefined ? `${id}\n` : `${JSON.stringify(json)}\n`);
   } catch (error) {
-    io.err(`claw: ${leftAlone(id)}\n`);
+    io.err(`claw: ${isLost(error) ? unprinted(id) : leftAlone(id)}\n`);
     throw error;
   }
+}
+
+/** The work may be over, or go on, when its output cannot be written. */
+export function unprinted(id: string): string {
+  return `${id} is not undone by that; claw show ${id}, claw logs ${id} or claw cancel ${id}`;
 }
 
 export function leftAlone(id: string): string {

@@ -56,7 +56,9 @@ function startOf(text: string): Pick<Life, "start_after_ms" | "start_at"> {
   if (/^[\d.]+(ms|s|m|h|d)/.test(text)) return { start_after_ms: duration("--start-after", text) };
   const at = parseIsoTime(text);
   if (!Number.isFinite(at)) {
-    const none = /^\d{4}-\d\d-\d\d(T|$)/.test(text) ? "no instant that there is" : "neither a duration nor an instant";
+    const none = /^\d{4}-\d\d-\d\d([T ]\d|$)/.test(text)
+      ? "no instant that there is"
+      : "neither a duration nor an instant";
     throw new ClawError("usage", `--start-after: '${text}' is ${none}`, {
       hint: "write 2h, or 2026-12-24T18:00:00Z",
       field: "--start-after",

@@ -66,7 +66,7 @@ export async function select(
       statuses: [...new Set([...MIXED, ...statuses])],
       limit: LIMITS.list_rows,
       ...(labels === undefined ? {} : { labels }),
-      ...(name === undefined ? {} : { name }),
+      ...(name === undefined ? {} : { name: name.normalize("NFC") }),
       ...(cursor === undefined ? {} : { cursor }),
     });
     for (const task of page.tasks) {

@@ -73,7 +73,8 @@ function restoreFromView({ env, profile }: Where, words: readonly string[]): str
   });
 }
 
-function valueIn(words: readonly string[], name: string): string | undefined {
+/** Of an option among words that were typed. */
+export function valueIn(words: readonly string[], name: string): string | undefined {
   const at = words.indexOf(name);
   return at < 0 ? words.find((word) => word.startsWith(`${name}=`))?.slice(name.length + 1) : words[at + 1];
 }

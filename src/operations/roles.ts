@@ -2,7 +2,7 @@
 
 import { hostname } from "node:os";
 import type { RestoreCall, RestoreOutcome, RoleOptions } from "../client/cli.ts";
-import { restoreCommand } from "../client/start-again.ts";
+import { restoreCommand, valueIn } from "../client/start-again.ts";
 import { loadConfig } from "../common/config.ts";
 import { ClawError, ERRORS, messageOf } from "../common/errors.ts";
 import { createLogger, type Logger } from "../common/logging.ts";
@@ -206,7 +206,7 @@ export async function restore(call: RestoreCall): Promise<RestoreOutcome> {
 async function requireOwn({ data_dir }: Paths, from_view: boolean): Promise<void> {
   const last = lastStart(data_dir);
   if (last?.follows !== true) return;
-  const { nats_url } = last;
+  const nats_url = last.nats_url ?? valueIn(last.words, "--nats");
   if (from_view && nats_url !== undefined && !(await isListening(nats_url, runtime, ANSWERS_MS))) return;
   throw new ClawError(
     "usage",

@@ -45,7 +45,8 @@ export const VIEW_MIGRATIONS: readonly Migration[] = [
      WHERE specification ->> '$.script.sha256' IS NOT NULL`,
   // 7: attempts that were lost or drained say when they began.
   "ALTER TABLE attempts ADD COLUMN started_at INTEGER",
-  // 8: an array says if it was not closed by its client. Of those that were closed before nobody knows.
+  // 8: an array says if it was not closed by its client. Of those that were closed before only the log knows, and that only
+  // of the abandoned ones: a view that is made from it again tells of them.
   "ALTER TABLE submissions ADD COLUMN cut_short TEXT",
 ];
 

@@ -122,9 +122,9 @@ describe("leaving", () => {
     const input = idle("1", "2", "3");
     const go = join(cluster.cwd, "go-reader");
     const line = `[ {} = 1 ] || while [ ! -e ${go} ]; do sleep 0.02; done; echo {}`;
-    const run = cluster.startCli(["run", "--name", "reader", "--each", line], input);
+    const run = cluster.startCli(["run", "--name", "lecteur \u00e9", "--each", line], input);
     await run.says("1\n");
-    const { stdout: listed } = await cluster.runCli(["ls", "--quiet", "--name", "reader"]);
+    const { stdout: listed } = await cluster.runCli(["ls", "--quiet", "--name", "lecteur e\u0301"]);
     await until(async () => (await show(listed.trim())).counts["total"] === 3, "all lines to be there");
     run.closeOutput();
     writeFileSync(go, "");

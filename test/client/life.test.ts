@@ -133,6 +133,8 @@ test("a start that is past is said to be, unless nothing is to be said", async (
   const each = await cluster.runCli(["run", ...past, "--each", "echo {}"], { stdin: "x\n" });
   expect([each.code, each.stdout]).toEqual([0, "x\n"]);
   expect(each.stderr).toStartWith(said);
+  const plan = await cluster.runCli(["plan", ...past, "--", "true"]);
+  expect([plan.code, plan.stderr]).toEqual([0, said]);
   expect(await wait(await submit(...past, "--quiet", "--", "true"))).toBe(0);
 });
 
@@ -205,6 +207,7 @@ describe("what can be typed", () => {
     [{ startAfter: "2026-02-31T00:00:00Z" }, "is no instant that there is"],
     [{ startAfter: "2026-11-31" }, "is no instant that there is"],
     [{ startAfter: "2027-02-29T12:00:00+01:00" }, "is no instant that there is"],
+    [{ startAfter: "2026-02-31 10:00" }, "is no instant that there is"],
     [{ startAfter: "2026-12-24 soon" }, "is neither a duration nor an instant"],
     [{ startAfter: "yesterday" }, "is neither a duration nor an instant"],
     [{ startAfter: "1x" }, "is neither a duration nor an instant"],

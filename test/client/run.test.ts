@@ -310,9 +310,7 @@ describe("signals and readers that leave", () => {
     });
     const stderr = await new Response(shell.stderr).text();
     expect(await shell.exited).toBe(wanted);
-    expect(stderr).toMatch(
-      /^claw: (task_\w{8}) goes on without this command; claw wait \1, .*\n.*cannot write the output/,
-    );
+    expect(stderr).toMatch(/^claw: (task_\w{8}) is not undone by that; claw show \1, .*\n.*cannot write the output/);
     expect((await cluster.runCli(["wait", idIn(stderr)])).code).toBe(0);
   });
 });

@@ -23,6 +23,7 @@ import {
   leftAlone,
   OUTPUT_CLOSED_EXIT,
   printId,
+  unprinted,
 } from "../attached.ts";
 import { type Halt, isHalt, parseHalt } from "../each/halt.ts";
 import { JobLog } from "../each/joblog.ts";
@@ -221,7 +222,7 @@ class Each {
       this.#parts.stop.abort();
       // Lines that could not be read are told when all that was sent is over.
       if (!closed && (await sent) === error) throw error;
-      this.#io.err(`claw: ${closed ? "nobody reads the output any more; " : ""}${leftAlone(id)}\n`);
+      this.#io.err(`claw: ${closed ? `nobody reads the output any more; ${leftAlone(id)}` : unprinted(id)}\n`);
       await sent;
       if (!closed) throw error;
       return OUTPUT_CLOSED_EXIT;
@@ -252,8 +253,8 @@ class Each {
     if (this.#options.quiet !== true) {
       this.#io.err(`claw: ${summaryOf(id, counts, this.#progress.took_ms, await this.#nodeNames())}\n`);
     }
-    if (failure !== undefined) throw failure;
     if (cut !== undefined) this.#io.err(`claw: ${id}: ${cut}\n`);
+    if (failure !== undefined) throw failure;
     return counts.completed === counts.total && cut === undefined ? 0 : 1;
   }
 

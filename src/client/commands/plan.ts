@@ -5,6 +5,7 @@ import { formatSize } from "../../common/units.ts";
 import type { Strategy } from "../../common/vocabulary.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import type { Io } from "../io.ts";
+import { sayPast } from "../life.ts";
 import { sheet } from "../output.ts";
 import { specificationOf, type TaskOptions } from "../specification.ts";
 
@@ -30,6 +31,7 @@ export async function planCommand(
     Promise.resolve(new Bun.CryptoHasher("sha256").update(bytes).digest("hex"));
   const specification = await specificationOf(options, { words, each: false, cwd: io.cwd }, () => ({ put }));
   const { plan } = await client.query("task.plan", { specification });
+  sayPast(io, specification, options);
   await io.out(options.json === true ? `${JSON.stringify(plan)}\n` : planText(plan));
   return 0;
 }

@@ -13,7 +13,7 @@ import { submitTasks } from "../../communication/submitting.ts";
 import { endedOf, waitFor, waitUntil } from "../../communication/waiting.ts";
 import { formatTaskId } from "../../core/ids.ts";
 import { quoteForShell } from "../../core/template.ts";
-import { attach, isLost, leftAlone, OUTPUT_CLOSED_EXIT, printId } from "../attached.ts";
+import { attach, isLost, leftAlone, OUTPUT_CLOSED_EXIT, printId, unprinted } from "../attached.ts";
 import { type Io, OutputClosed } from "../io.ts";
 import { sayPast } from "../life.ts";
 import { isScriptName, specificationOf, type TaskOptions } from "../specification.ts";
@@ -80,7 +80,7 @@ export async function runCommand(
   try {
     return await Promise.race([attached.left, followed]);
   } catch (error) {
-    if (isLost(error)) io.err(`claw: ${leftAlone(id)}\n`);
+    if (isLost(error)) io.err(`claw: ${unprinted(id)}\n`);
     if (!(error instanceof OutputClosed)) throw error;
     io.err(`claw: nobody reads the output any more: ${leftAlone(id)}\n`);
     return OUTPUT_CLOSED_EXIT;

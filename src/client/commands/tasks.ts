@@ -75,7 +75,7 @@ export async function listCommand(io: Io, client: RequestClient, options: ListOp
   const labels = distinct("--label", options.label);
   const { tasks, more } = await listTasks(client, limit, {
     ...(statuses === undefined ? {} : { statuses }),
-    ...(options.name === undefined ? {} : { name: options.name }),
+    ...(options.name === undefined ? {} : { name: options.name.normalize("NFC") }),
     ...(labels === undefined ? {} : { labels }),
     ...(options.since === undefined
       ? {}
@@ -117,7 +117,8 @@ export async function showCommand(
 /** Members of an array that did not succeed. */
 function failuresOf({ counts, failures = [] }: TaskView): string {
   const bad = (counts?.failed ?? 0) + (counts?.timeout ?? 0);
-  if (bad === 0) return "";
+  // A coordinator of an earlier version names none.
+  if (bad === 0 || failures.length === 0) return "";
   const lines = failures.map((one) => `  ${one.id}  ${endOf(one)}`);
   if (bad > failures.length) lines.push(`  and ${bad - failures.length} more`);
   return `did not succeed:\n${lines.join("\n")}\n`;
