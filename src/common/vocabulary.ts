@@ -84,9 +84,12 @@ export const CUT_OFF: Partial<Record<EndReason, string>> = {
 /** Ends that are told of attempts of which nobody may have heard that they began. */
 const UNHEARD: ReadonlySet<EndReason> = new Set(["cancelled", "deadline", "lost", "poison", "drained"]);
 
-/** Whether it is known to have begun: for what is not, its end stands in the place of its start. */
-export function hasBegun({ started_at, ended_at, reason }: Outcome): boolean {
-  return started_at !== ended_at || !UNHEARD.has(reason);
+/** Whether it is known to have begun: for what is not, its end stands in the place of its start, and nothing was told of it. */
+export function hasBegun(outcome: Outcome): boolean {
+  const { started_at, ended_at, reason, exit_code, signal, stdout, stderr } = outcome;
+  if (started_at !== ended_at || !UNHEARD.has(reason)) return true;
+  // It may have begun and ended within one millisecond.
+  return [exit_code, signal, stdout, stderr].some((told) => told !== undefined);
 }
 
 /** How an array was closed when its client had not said that there are no more inputs: nobody extended it, a cancel, its deadline. */

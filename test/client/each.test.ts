@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { formatTaskId } from "../../src/core/ids.ts";
 import type { CliRun } from "../cli.ts";
 import { type Cluster, openCluster } from "../cluster.ts";
+import { until } from "../until.ts";
 
 let cluster: Cluster;
 beforeAll(async () => {
@@ -146,6 +147,29 @@ describe("--joblog", () => {
     expect(rows.map(([seq]) => `began-${Number(seq) - 1}`)).toEqual(expect.arrayContaining(began));
     expect(rows.length).toBeLessThan(60);
     expect(rows.filter(([, host]) => host === "")).toEqual([]);
+  });
+
+  test("has a line for each task that was called off behind an attempt: of the one that it had", async () => {
+    const words = ["run", "--each", "echo try{}; exit 9", "--name", "tried", "--retries", "3", "--backoff", "1h"];
+    const run = cluster.startCli([...words, "--joblog", "tried"], { stdin: "a\nb\n" });
+    const tried = async (): Promise<boolean> => {
+      const [array] = JSON.parse((await cluster.runCli(["ls", "--name", "tried", "--json"])).stdout);
+      if (array?.counts.total !== 2) return false;
+      const shown = await cluster.runCli(["show", `${array.id}.0`, `${array.id}.1`, "--json"]);
+      return JSON.parse(shown.stdout).every(({ attempts = [] }) => attempts.length === 1);
+    };
+    await until(tried, "an attempt of each");
+    run.signal("SIGINT");
+    expect((await run.done).code).toBe(130);
+    const [, ...rows] = lines(readFileSync(file("tried"), "utf8"));
+    const cells = rows.map((row) => row.split("\t"));
+    expect(cells.map(([seq, , , , , receive, exit, signal, command]) => [seq, receive, exit, signal, command])).toEqual(
+      [
+        ["1", "5", "9", "0", "echo trya; exit 9"],
+        ["2", "5", "9", "0", "echo tryb; exit 9"],
+      ],
+    );
+    for (const [, host] of cells) expect(host).toMatch(/^worker-\d$/);
   });
 
   test.each([

@@ -26,13 +26,14 @@ import {
   unprinted,
 } from "../attached.ts";
 import { type Halt, isHalt, parseHalt } from "../each/halt.ts";
-import { JobLog } from "../each/joblog.ts";
+import { isLogged, JobLog, lastLogged } from "../each/joblog.ts";
 import { Printer } from "../each/printer.ts";
 import { Progress, summaryOf } from "../each/progress.ts";
 import { type OpenArray, Sender } from "../each/sender.ts";
 import { type Io, OutputClosed } from "../io.ts";
 import { sayPast } from "../life.ts";
 import { readLines } from "../lines.ts";
+import { wasTried } from "../recorded.ts";
 import { cutShortText } from "../show.ts";
 import { specificationOf } from "../specification.ts";
 import { SOON_MS, Waits } from "../waits.ts";
@@ -300,14 +301,21 @@ class Each {
   }
 
   async #count(row: ResultRow): Promise<void> {
-    const { from, to, node, outcome } = row;
+    const { from, to, node } = row;
     const { log, commands } = this.#parts;
     if (node !== "") this.#by_node.set(node, (this.#by_node.get(node) ?? 0) + to - from);
-    const host = log === undefined ? "" : await this.#nameOf(node);
     for (let index = from; log !== undefined && index < to; index++) {
-      log.add(index, host, outcome, commands.get(index) ?? "");
+      const ran = isLogged(row.outcome) ? row : await this.#before(row, index);
+      if (ran !== undefined) log.add(index, await this.#nameOf(ran.node), ran.outcome, commands.get(index) ?? "");
       commands.delete(index);
     }
+  }
+
+  /** The attempt that a member had which was called off before its next one. */
+  async #before(row: ResultRow, index: number): Promise<ReturnType<typeof lastLogged>> {
+    if (!wasTried(row, index)) return undefined;
+    const { task } = await this.#client.query("task.show", { number: this.#array.number, index });
+    return lastLogged(task.attempts ?? []);
   }
 
   async #haltIfTime(counts: TaskCounts): Promise<void> {

@@ -4,7 +4,8 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import { constants } from "node:os";
 import { ClawError, messageOf } from "../../common/errors.ts";
 import { exitCodeOf } from "../../common/exit-code.ts";
-import type { Outcome } from "../../common/models.ts";
+import type { AttemptView, Outcome } from "../../common/models.ts";
+import { hasBegun } from "../../common/vocabulary.ts";
 
 const HEAD = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
 
@@ -20,7 +21,7 @@ export class JobLog {
   }
 
   add(index: number, node: string, outcome: Outcome, command: string): void {
-    if (this.#closed || !hasBegun(outcome)) return;
+    if (this.#closed) return;
     const { started_at, ended_at } = outcome;
     const columns = [
       index + 1,
@@ -55,10 +56,20 @@ export class JobLog {
   }
 }
 
-/** What was called off before it ran has no start to tell of: GNU parallel has no line for it either. */
-function hasBegun({ reason, started_at, ended_at, exit_code, signal }: Outcome): boolean {
-  const called_off = reason === "cancelled" || reason === "deadline";
-  return !called_off || started_at < ended_at || exit_code !== undefined || signal !== undefined;
+/** Whether it has a line: what was called off before it ran has no start to tell of, and in GNU parallel's no line either. */
+export function isLogged(outcome: Outcome): boolean {
+  return outcome.status === "failed" || hasBegun(outcome);
+}
+
+/** The last attempt that has a line. */
+export function lastLogged(attempts: readonly AttemptView[]): { node: string; outcome: Outcome } | undefined {
+  return attempts
+    .flatMap(({ node, reason, at, started_at, outcome }) => {
+      if (outcome !== undefined) return [{ node, outcome }];
+      if (started_at === undefined) return [];
+      return [{ node, outcome: { status: "failed", reason, started_at, ended_at: at } as const }];
+    })
+    .findLast(({ outcome }) => isLogged(outcome));
 }
 
 /** Exitval and Signal: -1 is GNU parallel's word for a job that it ended itself and that gave no code of its own. */
