@@ -5,7 +5,7 @@ import { taskDocument } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import { parseIsoTime } from "../../common/runtime.ts";
-import { PRIORITIES, TASK_STATUSES, TERMINAL_STATUSES } from "../../common/vocabulary.ts";
+import { isTerminal, PRIORITIES, TASK_STATUSES, TERMINAL_STATUSES } from "../../common/vocabulary.ts";
 import { retryTasks, submitTasks } from "../../communication/submitting.ts";
 import { formatTaskId } from "../../core/ids.ts";
 import {
@@ -205,10 +205,13 @@ export function taskRoutes(app: OpenAPIHono, source: HttpSource): void {
   app.openapi(showRoute, async (context) => {
     const target = targetOf(await resolveTask(source, context.req.valid("param").id));
     const { wait_ms = 0 } = context.req.valid("query");
-    const { task } =
-      wait_ms === 0
-        ? await source.query("task.show", target)
-        : await source.query("task.wait", { ...target, until: "finished", wait_ms }, context.req.raw.signal);
+    if (wait_ms > 0) {
+      const wait = { ...target, until: "finished", wait_ms } as const;
+      const { task } = await source.query("task.wait", wait, context.req.raw.signal);
+      if (isTerminal(task.status)) return context.json(taskDocument(task), 200);
+    }
+    // One that waited in vain is told the same as one that did not wait: the answer to a wait has no failures then.
+    const { task } = await source.query("task.show", target);
     return context.json(taskDocument(task), 200);
   });
   changingRoutes(app, source);
