@@ -1,6 +1,7 @@
 // Tasks chosen by what they are instead of by their ids: `cancel --status pending`, `retry --status failed --since 1h`. How
 // many they are is said and, on a terminal, asked about before anything happens.
 
+import { isOnlyCutShort } from "../common/cut-short.ts";
 import { ClawError } from "../common/errors.ts";
 import { LIMITS } from "../common/limits.ts";
 import type { TaskView } from "../common/models.ts";
@@ -49,17 +50,24 @@ export function statusesOf<T extends TaskStatus>(given: readonly string[] | unde
   return (given ?? []).flatMap((text) => text.split(",")).map((text) => oneOf<T>("--status", text, valid));
 }
 
-/** Every submission with members in one of the statuses, newest first. */
+interface Selection {
+  /** Newest first. */
+  selected: Selected[];
+  /** Arrays without such members that are called so all the same. */
+  only_cut_short: number;
+}
+
+/** Every submission with members in one of the statuses. */
 export async function select(
   io: Io,
   client: RequestClient,
   statuses: readonly TaskStatus[],
   { label, name, since }: SelectOptions,
-): Promise<Selected[]> {
+): Promise<Selection> {
   const labels = distinct("--label", label);
   const oldest = since === undefined ? 0 : io.runtime.wall_ms() - duration("--since", since);
   const wanted = new Set(statuses);
-  const found: Selected[] = [];
+  const found: Selection = { selected: [], only_cut_short: 0 };
   let cursor: string | undefined;
   do {
     const page = await client.query("task.list", {
@@ -72,8 +80,11 @@ export async function select(
     for (const task of page.tasks) {
       if (task.submitted_at < oldest) return found;
       const count = membersIn(task, wanted);
-      if (count === 0) continue;
-      found.push({ number: task.number, count, ...(task.index === undefined ? {} : { index: task.index }) });
+      if (count === 0) {
+        if (isOnlyCutShort(task, statuses)) found.only_cut_short += 1;
+        continue;
+      }
+      found.selected.push({ number: task.number, count, ...(task.index === undefined ? {} : { index: task.index }) });
     }
     cursor = page.cursor;
   } while (cursor !== undefined);

@@ -1,11 +1,12 @@
 // Tasks as people see them; what scripts see is in common/documents.ts.
 
+import { cutShortText } from "../common/cut-short.ts";
 import { waitedSince } from "../common/documents.ts";
 import { LIMITS } from "../common/limits.ts";
 import type { AttemptView, Outcome, TaskView } from "../common/models.ts";
 import { isoTime } from "../common/runtime.ts";
-import { formatDuration, plural } from "../common/units.ts";
-import { CUT_OFF, type CutShort, endOf, hasBegun } from "../common/vocabulary.ts";
+import { formatDuration } from "../common/units.ts";
+import { CUT_OFF, endOf, hasBegun } from "../common/vocabulary.ts";
 import { printableText, sheet } from "./output.ts";
 import { specificationLines, wordsOf } from "./specification-text.ts";
 
@@ -76,18 +77,6 @@ function timesOf(outcome: Outcome, since: number, again: boolean): [string, stri
 function countsText({ counts, status }: TaskView): string {
   const parts = Object.entries(counts ?? {}).filter(([name, count]) => name !== "total" && count > 0);
   return parts.map(([name, count]) => `${count} ${name}`).join(", ") || status;
-}
-
-const CUT_SHORT_BY: Record<CutShort, string> = {
-  abandoned: "its client was gone",
-  cancelled: "it was cancelled before its client had closed it",
-  deadline: "its deadline passed before its client had closed it",
-};
-
-/** Why an array's inputs may not be all of them; undefined where they are, or more may come. */
-export function cutShortText({ cut_short, counts }: Pick<TaskView, "cut_short" | "counts">): string | undefined {
-  if (cut_short === undefined) return undefined;
-  return `closed after ${plural(counts?.total ?? 0, "input")}: ${CUT_SHORT_BY[cut_short]}`;
 }
 
 /** What became of an array. */

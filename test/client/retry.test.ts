@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { formatTaskId } from "../../src/core/ids.ts";
 import { type Cluster, openCluster } from "../cluster.ts";
 import { until } from "../until.ts";
 
@@ -115,6 +116,39 @@ describe("claw retry", () => {
     expect((await cli("cancel", waits)).code).toBe(0);
     expect((await cli("retry", waits, "--json")).code).toBe(0);
     await cli("cancel", "--status", "pending", "--since", "1h", "--yes");
+  });
+
+  test("of an array that is called cancelled only because its inputs may be missing says that", async () => {
+    const words = { argv: ["true", "{}"], each: true, labels: { job: "cut" } };
+    const open = async (inputs: string[]): Promise<string> => {
+      const { id, number } = await cluster.submit(words, { inputs, open: true });
+      for (const index of inputs.keys()) await cluster.finished(number, index);
+      const name = formatTaskId(id);
+      expect((await cli("cancel", name)).code).toBe(0);
+      expect(await show(name)).toMatchObject({ status: "cancelled" });
+      return name;
+    };
+    const why = "is cancelled because inputs may be missing (closed after";
+    const by = "it was cancelled before its client had closed it";
+    const hint = "  submit the inputs that are missing as an array of their own\n";
+    const completed = "  --status completed runs again what succeeded\n";
+    const empty = await open([]);
+    const without = await cli("retry", empty);
+    const no_members = `claw: ${empty} ${why} 0 inputs: ${by}): it has no members\n`;
+    expect([without.code, without.stdout, without.stderr]).toEqual([1, "", no_members + hint]);
+    const name = await open(["a", "b"]);
+    const named = await cli("retry", name);
+    const all = `claw: ${name} ${why} 2 inputs: ${by}): all of its members succeeded\n`;
+    expect([named.code, named.stdout, named.stderr]).toEqual([1, "", all + hint + completed]);
+    const other = await cli("retry", name, "--status", "failed");
+    expect(other.stderr).toBe("claw: 1 task had nothing that is failed\n");
+    const chosen = await cli("retry", "--status", "cancelled", "--label", "job=cut", "--yes");
+    expect([chosen.code, chosen.stderr]).toEqual([
+      1,
+      "claw: left out: 2 arrays of which no member ended so: inputs may be missing (claw retry ID says more)\n",
+    ]);
+    const again = await cli("retry", name, "--status", "completed", "--json");
+    expect(JSON.parse(again.stdout)).toMatchObject([{ count: 2 }]);
   });
 
   test("of what is named twice, or beside its array, makes one task of it", async () => {

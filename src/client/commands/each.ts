@@ -4,6 +4,7 @@
 import { createReadStream, openSync } from "node:fs";
 import { resolve } from "node:path";
 import { Readable } from "node:stream";
+import { cutShortText } from "../../common/cut-short.ts";
 import { ClawError, messageOf } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import type { TaskCounts } from "../../common/models.ts";
@@ -34,7 +35,6 @@ import { type Io, OutputClosed } from "../io.ts";
 import { sayPast } from "../life.ts";
 import { readLines } from "../lines.ts";
 import { wasTried } from "../recorded.ts";
-import { cutShortText } from "../show.ts";
 import { specificationOf } from "../specification.ts";
 import { SOON_MS, Waits } from "../waits.ts";
 import type { RunOptions } from "./run.ts";

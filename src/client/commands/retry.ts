@@ -1,5 +1,6 @@
 // `retry`: what is over, anew, as tasks of their own that name the old ones.
 
+import { CUT_SHORT_HINT, isOnlyCutShort, onlyCutShort } from "../../common/cut-short.ts";
 import { ClawError } from "../../common/errors.ts";
 import { LIMITS } from "../../common/limits.ts";
 import type { TaskView } from "../../common/models.ts";
@@ -38,10 +39,10 @@ export async function retryCommand(
   return skipped.length > 0 && retried.length === 0 ? 1 : 0;
 }
 
-/** Unfinished tasks that are named each. */
-const UNFINISHED_NAMED = 10;
+/** Tasks with nothing to retry that are named each. */
+const NAMED = 10;
 
-/** What had nothing to retry: because it is not over, or because it ended otherwise. */
+/** What had nothing to retry: because it is not over, because it ended otherwise, or because only its inputs are missing. */
 async function sayWhy(
   io: Io,
   client: RequestClient,
@@ -52,15 +53,20 @@ async function sayWhy(
   const tasks: TaskView[] = [];
   for (const target of skipped) tasks.push((await client.query("task.show", target)).task);
   const unfinished = tasks.filter((task) => !isTerminal(task.status));
-  const named = unfinished.slice(0, UNFINISHED_NAMED);
+  const named = unfinished.slice(0, NAMED);
   for (const task of named) io.err(`claw: ${task.id} is ${task.status}: only what is over can be retried\n`);
   if (unfinished.length > named.length) io.err(`claw: and so are ${unfinished.length - named.length} more\n`);
   const ids = named.map(({ id }) => id).join(" ");
   if (ids !== "") io.err(`  claw cancel ${ids} ends it, claw wait ${ids} waits for its end\n`);
-  const over = tasks.length - unfinished.length;
-  if (over === 0) return;
-  io.err(`claw: ${plural(over, "task")} had nothing that is ${statuses.join(", ")}\n`);
-  if (status === undefined) io.err("  --status completed runs again what succeeded\n");
+  const over = tasks.filter((task) => isTerminal(task.status));
+  const cut = over.filter((task) => isOnlyCutShort(task, statuses));
+  for (const task of cut.slice(0, NAMED)) io.err(`claw: ${onlyCutShort(task, statuses)}\n`);
+  if (cut.length > NAMED) io.err(`claw: and so it is with ${cut.length - NAMED} more\n`);
+  if (cut.length > 0) io.err(`  ${CUT_SHORT_HINT}\n`);
+  const others = over.length - cut.length;
+  if (others > 0) io.err(`claw: ${plural(others, "task")} had nothing that is ${statuses.join(", ")}\n`);
+  const some = others > 0 || cut.some(({ counts }) => (counts?.completed ?? 0) > 0);
+  if (some && status === undefined) io.err("  --status completed runs again what succeeded\n");
 }
 
 /** Chosen by what they are: what was retried already is left out, so that the same line can be typed again. */
@@ -73,14 +79,19 @@ async function retrySelected(
   if (!selects(options)) {
     throw new ClawError("usage", "which tasks?", { hint: "claw retry ID, or claw retry --status failed --since 1h" });
   }
-  const targets = (await select(io, client, statuses, options)).map(({ number, index }) => only(number, index));
+  const { selected, only_cut_short } = await select(io, client, statuses, options);
+  const targets = selected.map(({ number, index }) => only(number, index));
   const how = { fresh: options.again !== true };
   const would = await retryAll(io, client, targets, statuses, { ...how, dry: true });
   const count = would.retried.reduce((sum, one) => sum + one.count, 0);
   if (would.left_out > 0 && options.quiet !== true) {
     io.err(`claw: left out: ${plural(would.left_out, "task")} retried already (--again takes them too)\n`);
   }
-  if (count === 0 && would.left_out === 0) io.err("claw: no such tasks\n");
+  if (only_cut_short > 0 && options.quiet !== true) {
+    const arrays = plural(only_cut_short, "array");
+    io.err(`claw: left out: ${arrays} of which no member ended so: inputs may be missing (claw retry ID says more)\n`);
+  }
+  if (count === 0 && would.left_out === 0 && only_cut_short === 0) io.err("claw: no such tasks\n");
   if (count === 0 || !(await confirmed(io, count, "retry", options.yes === true))) {
     await report(io, [], options);
     return 1;

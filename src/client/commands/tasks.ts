@@ -312,7 +312,7 @@ async function cancelTargets(
   if (ids.length > 0 || !selects(options)) {
     return distinctRefs(await refs(io, client, ids)).map((ref) => target(ref.number, ref.index));
   }
-  const selected = await select(io, client, statuses, options);
+  const { selected } = await select(io, client, statuses, options);
   if (selected.length === 0) {
     io.err("claw: no such tasks\n");
     return undefined;

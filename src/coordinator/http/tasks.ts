@@ -1,5 +1,6 @@
 // Tasks over HTTP: submit, list, show, wait, cancel and retry.
 
+import { CUT_SHORT_HINT, isOnlyCutShort, onlyCutShort } from "../../common/cut-short.ts";
 import { PlanDocument, TaskDocument } from "../../common/document-schemas.ts";
 import { taskDocument } from "../../common/documents.ts";
 import { ClawError } from "../../common/errors.ts";
@@ -231,9 +232,14 @@ function changingRoutes(app: OpenAPIHono, source: HttpSource): void {
     const { statuses = ["failed", "timeout", "cancelled"] } = (context.req.valid("json") ?? {}) as {
       statuses?: (typeof TERMINAL_STATUSES)[number][];
     };
-    const { retried } = await retryTasks(source.runtime, source.client(), [targetOf(ref)], statuses);
+    const target = targetOf(ref);
+    const { retried } = await retryTasks(source.runtime, source.client(), [target], statuses);
     const [made] = retried;
     if (made === undefined) {
+      const { task } = await source.query("task.show", target);
+      if (isOnlyCutShort(task, statuses)) {
+        throw new ClawError("conflict", onlyCutShort(task, statuses), { hint: CUT_SHORT_HINT });
+      }
       throw new ClawError("conflict", `${ref.id} has nothing that is ${statuses.join(", ")}`, { field: "statuses" });
     }
     const name = formatTaskId(made.id);

@@ -35,3 +35,18 @@ test("a wait that ran out names what failed so far, as does an answer at once", 
   await cluster.client.command("task.cancel", { v: 1, targets: [{ number, from: 0 }] });
   expect((await ask(`${name}?wait_ms=20000`)).document["failures"]).toEqual(at_once["failures"]);
 });
+
+test("a retry of one that was cut short after its members had succeeded says so", async () => {
+  const { id, number } = await open("true");
+  await cluster.client.command("task.cancel", { v: 1, targets: [{ number, from: 0 }] });
+  const name = formatTaskId(id);
+  expect((await ask(name)).document).toMatchObject({ status: "cancelled" });
+  const { status, document } = await ask(`${name}/retry`, "POST");
+  expect(status).toBe(409);
+  const why = "closed after 2 inputs: it was cancelled before its client had closed it";
+  expect(document["error"]).toMatchObject({
+    code: "conflict",
+    message: `${name} is cancelled because inputs may be missing (${why}): all of its members succeeded`,
+    hint: "submit the inputs that are missing as an array of their own",
+  });
+});
