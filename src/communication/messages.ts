@@ -391,6 +391,8 @@ export interface CommandAnswers {
     cancelled: number;
     stopping: number;
     finished: number;
+    /** Arrays to which more inputs might have come; absent: none, or its coordinator is older than this. */
+    closed?: number;
     sequence: number;
   };
   "task.retry": {

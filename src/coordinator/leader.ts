@@ -19,6 +19,7 @@ import {
   decidePlacement,
 } from "../core/configure.ts";
 import {
+  type CancelAnswer,
   currentPieces,
   decideAbandoned,
   decideCancel,
@@ -362,7 +363,7 @@ export class Leader {
   }
 
   #cancel(command: TaskCancelCommand, at: number): () => object {
-    const total = { cancelled: 0, stopping: 0, finished: 0 };
+    const total: CancelAnswer = { cancelled: 0, stopping: 0, finished: 0 };
     requireTargets(this.state, command.targets);
     for (const { number, from, to } of command.targets) {
       const { events, answer, stop } = decideCancel(this.state, number, from, to, at, command.only);
@@ -370,6 +371,7 @@ export class Leader {
       total.cancelled += answer.cancelled;
       total.stopping += answer.stopping;
       total.finished += answer.finished;
+      if (answer.closed !== undefined) total.closed = (total.closed ?? 0) + answer.closed;
       this.#stopOrders(stop, at);
     }
     return () => total;

@@ -246,6 +246,8 @@ export interface CancelAnswer {
   stopping: number;
   /** Were over already. */
   finished: number;
+  /** Arrays to which more inputs might have come; absent: none. */
+  closed?: number;
 }
 
 export interface CancelDecision extends Decision<CancelAnswer> {
@@ -289,6 +291,7 @@ export function decideCancel(
   }
   if (to === undefined && submission.open && closes(only)) {
     events.push({ t: "closed", number, at: now, abandoned: false });
+    answer.closed = 1;
   }
   const outcome: Outcome = { status: "cancelled", reason: "cancelled", started_at: now, ended_at: now };
   const dropped: Segment[] = [];

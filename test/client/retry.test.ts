@@ -258,6 +258,20 @@ describe("claw cancel", () => {
     expect(JSON.parse(second.stdout)).toEqual({ cancelled: 0, stopping: 0, finished: 1 });
   });
 
+  test("says of an open array that it closed it, also when it cancelled nothing of it", async () => {
+    const open = async (inputs: string[]): Promise<string> => {
+      const { id, number } = await cluster.submit({ argv: ["true", "{}"], each: true }, { inputs, open: true });
+      for (const index of inputs.keys()) await cluster.finished(number, index);
+      return formatTaskId(id);
+    };
+    const [some, none, last] = [await open(["a", "b"]), await open([]), await open(["a"])];
+    const first = await cli("cancel", some);
+    expect(first.stderr).toBe("claw: 2 over already, 1 open array closed (more inputs might have come)\n");
+    const both = await cli("cancel", none, last, "--json");
+    expect(JSON.parse(both.stdout)).toEqual({ cancelled: 0, stopping: 0, finished: 1, closed: 2 });
+    expect((await cli("cancel", some)).stderr).toBe("claw: 1 over already\n");
+  });
+
   test("asks on a terminal, and takes no for an answer", async () => {
     const id = await submit("--label", "job=d", "--tag", "nowhere", "--", "true");
     const terminal = { in: true, err: true };

@@ -299,7 +299,7 @@ describe("a cancel", () => {
   test("drops what waits, stops what a node has, and says what was over", () => {
     const cluster = mixed();
     const { events, answer, stop } = decideCancel(cluster.state, 1, 0, undefined, AT);
-    expect(answer).toEqual({ cancelled: 4, stopping: 5, finished: 1 });
+    expect(answer).toEqual({ cancelled: 4, stopping: 5, finished: 1, closed: 1 });
     expect(stop).toEqual(
       new Map([
         [
@@ -326,7 +326,7 @@ describe("a cancel", () => {
   test("of what waits only leaves alone what a node has", () => {
     const cluster = mixed();
     const { events, answer, stop } = decideCancel(cluster.state, 1, 0, undefined, AT, ["pending"]);
-    expect(answer).toEqual({ cancelled: 4, stopping: 0, finished: 1 });
+    expect(answer).toEqual({ cancelled: 4, stopping: 0, finished: 1, closed: 1 });
     expect(stop.size).toBe(0);
     cluster.add(...events);
     cluster.check();

@@ -7,6 +7,7 @@ import type { TaskView } from "../../common/models.ts";
 import { plural } from "../../common/units.ts";
 import { endOf, finishedCount, isTerminal, TASK_STATUSES, type TaskStatus } from "../../common/vocabulary.ts";
 import { followTask, printFinished, printSoFar, type TaskRef } from "../../communication/follow.ts";
+import type { CommandAnswers } from "../../communication/messages.ts";
 import type { QueryRequest, ResolvedRef } from "../../communication/queries.ts";
 import type { RequestClient } from "../../communication/request.ts";
 import { endedOf, waitFor } from "../../communication/waiting.ts";
@@ -260,6 +261,8 @@ export async function waitCommand(
   return bad.length === 0 ? 0 : 1;
 }
 
+type CancelTotal = Omit<CommandAnswers["task.cancel"], "sequence">;
+
 const LIVE = ["pending", "scheduled", "running"] as const;
 
 export async function cancelCommand(
@@ -271,7 +274,7 @@ export async function cancelCommand(
   refuseBoth(ids, options);
   const only = options.status === undefined ? undefined : statusesOf(options.status, LIVE);
   const targets = await cancelTargets(io, client, ids, only ?? LIVE, options);
-  const total = { cancelled: 0, stopping: 0, finished: 0 };
+  const total: CancelTotal = { cancelled: 0, stopping: 0, finished: 0 };
   if (targets === undefined) {
     if (options.json === true) await io.out(`${JSON.stringify(total)}\n`);
     return 1;
@@ -284,16 +287,18 @@ export async function cancelCommand(
       ...(only === undefined ? {} : { only }),
     });
     for (const name of ["cancelled", "stopping", "finished"] as const) total[name] += answer[name];
+    if (answer.closed !== undefined) total.closed = (total.closed ?? 0) + answer.closed;
   }
-  const { cancelled, stopping, finished } = total;
   if (options.json === true) await io.out(`${JSON.stringify(total)}\n`);
-  else if (options.quiet !== true) {
-    const parts = [`${cancelled} cancelled`, `${stopping} told to stop`, `${finished} over already`].filter(
-      (part) => !part.startsWith("0 "),
-    );
-    io.err(`claw: ${parts.join(", ") || "nothing to cancel"}\n`);
-  }
+  else if (options.quiet !== true) io.err(`claw: ${cancelText(total) || "nothing to cancel"}\n`);
   return 0;
+}
+
+function cancelText({ cancelled, stopping, finished, closed = 0 }: CancelTotal): string {
+  const members = [`${cancelled} cancelled`, `${stopping} told to stop`, `${finished} over already`];
+  return [...members, `${plural(closed, "open array")} closed (more inputs might have come)`]
+    .filter((part) => !part.startsWith("0 "))
+    .join(", ");
 }
 
 /** Undefined when there is none, or somebody thought better of it. */

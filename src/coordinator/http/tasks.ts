@@ -130,7 +130,15 @@ const cancelRoute = createRoute({
   responses: {
     200: json(
       z
-        .strictObject({ cancelled: z.int(), stopping: z.int(), finished: z.int() })
+        .strictObject({
+          cancelled: z.int(),
+          stopping: z.int(),
+          finished: z.int(),
+          closed: z
+            .int()
+            .optional()
+            .openapi({ description: "1 if it was an array to which more inputs might have come" }),
+        })
         .openapi("Cancelled", { description: "how many never ran, were told to stop, were over already" }),
       "Done",
     ),
@@ -223,8 +231,8 @@ function changingRoutes(app: OpenAPIHono, source: HttpSource): void {
     const { number, index } = await resolveTask(source, context.req.valid("param").id);
     const members = index === undefined ? { from: 0 } : { from: index, to: index + 1 };
     const answer = await source.client().command("task.cancel", { v: 1, targets: [{ number, ...members }] });
-    const { cancelled, stopping, finished } = answer;
-    return context.json({ cancelled, stopping, finished }, 200);
+    const { cancelled, stopping, finished, closed } = answer;
+    return context.json({ cancelled, stopping, finished, ...(closed === undefined ? {} : { closed }) }, 200);
   });
   app.openapi(retryRoute, async (context) => {
     const ref = await resolveTask(source, context.req.valid("param").id);

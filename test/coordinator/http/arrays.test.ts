@@ -50,3 +50,11 @@ test("a retry of one that was cut short after its members had succeeded says so"
     hint: "submit the inputs that are missing as an array of their own",
   });
 });
+
+test("a cancel says that it closed one", async () => {
+  const name = formatTaskId((await open("true")).id);
+  const none = { cancelled: 0, stopping: 0 };
+  expect((await ask(`${name}/cancel`, "POST")).document).toEqual({ ...none, finished: 2, closed: 1 });
+  // An array that is over counts as one.
+  expect((await ask(`${name}/cancel`, "POST")).document).toEqual({ ...none, finished: 1 });
+});
