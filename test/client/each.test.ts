@@ -94,11 +94,15 @@ describe("--halt", () => {
       stdin: many,
     });
     expect(code).toBe(1);
-    const [, ahead] = /--halt soon,fail=1: no more are sent; (\d+) that were sent ahead still run\n/.exec(stderr) ?? [];
+    const said = /--halt soon,fail=1: no more are sent(?:; (one|\d+) that (?:was|were) sent ahead still runs?)?\n/.exec(
+      stderr,
+    );
+    expect(said).not.toBeNull();
+    const ahead = said?.[1] === "one" ? 1 : Number(said?.[1] ?? 0);
     const [, succeeded, cancelled] = /: (\d+) succeeded, 1 failed, (\d+) cancelled in /.exec(stderr) ?? [];
     // Those, and what ran or had ended when it was said.
-    expect(Number(ahead)).toBeGreaterThan(1);
-    expect(Number(succeeded)).toBeGreaterThanOrEqual(Number(ahead));
+    expect(Number(succeeded)).toBeGreaterThanOrEqual(ahead);
+    expect(Number(cancelled)).toBeGreaterThan(0);
     expect(Number(succeeded) + Number(cancelled)).toBe(199);
   });
 

@@ -87,7 +87,7 @@ describe("attempts", () => {
   });
 
   test("that nobody heard begin did not run for no time at all", () => {
-    const gone = outcome(AT + 74 * S, AT + 74 * S, { reason: "lost" });
+    const gone: Outcome = { status: "failed", reason: "lost", started_at: AT + 74 * S, ended_at: AT + 74 * S };
     const text = lines(task({ status: "failed", outcome: gone }));
     expect(text.get("waited")).toBe("1m14s, and is not known to have begun");
     expect(text.has("ran for")).toBe(false);
@@ -98,8 +98,11 @@ describe("attempts", () => {
       at: AT + 7 * S,
       outcome: outcome(AT, AT + 7 * S),
     };
-    const cancelled = outcome(AT + 19 * S, AT + 19 * S, { status: "cancelled", reason: "cancelled" });
+    const at = AT + 19 * S;
+    const cancelled: Outcome = { status: "cancelled", reason: "cancelled", started_at: at, ended_at: at };
     const between = lines(task({ status: "cancelled", attempts: [failed], outcome: cancelled }));
     expect(between.get("waited")).toBe("12s for its next attempt");
+    const sudden = lines(task({ status: "cancelled", outcome: { ...cancelled, signal: "SIGKILL" } }));
+    expect([sudden.has("waited"), sudden.get("ran for")]).toEqual([false, expect.stringContaining("0ms")]);
   });
 });
