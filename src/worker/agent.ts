@@ -262,8 +262,10 @@ export class Agent {
       const { number, index, attempt } = running.job;
       const named = wanted.get(taskKey(number, attempt))?.some(([, from, to]) => index >= from && index < to);
       if (named !== true) continue;
-      if (reason === "superseded" && running.fate !== "forgotten") superseded.push(running.job);
-      running.fate = reason === "superseded" ? "forgotten" : running.fate === "report" ? "cancelled" : running.fate;
+      if (reason === "superseded") {
+        if (running.fate !== "forgotten") superseded.push(running.job);
+        running.fate = "forgotten";
+      } else if (running.fate === "report") running.fate = "cancelled";
       this.#world.stop(running.job, reason);
     }
     if (superseded.length > 0) this.#world.superseded(superseded);
